@@ -1,0 +1,6 @@
+"""Recurrent cells, one file each."""
+
+from lstm_jax.cells.gru import GRU, GRUParams
+from lstm_jax.cells.lstm import LSTM
+
+__all__ = ["GRU", "GRUParams", "LSTM"]

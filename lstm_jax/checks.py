@@ -1,0 +1,119 @@
+"""Argument checks at the border: each failure is a ValueError naming the argument, what it got, what it wants."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax.structs import LSTMParams, PyTree
+
+REMAT_NAMES = ("gates", "states")
+
+
+def check_array(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    """The array has exactly this shape."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: got shape {array.shape}, want {shape}")
+
+
+def check_one_dtype(arrays: Mapping[str, jax.Array]) -> None:
+    """All arrays share one floating dtype."""
+    dtypes = {name: str(array.dtype) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(f"{name}: got dtype {array.dtype}, want a floating dtype; cast it with {name}.astype(...)")
+    if len(set(dtypes.values())) > 1:
+        listing = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        odd = min(dtypes, key=lambda name: list(dtypes.values()).count(dtypes[name]))
+        raise ValueError(f"{odd}: got dtype {dtypes[odd]}, want one floating dtype throughout; cast one of: {listing}")
+
+
+def check_lstm_params(params: LSTMParams, xs: jax.Array) -> None:
+    """The parameters fit each other and the input: ``[D, 4H]``, ``[H, 4H]``, ``[4H]``, one dtype with ``xs``."""
+    if not isinstance(params, LSTMParams):
+        raise ValueError(f"params: got {type(params).__name__}, want LSTMParams; see init_params")
+    if params.recurrent_kernel.ndim != 2:
+        raise ValueError(f"params.recurrent_kernel: got shape {params.recurrent_kernel.shape}, want (H, 4 * H)")
+    hidden = params.recurrent_kernel.shape[0]
+    check_array("params.recurrent_kernel", params.recurrent_kernel, (hidden, 4 * hidden))
+    check_array("params.bias", params.bias, (4 * hidden,))
+    if params.input_kernel.ndim != 2 or params.input_kernel.shape[1] != 4 * hidden:
+        raise ValueError(f"params.input_kernel: got shape {params.input_kernel.shape}, want (D, {4 * hidden})")
+    if params.input_kernel.shape[0] != xs.shape[-1]:
+        raise ValueError(
+            f"xs: got {xs.shape[-1]} features on the last axis (shape {xs.shape}), want the "
+            f"{params.input_kernel.shape[0]} of params.input_kernel"
+        )
+    check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
+
+
+def check_sequence(xs: jax.Array) -> None:
+    """The input has a time axis and a feature axis."""
+    if xs.ndim < 2:
+        raise ValueError(f"xs: got shape {xs.shape}, want [T, *batch, D]: time first, features last")
+
+
+def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool) -> None:
+    """The state has the structure and dtypes of ``like``, and its shapes or shapes that broadcast to them."""
+    structure, wanted = jax.tree.structure(state), jax.tree.structure(like)
+    if structure != wanted:
+        raise ValueError(f"{name}: got the structure {structure}, want {wanted}; see zero_state")
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    for (path, leaf), want in zip(leaves, jax.tree.leaves(like), strict=True):
+        part = name + jax.tree_util.keystr(path)
+        if broadcasts and not _broadcasts_to(leaf.shape, want.shape):
+            raise ValueError(f"{part}: got shape {leaf.shape}, want one that broadcasts to {want.shape}")
+        if not broadcasts and leaf.shape != want.shape:
+            raise ValueError(f"{part}: got shape {leaf.shape}, want {want.shape}; jnp.broadcast_to repeats a state")
+        if leaf.dtype != want.dtype:
+            raise ValueError(f"{part}: got dtype {leaf.dtype}, want {want.dtype}")
+
+
+def check_lengths(lengths: jax.Array, batch_shape: tuple[int, ...], steps: int) -> None:
+    """Integers ``[*batch]``; values that are known now lie in ``0..T``."""
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise ValueError(f"lengths: got dtype {lengths.dtype}, want an integer dtype")
+    check_array("lengths", lengths, batch_shape)
+    if isinstance(lengths, jax.core.Tracer) or lengths.size == 0:
+        return
+    low, high = int(np.min(lengths)), int(np.max(lengths))
+    if low < 0 or high > steps:
+        raise ValueError(f"lengths: got values from {low} to {high}, want 0 to T = {steps}")
+
+
+def check_flags(name: str, flags: jax.Array, shape: tuple[int, ...]) -> None:
+    """Booleans ``[T, *batch]``."""
+    if flags.dtype != jnp.bool_:
+        raise ValueError(f"{name}: got dtype {flags.dtype}, want bool; write {name} != 0 if it holds 0 and 1")
+    check_array(name, flags, shape)
+
+
+def check_exclusive(lengths: Any, mask: Any, resets: Any, reset_state: Any) -> None:
+    """Options that contradict each other, or one that does nothing without another."""
+    if lengths is not None and mask is not None:
+        raise ValueError("mask: got both lengths and mask, want one of them; lengths_to_mask turns lengths into a mask")
+    if reset_state is not None and resets is None:
+        raise ValueError("reset_state: got one without resets, want resets as well; initial_state starts a sequence")
+
+
+def check_remat(remat: Any) -> None:
+    """``"gates"``, ``"states"``, a positive integer, or None."""
+    known = isinstance(remat, str) and remat in REMAT_NAMES
+    count = isinstance(remat, int) and not isinstance(remat, bool) and remat >= 1
+    if remat is not None and not known and not count:
+        raise ValueError(f"remat: got {remat!r}, want one of {REMAT_NAMES}, a positive integer or None")
+
+
+def check_name(name: str, value: Any, known: tuple[str, ...]) -> None:
+    """A name out of a table."""
+    if value not in known:
+        raise ValueError(f"{name}: got {value!r}, want one of {', '.join(map(repr, known))}")
+
+
+def _broadcasts_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, wanted) == wanted
+    except ValueError:
+        return False

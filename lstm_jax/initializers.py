@@ -1,0 +1,130 @@
+"""Named initialisations, and the zero state.
+
+The forget bias is a visible number in the parameters. Schemes called after a framework draw from the same
+distributions as that framework's own layer, so a model moves here and starts alike.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers as jax_init
+
+from lstm_jax.checks import check_name
+from lstm_jax.structs import LSTMParams, LSTMState, accumulator_dtype, join_gates, split_gates
+
+Scheme = Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
+
+
+def init_params(
+    key: jax.Array,
+    input_size: int,
+    hidden_size: int,
+    *,
+    scheme: str = "orthogonal_per_gate",
+    max_time: int | None = None,
+    dtype: jnp.dtype = jnp.float32,
+) -> LSTMParams:
+    """Draws the parameters of one LSTM layer.
+
+    Schemes (input kernel; recurrent kernel; bias):
+        "orthogonal_per_gate": Glorot uniform; each gate's ``[H, H]`` block orthogonal; forget 1, others 0.
+        "torch": U(-1/sqrt(H), 1/sqrt(H)) throughout. The one bias is the sum of torch's two.
+        "keras": Glorot uniform and orthogonal, both on the fused ``[.., 4H]`` matrix; forget 1, others 0.
+            Rows of the fused matrix are orthonormal, so each gate's own block has a norm below 1.
+        "flax": LeCun normal; each gate's block orthogonal; 0.
+        "haiku": truncated normal of scale 1/sqrt(D + H) for both kernels; forget 1, others 0.
+        "chrono": as "orthogonal_per_gate", but b_f = log U(1, max_time - 1) and b_i = -b_f, so that memories
+            last up to ``max_time`` steps (Tallec and Ollivier 2018, arXiv:1804.11188).
+
+    Args:
+        key: a JAX random key.
+        input_size: ``D``.
+        hidden_size: ``H``.
+        scheme: one of the names above.
+        max_time: longest dependency in steps, at least 3; for "chrono" and only there.
+        dtype: of the parameters; half precision is drawn in float32 and cast.
+    Raises:
+        ValueError: a size below 1, an unknown scheme, or ``max_time`` missing, too small, or without effect.
+    """
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if size < 1:
+            raise ValueError(f"{name}: got {size}, want at least 1")
+    check_name("scheme", scheme, tuple(SCHEMES))
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, want a floating dtype")
+    if (scheme == "chrono") != (max_time is not None) or (max_time is not None and max_time < 3):
+        raise ValueError(f"max_time: got {max_time} with scheme {scheme!r}, want 3 or more with 'chrono', else None")
+    params = SCHEMES[scheme](key, input_size, hidden_size, accumulator_dtype(dtype))
+    if max_time is not None:
+        params = params._replace(bias=_chrono_bias(key, params.bias, max_time))
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+
+def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
+    """The state ``h = c = 0``, each ``[*batch, H]``, in the dtypes the layer carries."""
+    dtype = params.recurrent_kernel.dtype
+    shape = (*batch_shape, params.recurrent_kernel.shape[0])
+    return LSTMState(jnp.zeros(shape, dtype), jnp.zeros(shape, accumulator_dtype(dtype)))
+
+
+def _orthogonal_per_gate(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+    input_key, recurrent_key = jax.random.split(key)
+    kernel = _per_gate(jax_init.glorot_uniform(), input_key, (inputs, hidden), dtype)
+    recurrent = _per_gate(jax_init.orthogonal(), recurrent_key, (hidden, hidden), dtype)
+    return LSTMParams(kernel, recurrent, _forget_bias(hidden, dtype))
+
+
+def _torch(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+    keys = jax.random.split(key, 4)
+
+    def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -(hidden**-0.5), hidden**-0.5)
+
+    bias = draw(keys[2], (4 * hidden,)) + draw(keys[3], (4 * hidden,))
+    return LSTMParams(draw(keys[0], (inputs, 4 * hidden)), draw(keys[1], (hidden, 4 * hidden)), bias)
+
+
+def _keras(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+    input_key, recurrent_key = jax.random.split(key)
+    kernel = jax_init.glorot_uniform()(input_key, (inputs, 4 * hidden), dtype)
+    recurrent = jax_init.orthogonal()(recurrent_key, (hidden, 4 * hidden), dtype)
+    return LSTMParams(kernel, recurrent, _forget_bias(hidden, dtype))
+
+
+def _flax(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+    input_key, recurrent_key = jax.random.split(key)
+    kernel = _per_gate(jax_init.lecun_normal(), input_key, (inputs, hidden), dtype)
+    recurrent = _per_gate(jax_init.orthogonal(), recurrent_key, (hidden, hidden), dtype)
+    return LSTMParams(kernel, recurrent, jnp.zeros(4 * hidden, dtype))
+
+
+def _haiku(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+    scale = (inputs + hidden) ** -0.5
+    both = jax_init.truncated_normal(scale)(key, (inputs + hidden, 4 * hidden), dtype)
+    return LSTMParams(both[:inputs], both[inputs:], _forget_bias(hidden, dtype))
+
+
+SCHEMES: dict[str, Scheme] = {
+    "orthogonal_per_gate": _orthogonal_per_gate,
+    "torch": _torch,
+    "keras": _keras,
+    "flax": _flax,
+    "haiku": _haiku,
+    "chrono": _orthogonal_per_gate,
+}
+
+
+def _per_gate(draw: Callable, key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype) -> jax.Array:
+    return join_gates(*(draw(gate_key, shape, dtype) for gate_key in jax.random.split(key, 4)))
+
+
+def _forget_bias(hidden: int, dtype: jnp.dtype) -> jax.Array:
+    zeros = jnp.zeros(hidden, dtype)
+    return join_gates(zeros, jnp.ones(hidden, dtype), zeros, zeros)
+
+
+def _chrono_bias(key: jax.Array, bias: jax.Array, max_time: int) -> jax.Array:
+    _, _, g, o = split_gates(bias)
+    horizon = jax.random.uniform(jax.random.fold_in(key, 1), g.shape, g.dtype, 1.0, max_time - 1.0)
+    return join_gates(-jnp.log(horizon), jnp.log(horizon), g, o)

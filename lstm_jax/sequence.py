@@ -1,0 +1,203 @@
+"""The layer over a sequence: check the arguments, complete them, run."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax import checks, engine
+from lstm_jax.cells.lstm import LSTM
+from lstm_jax.steps import lengths_to_mask, plan_steps
+from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree
+
+IMPLEMENTATIONS = ("scan",)
+"""The ways to run the loop of ``lstm`` over time; "scan" is the engine."""
+
+
+def lstm(
+    params: LSTMParams,
+    xs: jax.Array,
+    initial_state: LSTMState | None = None,
+    *,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_state: LSTMState | None = None,
+    reverse: bool = False,
+    remat: str | int | None = None,
+    implementation: str | None = None,
+) -> tuple[LSTMState, jax.Array]:
+    """Runs an LSTM over a sequence; compiled, differentiable in every mode and order.
+
+        i, f, o = sigmoid(x W + h R + b)    g = tanh(x W + h R + b)    each with its own block of W, R, b
+        c' = f * c + i * g                  h' = o * tanh(c')
+
+    Args:
+        params: kernels ``[D, 4H]`` and ``[H, 4H]`` and bias ``[4H]``, blocks in the order i, f, g, o.
+        xs: inputs ``[T, *batch, D]``: time first, any number of batch axes, none included.
+        initial_state: ``h`` and ``c``, each ``[*batch, H]``, before the first step read; None means zeros.
+        lengths: integers ``[*batch]``, 0 to T. Steps from there on are not taken: the state stays, y is 0, and
+            whatever the input holds there, NaN included, reaches no output and no gradient.
+        mask: bool ``[T, *batch]``: the same for any pattern of steps taken; give lengths or mask, not both.
+        resets: bool ``[T, *batch]``: ``resets[t]`` is a boundary between t-1 and t that no state crosses, in
+            either reading direction; the first step taken beyond it starts from ``reset_state``. A flag at a step
+            not taken still is a boundary; after the last step taken it does nothing.
+        reset_state: broadcasts to the state; None means zeros.
+        reverse: read each sequence from its last taken step to its first; ys keep the order of xs.
+        remat: what is kept for the backward pass. "gates": states and pre-activations, the fastest. "states":
+            states only, the gates are recomputed a chunk at a time, the smallest at nearly full speed. An integer:
+            the state every so many steps, and each segment runs again; near sqrt(T) the memory, beyond inputs and
+            outputs, grows like sqrt(T). None: "gates" while T * H is moderate, then "states".
+        implementation: None or "scan".
+    Returns:
+        (final_state, ys): the state after the last step taken, each part ``[*batch, H]``; outputs ``[T, *batch, H]``.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
+    Reference:
+        Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
+    """
+    if implementation is not None:
+        checks.check_name("implementation", implementation, IMPLEMENTATIONS)
+    return unroll(
+        LSTM,
+        params,
+        xs,
+        initial_state,
+        lengths=lengths,
+        mask=mask,
+        resets=resets,
+        reset_state=reset_state,
+        reverse=reverse,
+        remat=remat,
+    )
+
+
+def unroll(
+    cell: Cell,
+    params: PyTree,
+    xs: jax.Array,
+    initial_state: PyTree | None = None,
+    *,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_state: PyTree | None = None,
+    reverse: bool = False,
+    remat: str | int | None = None,
+) -> tuple[PyTree, PyTree]:
+    """Runs any cell over a sequence; arguments, results and semantics are those of ``lstm``.
+
+    Args:
+        cell: for example ``cells.GRU``; one object a program, since its identity is part of what is compiled.
+        params: whatever the cell's functions take.
+    """
+    params, xs, initial_state, reset_state = jax.tree.map(jnp.asarray, (params, xs, initial_state, reset_state))
+    lengths, mask, resets = jax.tree.map(_as_array, (lengths, mask, resets))
+    checks.check_exclusive(lengths, mask, resets, reset_state)
+    checks.check_remat(remat)
+    checks.check_sequence(xs)
+    cell.check(params, xs)
+    batch_shape = xs.shape[1:-1]
+    zeros = jax.eval_shape(lambda: cell.zero_state(params, batch_shape))
+    if initial_state is not None:
+        checks.check_state("initial_state", initial_state, zeros, broadcasts=False)
+    if reset_state is not None:
+        checks.check_state("reset_state", reset_state, zeros, broadcasts=True)
+    if lengths is not None:
+        checks.check_lengths(lengths, batch_shape, xs.shape[0])
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            checks.check_flags(name, flags, xs.shape[:-1])
+    return _run(cell, bool(reverse), remat, params, xs, initial_state, lengths, mask, resets, reset_state)
+
+
+@jax.jit
+def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+    """One step of the LSTM; with ``params`` bound by ``functools.partial`` it is a body for ``jax.lax.scan``.
+
+    Args:
+        params: as for ``lstm``.
+        state: ``h`` and ``c``, each ``[*batch, H]``; see ``zero_state``.
+        x: ``[*batch, D]``.
+    Returns:
+        (state, y): the next state, and the output, which is its ``h``.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
+    """
+    if x.ndim < 1:
+        raise ValueError(f"x: got shape {x.shape}, want [*batch, D]")
+    LSTM.check(params, x[None])
+    zeros = jax.eval_shape(lambda: LSTM.zero_state(params, x.shape[:-1]))
+    checks.check_state("state", state, zeros, broadcasts=False)
+    return engine.step(LSTM, params, state, x)
+
+
+def check_replay(
+    step: Callable[[PyTree, jax.Array, jax.Array], tuple[PyTree, jax.Array]],
+    replay: Callable[[PyTree, jax.Array, jax.Array], tuple[PyTree, jax.Array]],
+    initial_state: PyTree,
+    xs: jax.Array,
+    resets: jax.Array,
+    *,
+    tolerance: float = 1e-5,
+) -> None:
+    """Checks that acting step by step and replaying the sequence for training give the same outputs.
+
+    In recurrent reinforcement learning the two are written apart and drift by one step at episode ends; then
+    the PPO ratio is not 1 before the first update.
+
+    Args:
+        step: ``step(state, x, reset) -> (state, y)``, the actor's way; ``reset`` is the flag of this step.
+        replay: ``replay(initial_state, xs, resets) -> (final_state, ys)``, the learner's way.
+        initial_state: the state both start from.
+        xs: ``[T, *batch, D]``.
+        resets: bool ``[T, *batch]``.
+        tolerance: absolute and relative.
+    Raises:
+        ValueError: naming the first step that differs and whether a reset lies there.
+    """
+    replayed_state, replayed = replay(initial_state, xs, resets)
+    state = initial_state
+    for t in range(xs.shape[0]):
+        state, y = step(state, xs[t], resets[t])
+        wrong = ~np.isclose(y, replayed[t], rtol=tolerance, atol=tolerance)
+        if wrong.any():
+            where = "a reset lies there" if bool(np.any(resets[t])) else "no reset lies there"
+            raise ValueError(f"replay: outputs differ from the roll-out's, first at step {t} ({where})")
+    for mine, other in zip(jax.tree.leaves(state), jax.tree.leaves(replayed_state), strict=True):
+        if not np.allclose(mine, other, rtol=tolerance, atol=tolerance):
+            raise ValueError("replay: the outputs agree but the final state differs from the roll-out's")
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+    cell: Cell,
+    reverse: bool,
+    remat: str | int | None,
+    params: PyTree,
+    xs: jax.Array,
+    initial_state: PyTree | None,
+    lengths: jax.Array | None,
+    mask: jax.Array | None,
+    resets: jax.Array | None,
+    reset_state: PyTree | None,
+) -> tuple[PyTree, PyTree]:
+    """Completes the arguments and runs the engine: the one compiled function behind every call."""
+    zeros = cell.zero_state(params, xs.shape[1:-1])
+    state = zeros if initial_state is None else initial_state
+    if xs.shape[0] == 0:
+        _, y = jax.eval_shape(partial(engine.step, cell), params, state, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+        return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
+    if lengths is not None:
+        mask = lengths_to_mask(lengths, xs.shape[0])
+    if reset_state is not None:
+        reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
+    steps = plan_steps(mask, resets, reverse=reverse)
+    return engine.run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat=remat)
+
+
+def _as_array(array: jax.Array) -> jax.Array | np.ndarray:
+    """Host data stays on the host, where its values can be checked without waiting for a device."""
+    return array if isinstance(array, jax.Array) else np.asarray(array)

@@ -1,0 +1,69 @@
+"""Lengths, masks, resets and reading direction, turned into two flags a step: index maths only."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Steps(NamedTuple):
+    """What happens at each step, in input order; None means "always"."""
+
+    taken: jax.Array | None
+    """bool ``[T, *batch]``: the step is taken; elsewhere the state stays and the output is 0"""
+    carried: jax.Array | None
+    """bool ``[T, *batch]``: the step is taken and starts from the carried state; where it is not, the step
+    starts from the reset state, either because a boundary lies before it or because its result is thrown away
+    (so that nothing computed there can be NaN)"""
+
+
+def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: bool) -> Steps:
+    """The flags for a run over ``[T, *batch]``, read forward or in reverse.
+
+    With ``segment = cumsum(resets)``, the state passes from one taken step to the next one taken only if both
+    lie in one segment. Read forward, the initial state belongs to segment 0, so that a reset before the first
+    taken step replaces it; read in reverse, it belongs to the segment of the last taken step.
+    """
+    if resets is None:
+        return Steps(mask, mask)
+    segment = jnp.cumsum(resets, axis=0, dtype=jnp.int32)
+    taken = jnp.ones_like(resets) if mask is None else mask
+    if reverse:
+        beyond = segment[-1:] + 1
+        following = lax.cummin(jnp.where(taken, segment, beyond), axis=0, reverse=True)
+        before = jnp.concatenate([following[1:], beyond])
+        same = (before == segment) | (before == beyond)
+    else:
+        preceding = lax.cummax(jnp.where(taken, segment, 0), axis=0)
+        before = jnp.concatenate([jnp.zeros_like(segment[:1]), preceding[:-1]])
+        same = before == segment
+    return Steps(mask, taken & same)
+
+
+def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:
+    """Lengths ``[*batch]`` to the mask ``[steps, *batch]`` that is true before each sequence's end."""
+    lengths = jnp.asarray(lengths)
+    return jnp.arange(steps).reshape(steps, *(1,) * lengths.ndim) < lengths
+
+
+def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Array:
+    """Episode ends to resets: ``resets[t + 1] = done[t]``, since ``done[t]`` comes back from the action at ``t``.
+
+    Args:
+        done: bool ``[T, *batch]``, as the environment returned it with the transition at ``t``.
+        first: bool ``[*batch]``, whether an episode starts at step 0, which is the ``done`` before this roll-out;
+            None means no, so the initial state is used.
+    Returns:
+        bool ``[T, *batch]`` for ``resets=`` of ``lstm`` and ``unroll``.
+    """
+    done = jnp.asarray(done)
+    start = jnp.zeros(done.shape[1:], bool) if first is None else jnp.asarray(first)
+    return jnp.concatenate([start[None], done[:-1]]).astype(bool)
+
+
+def resets_from_segment_ids(segment_ids: jax.Array) -> jax.Array:
+    """Packed sequences to resets: a boundary wherever the id ``[T, *batch]`` changes; none before step 0."""
+    segment_ids = jnp.asarray(segment_ids)
+    changes = segment_ids[1:] != segment_ids[:-1]
+    return jnp.concatenate([jnp.zeros_like(segment_ids[:1], bool), changes])

@@ -1,0 +1,70 @@
+"""The containers, the axis letters and the gate order: the only place that states the layout.
+
+Axis letters, used in every docstring: ``T`` time (always axis 0), ``D`` input size, ``H`` hidden size,
+``*batch`` any number of batch axes, none included.
+
+The four gates of an LSTM lie side by side in blocks of ``H`` along the last axis, in the order
+``i, f, g, o``: input gate, forget gate, candidate, output gate.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+class LSTMParams(NamedTuple):
+    """Parameters of one LSTM layer, stored as the matrix products want them."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[H, 4H]``"""
+    bias: jax.Array
+    """``[4H]``; a forget offset is a visible part of it, never added at run time"""
+
+
+class LSTMState(NamedTuple):
+    """State of an LSTM between two steps."""
+
+    h: jax.Array
+    """``[*batch, H]``, the output; dtype of the parameters"""
+    c: jax.Array
+    """``[*batch, H]``, the memory; float32, or float64 with float64 parameters"""
+
+
+class Cell(NamedTuple):
+    """What makes a recurrent cell: pure functions over pytrees of arrays with any leading axes.
+
+    The engine calls them on one time step or on many at once; no function may mix the rows of a batch.
+    Whatever sees no state leaves the loop over time, in both directions; see ``engine.py``.
+    """
+
+    project: Callable[[PyTree, jax.Array], PyTree]
+    """``project(params, x) -> z``: what the input contributes"""
+    recur: Callable[[PyTree, PyTree, PyTree], PyTree]
+    """``recur(params, z, state) -> a``: ``z`` joined by what the state contributes; the matrix products"""
+    update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
+    """``update(params, a, state) -> (state, y)``: the rest, element by element"""
+    zero_state: Callable[[PyTree, tuple[int, ...]], PyTree]
+    """``zero_state(params, batch_shape) -> state``"""
+    check: Callable[[PyTree, jax.Array], None]
+    """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
+
+
+def split_gates(slab: jax.Array) -> list[jax.Array]:
+    """``[..., 4H]`` to ``i, f, g, o``, each ``[..., H]``."""
+    return jnp.split(slab, 4, axis=-1)
+
+
+def join_gates(i: jax.Array, f: jax.Array, g: jax.Array, o: jax.Array) -> jax.Array:
+    """``i, f, g, o``, each ``[..., H]``, to ``[..., 4H]``."""
+    return jnp.concatenate([i, f, g, o], axis=-1)
+
+
+def accumulator_dtype(dtype: Any) -> Any:
+    """The dtype of gates, memory and matrix-product sums: float32 for half precision, else ``dtype``."""
+    return jnp.promote_types(dtype, jnp.float32)
