@@ -43,8 +43,8 @@ def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: boo
 
 def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:
     """Lengths ``[*batch]`` to the mask ``[steps, *batch]`` that is true before each sequence's end."""
-    lengths = jnp.asarray(lengths)
-    return jnp.arange(steps).reshape(steps, *(1,) * lengths.ndim) < lengths
+    lengths = jnp.asarray(lengths, jnp.int32)
+    return jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim) < lengths[None]
 
 
 def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Array:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 PyTree = Any
 
@@ -65,6 +66,6 @@ def join_gates(i: jax.Array, f: jax.Array, g: jax.Array, o: jax.Array) -> jax.Ar
     return jnp.concatenate([i, f, g, o], axis=-1)
 
 
-def accumulator_dtype(dtype: Any) -> Any:
-    """The dtype of gates, memory and matrix-product sums: float32 for half precision, else ``dtype``."""
-    return jnp.promote_types(dtype, jnp.float32)
+def accumulator_dtype(dtype: DTypeLike) -> jnp.dtype:
+    """The dtype of gates, memory and matrix-product sums: float64 for float64, else float32."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)

@@ -1,9 +1,15 @@
-"""The matrix product that the cells share."""
+"""The dense layer that the cells share."""
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from lstm_jax.structs import accumulator_dtype
+
+
+def add_bias(z: jax.Array, bias: jax.Array) -> jax.Array:
+    """``z [..., M] + bias [M]`` in the dtype of ``z``."""
+    return z + lax.broadcast_to_rank(bias.astype(z.dtype), z.ndim)
 
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.dense import matmul
+from lstm_jax.cells.dense import add_bias, matmul
 from lstm_jax.checks import check_array, check_one_dtype
 from lstm_jax.structs import Cell
 
@@ -51,9 +51,9 @@ def project(params: GRUParams, x: jax.Array) -> jax.Array:
 def recur(params: GRUParams, z: jax.Array, h: jax.Array) -> Preactivations:
     """The pre-activations from ``z [..., 3H]`` and ``h [..., H]``."""
     gates = 2 * h.shape[-1]
-    z = z + params.bias.astype(z.dtype)
+    z = add_bias(z, params.bias)
     r = matmul(h, params.recurrent_kernel)
-    candidate_state = r[..., gates:] + params.candidate_bias.astype(r.dtype)
+    candidate_state = add_bias(r[..., gates:], params.candidate_bias)
     return Preactivations(z[..., :gates] + r[..., :gates], z[..., gates:], candidate_state)
 
 
