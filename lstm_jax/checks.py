@@ -78,7 +78,8 @@ def check_lengths(lengths: jax.Array, batch_shape: tuple[int, ...], steps: int) 
     check_array("lengths", lengths, batch_shape)
     if isinstance(lengths, jax.core.Tracer) or lengths.size == 0:
         return
-    low, high = int(np.min(lengths)), int(np.max(lengths))
+    known = np.asarray(lengths)  # on the host: under an outer jit, jax operations on known values are traced
+    low, high = int(known.min()), int(known.max())
     if low < 0 or high > steps:
         raise ValueError(f"lengths: got values from {low} to {high}, want 0 to T = {steps}")
 

@@ -25,14 +25,15 @@ from jax import lax
 from lstm_jax.steps import Steps
 from lstm_jax.structs import Cell, PyTree
 
-CHUNK = {"gates": 64, "states": 16}
+CHUNK = {"gates": 64, "states": 16, "states, no batch axis": 8}
 """Steps a chunk at most, by what is saved. Longer chunks mean fewer and larger products, but their arrays
 [chunk, *batch, 4H] are the peak memory of "states". Training step and peak in units of T*B*H, two x86 cores,
 jax 0.10.2: T=128 B=32 D=H=256 "states" in 8: 85 ms 3.5, in 16: 83 ms 4.5, in 32: 81 ms 7.0;
-T=96 B=32 D=64 H=128 "gates" in 16: 17.2 ms 9.0, whole: 15.4 ms 15.0."""
+T=96 B=32 D=64 H=128 "gates" in 16: 17.2 ms 9.0, whole: 15.4 ms 15.0. A sequence without batch axis is often a
+row under ``vmap``, where each chunk is also held transposed: 6.0 in 8 and 7.0 in 16 at the first shape."""
 
 GATES_UP_TO = 65536
-""""gates" while T * H is at most this, "states" beyond, where memory is what limits. Saving the gates gains 7 %
+"""``remat=None`` means "gates" while T * H is at most this, "states" beyond, where memory is what limits. Saving the gates gains 7 %
 at H=256 and 17 % at H=512 (machine as above)."""
 
 
@@ -42,7 +43,9 @@ class Recurrence(NamedTuple):
     cell: Cell
     reverse: bool
     remat: str
-    """"gates" or "states": what the forward pass saves for the derivative"""
+    """``"gates"`` or ``"states"``: what the forward pass saves for the derivative"""
+    chunk: int
+    """steps a chunk at most"""
     saves: bool = False
     """whether what was saved is returned"""
 
@@ -81,7 +84,8 @@ def run(
         width = jax.tree.leaves(state)[0].shape[-1]
         remat = "gates" if xs.shape[0] * width <= GATES_UP_TO else "states"
     if isinstance(remat, str):
-        how = Recurrence(cell, reverse, remat)
+        chunk = CHUNK["states, no batch axis" if remat == "states" and xs.ndim == 2 else remat]
+        how = Recurrence(cell, reverse, remat, chunk)
         final, ys, _ = _recurrence(how, params, xs, steps, state, reset_state)
         return final, ys
 
@@ -118,7 +122,7 @@ def _recurrence(
         saved = Saved(entering, a if how.remat == "gates" else None) if how.saves else None
         return _select(steps.taken, new, state), (_select(steps.taken, y, None), saved)
 
-    final, (ys, saved) = _scan_chunks(chunk, state, (xs, steps), CHUNK[how.remat], how.reverse)
+    final, (ys, saved) = _scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
     return final, ys, saved
 
 
@@ -130,7 +134,7 @@ def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tup
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
     chunk = jax.checkpoint(partial(_tangent_chunk, how, params, dparams, dreset), prevent_cse=False)
     inputs = (xs, dxs, steps, saved)
-    dfinal, (dys, dsaved) = _scan_chunks(chunk, dstate, inputs, CHUNK[how.remat], how.reverse)
+    dfinal, (dys, dsaved) = _scan_chunks(chunk, dstate, inputs, how.chunk, how.reverse)
     return (final, ys, saved if how.saves else None), (dfinal, dys, dsaved)
 
 

@@ -1,0 +1,220 @@
+"""Laws on what is compiled: products, memory, all-reduces, operations, export. Exact, so they belong in tests."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from benchmarks.workloads import WORKLOADS
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from test_derivatives import PEEPHOLE, PeepholeParams
+
+import lstm_jax as lj
+from lstm_jax import engine
+
+FLOAT = jnp.float32
+
+
+def shaped(*shape):
+    return jax.ShapeDtypeStruct(shape, FLOAT)
+
+
+def our_shapes(workload):
+    params = jax.eval_shape(lambda: lj.init_params(jax.random.key(0), workload.D, workload.H))
+    return params, shaped(workload.T, workload.B, workload.D), shaped(workload.T, workload.B, workload.H)
+
+
+def linen(workload):
+    return nn.RNN(nn.OptimizedLSTMCell(workload.H, param_dtype=FLOAT), time_major=True)
+
+
+def peak(function, *shapes):
+    """Bytes of temporary memory of the compiled value and gradient with respect to the first two arguments."""
+    compiled = jax.jit(jax.value_and_grad(function, (0, 1))).lower(*shapes).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["batched", "vmap"])
+@pytest.mark.parametrize("name", ["base", "reinforcement", "long"])
+def test_saving_states_takes_at_most_0_45_of_linens_memory(name, mapped):
+    workload = WORKLOADS[name]
+    params, xs, weight = our_shapes(workload)
+    layer = linen(workload)
+    variables = jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.zeros(xs.shape, FLOAT)))
+    row = linen(workload)
+
+    def ours(params, xs, weight):
+        run = lambda xs: lj.lstm(params, xs, remat="states")[1]  # noqa: E731
+        return jnp.sum((jax.vmap(run, 1, 1)(xs) - weight if mapped else run(xs) - weight) ** 2)
+
+    def theirs(variables, xs, weight):
+        run = lambda xs: row.apply(variables, xs)  # noqa: E731
+        return jnp.sum((jax.vmap(run, 1, 1)(xs) - weight if mapped else run(xs) - weight) ** 2)
+
+    assert peak(ours, params, xs, weight) <= 0.45 * peak(theirs, variables, xs, weight)
+
+
+def test_integer_remat_of_a_final_state_loss_grows_slower_than_time():
+    """Sixteen times the steps, four times the segment: about four times the memory, where saving states takes 16."""
+
+    def final(params, xs, remat):
+        return jnp.sum(lj.lstm(params, xs, remat=remat)[0].h)
+
+    def memory(time, remat):
+        params = jax.eval_shape(lambda: lj.init_params(jax.random.key(0), 8, 32))
+        gradient = jax.jit(jax.grad(lambda params, xs: final(params, xs, remat)))
+        return gradient.lower(params, shaped(time, 8, 8)).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(16384, 128) <= 5 * memory(1024, 32)
+    assert memory(16384, "states") >= 12 * memory(1024, "states")
+
+
+def loops(jaxpr):
+    """The scans of a jaxpr, each as (nesting depth, body)."""
+
+    def walk(jaxpr, depth):
+        for equation in jaxpr.eqns:
+            inner = depth + (equation.primitive.name == "scan")
+            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")):
+                body = getattr(value, "jaxpr", value)
+                if hasattr(body, "eqns"):
+                    if equation.primitive.name == "scan":
+                        yield inner, body
+                    yield from walk(body, inner)
+
+    return list(walk(jaxpr, 0))
+
+
+def hlo_computations(text):
+    """Name to body of each computation in an HLO module."""
+    return dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", text, re.M | re.S))
+
+
+def reached(computations, name):
+    """The text of a computation and of all it calls, loops apart."""
+    body = computations[name]
+    lines = [line for line in body.splitlines() if not re.search(r"= [^=]*\bwhile\(", line)]
+    called = [callee for line in lines for callee in re.findall(r"(?:calls|to_apply|body)=%?([\w.\-]+)", line)]
+    return "\n".join(lines) + "".join(reached(computations, callee) for callee in called if callee in computations)
+
+
+def innermost_loops(text):
+    """The bodies of the loops that hold no loop, with everything they call."""
+    computations = hlo_computations(text)
+    bodies = set(re.findall(r"body=%?([\w.\-]+)", text))
+    assert bodies, "no loop found: the HLO is not read as it is written"
+    inner = [name for name in bodies if " while(" not in computations[name]]
+    return [reached(computations, name) for name in inner]
+
+
+def count_dots(text):
+    return len(re.findall(r"= \S+ dot\(", text))
+
+
+def loss_and_shapes(cell, remat, *, time=32, batch=4, inputs=8, hidden=16):
+    shared = (shaped(inputs, 4 * hidden), shaped(hidden, 4 * hidden), shaped(4 * hidden))
+    params = lj.LSTMParams(*shared) if cell is lj.cells.LSTM else PeepholeParams(*shared, shaped(3, hidden))
+
+    def loss(params, xs, weight):
+        return jnp.vdot(lj.unroll(cell, params, xs, remat=remat)[1], weight)
+
+    return loss, (params, shaped(time, batch, inputs), shaped(time, batch, hidden))
+
+
+CELLS = {"lstm": lj.cells.LSTM, "peephole": PEEPHOLE}
+every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
+every_name = pytest.mark.parametrize("remat", ["gates", "states"])
+
+
+@every_cell
+@every_name
+def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):
+    """Forward h R, backward da R^T; projections, gate recomputation and weight gradients are outside."""
+    monkeypatch.setitem(engine.CHUNK, remat, 8)
+    loss, shapes = loss_and_shapes(cell, remat, time=24, hidden=12 if remat == "gates" else 20)
+    text = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().as_text()
+    dots = sorted(count_dots(body) for body in innermost_loops(text))
+    assert [count for count in dots if count] == [1, 1]
+    # forward: project. backward: da W^T and two weight gradients, and with "states" the gates again (x W and h R)
+    assert count_dots(text) == 2 + 1 + (3 if remat == "gates" else 5)
+
+
+@every_cell
+@every_name
+def test_the_backward_loop_over_time_carries_only_the_state(cell, remat):
+    loss, shapes = loss_and_shapes(cell, remat)
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr
+    found = loops(jaxpr)
+    assert found, "no scan found"
+    deepest = max(depth for depth, _ in found)
+    hidden, batch = 16, 4
+    for depth, body in found:
+        if depth == deepest and any(equation.primitive.name == "dot_general" for equation in body.eqns):
+            weights = [v for v in body.outvars if getattr(v.aval, "shape", ()) in {(hidden, 4 * hidden), (8, 4 * hidden), (4 * hidden,), (3, hidden)}]
+            assert not weights, "a weight gradient is accumulated inside the loop over time"
+    assert batch
+
+
+@every_cell
+@every_name
+def test_no_all_reduce_inside_a_loop_over_time(cell, remat):
+    mesh = Mesh(jax.devices()[:2], ("data",))
+    loss, (params, xs, weight) = loss_and_shapes(cell, remat)
+    split = NamedSharding(mesh, PartitionSpec(None, "data"))
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def compile_sharded(loss):
+        gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split, split), out_shardings=whole)
+        return gradient.lower(params, xs, weight).compile().as_text()
+
+    text = compile_sharded(loss)
+    assert "all-reduce" in text
+    assert not any("all-reduce" in body for body in innermost_loops(text))
+
+
+def test_a_plain_scan_has_the_all_reduce_that_the_law_above_looks_for():
+    """Shows that the law can fail: the same check on plain autodiff finds the all-reduce inside the loop."""
+    from test_derivatives import plain_unroll
+
+    mesh = Mesh(jax.devices()[:2], ("data",))
+    _, (params, xs, weight) = loss_and_shapes(lj.cells.LSTM, None)
+    split, whole = NamedSharding(mesh, PartitionSpec(None, "data")), NamedSharding(mesh, PartitionSpec())
+
+    def loss(params, xs, weight):
+        return jnp.vdot(plain_unroll(lj.cells.LSTM, params, xs, lj.zero_state(params, (4,)))[1], weight)
+
+    gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split, split), out_shardings=whole)
+    text = gradient.lower(params, xs, weight).compile().as_text()
+    assert any("all-reduce" in body for body in innermost_loops(text))
+
+
+def test_compiled_size_does_not_depend_on_time():
+    def lines(time):
+        loss, shapes = loss_and_shapes(lj.cells.LSTM, "states", time=time)
+        return len(jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().as_text().splitlines())
+
+    assert lines(1024) == lines(128)
+
+
+def test_value_and_grad_exports_for_cpu_cuda_and_tpu():
+    """The same program is meant for all three."""
+    loss, shapes = loss_and_shapes(lj.cells.LSTM, "states")
+    exported = jax.export.export(jax.jit(jax.value_and_grad(loss, (0, 1))), platforms=("cpu", "cuda", "tpu"))(*shapes)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    arguments = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1, leaf.dtype), shapes)
+    want = jax.value_and_grad(loss, (0, 1))(*arguments)
+    assert jax.tree.all(jax.tree.map(lambda a, b: jnp.allclose(a, b, rtol=1e-5), exported.call(*arguments), want))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("length", "limit"), [(1, 4), (4, 4), (5, 4), (7, 16), (12, 5), (13, 5), (32, 16)])
+def test_scan_in_chunks_is_a_scan(length, limit, reverse):
+    def body(carry, x):
+        return carry * 0.5 + x, carry - x
+
+    xs = jnp.arange(float(length))
+    want = jax.lax.scan(body, 1.0, xs, reverse=reverse)
+    chunked = engine._scan_chunks(lambda c, x: jax.lax.scan(body, c, x, reverse=reverse), 1.0, xs, limit, reverse)
+    assert jnp.array_equal(chunked[0], want[0])
+    assert jnp.array_equal(chunked[1], want[1])
