@@ -31,6 +31,7 @@ EMBEDDING = 96
 BATCH = 32
 WINDOW = 128
 STEPS = 2400
+MINUTES = 3.5
 LEARNING_RATE = 4e-3
 VALIDATIONS = 10
 BITS = 1 / math.log(2)
@@ -60,7 +61,7 @@ def read_corpus(path: Path | None, batch: int, window: int) -> Corpus:
     if split < need:
         raise SystemExit(
             f"--corpus: {path} has {len(text):,} characters, too short: one step of --batch {batch} streams with "
-            f"--window {window} characters each needs {math.ceil(need * 10 / 9):,}. Use a longer text or smaller numbers."
+            f"--window {window} characters each needs {math.ceil(need * 10 / 9):,}; use a longer text or smaller ones"
         )
     alphabet = sorted(set(text))
     code = {character: number for number, character in enumerate(alphabet)}
@@ -187,7 +188,7 @@ def generate(params: Params, prompt: jax.Array, key: jax.Array, temperature: jax
     """Reads the prompt's codes ``[T]``, then draws ``length`` characters, each fed back as the next input."""
     state, ys = forward(params, lj.zero_state(params["lstm"]), prompt)
 
-    def draw(carry: tuple, key: jax.Array) -> tuple:
+    def draw(carry: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
         state, y = carry
         code = jax.random.categorical(key, logits(params, y) / temperature)
         return lj.lstm_cell(params["lstm"], state, params["embedding"][code]), code
@@ -217,12 +218,12 @@ def train(corpus: Corpus, options: argparse.Namespace) -> tuple[Params, Curve]:
     train_step = make_train_step(optimizer, options.dropout)
     curve, best = Curve([], []), params
     validate_every = max(1, options.steps // VALIDATIONS)
-    start, pieces = time.monotonic(), iter(())
+    start = time.monotonic()
+    pieces: Iterator[np.ndarray] = iter(())
     bar = tqdm(range(1, options.steps + 1), unit="step", mininterval=0.5)
     try:
         for number in bar:
-            piece = next(pieces, None)
-            if piece is None:
+            if (piece := next(pieces, None)) is None:  # a new epoch
                 pieces = windows(corpus.train, options.batch, options.window)
                 piece, state = next(pieces), lj.zero_state(params["lstm"], (options.batch,))
             progress = max(number / options.steps, (time.monotonic() - start) / (60 * options.minutes))
@@ -258,18 +259,21 @@ def draw_curve(path: Path, curve: Curve, baselines: dict[str, float]) -> None:
     for (name, loss), style in zip(baselines.items(), (":", "-.", "--"), strict=True):
         axes.axhline(loss, color="tab:red", linestyle=style, linewidth=1, label=f"{name} {loss:.3f}")
     axes.set(xlabel="step", ylabel="nats per character", title="LSTM character language model")
-    axes.secondary_yaxis("right", functions=(lambda nats: nats * BITS, lambda bits: bits / BITS)).set_ylabel("bits")
+    scales = (lambda nats: np.multiply(nats, BITS), lambda bits: np.divide(bits, BITS))
+    axes.secondary_yaxis("right", functions=scales).set_ylabel("bits")
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def encode_prompt(corpus: Corpus, prompt: str) -> np.ndarray:
+def encode_prompt(corpus: Corpus, prompt: str | None) -> np.ndarray:
     """The prompt's codes; SystemExit naming characters that the corpus does not have."""
+    if not prompt:
+        prompt = "\n" if "\n" in corpus.alphabet else corpus.alphabet[corpus.train[0]]
     unknown = sorted(set(prompt) - set(corpus.alphabet))
-    if unknown or not prompt:
-        raise SystemExit(f"--prompt: want at least one character, all found in the corpus; unknown: {unknown}")
+    if unknown:
+        raise SystemExit(f"--prompt: got {prompt!r}, want characters that occur in the corpus; these do not: {unknown}")
     return np.array([corpus.alphabet.index(character) for character in prompt], np.int32)
 
 
@@ -278,13 +282,13 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, help="UTF-8 text file (default: the standard library's source)")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps at most (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=4.0, help="training time at most (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="training time at most (%(default)s)")
     parser.add_argument("--hidden", type=int, default=HIDDEN, help="hidden size (%(default)s)")
     parser.add_argument("--batch", type=int, default=BATCH, help="parallel streams (%(default)s)")
     parser.add_argument("--window", type=int, default=WINDOW, help="characters a stream and step (%(default)s)")
     parser.add_argument("--dropout", type=float, default=0.0, help="rate on the LSTM's outputs (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (%(default)s)")
-    parser.add_argument("--prompt", default="\n", help="text the sample continues (default: a line break)")
+    parser.add_argument("--prompt", help="text the sample continues (default: a line break)")
     parser.add_argument("--temperature", type=float, default=0.7, help="below 1 is bolder (%(default)s)")
     parser.add_argument("--length", type=int, default=800, help="characters to write (%(default)s)")
     parser.add_argument("--curve", type=Path, default=Path("char_lm.png"), help="picture to save (%(default)s)")
@@ -314,7 +318,7 @@ def main(arguments: list[str] | None = None) -> float:
         print(f"Curve saved to {options.curve}")
     codes = generate(params, prompt, jax.random.key(options.seed), options.temperature, options.length)
     print(f"\nThe model writes, temperature {options.temperature}:\n")
-    print(options.prompt + "".join(corpus.alphabet[code] for code in np.asarray(codes)))
+    print("".join(corpus.alphabet[code] for code in np.concatenate([prompt, codes])))
     return best
 
 

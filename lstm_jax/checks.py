@@ -49,15 +49,17 @@ def check_lstm_params(params: LSTMParams, xs: jax.Array) -> None:
     check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
 
 
-def check_sequence(xs: jax.Array) -> None:
-    """The input has a time axis and a feature axis."""
+def check_sequence(xs: Any) -> None:
+    """The input is an array with a time axis and a feature axis."""
+    if not isinstance(xs, jax.Array | np.ndarray):
+        raise ValueError(f"xs: got {type(xs).__name__}, want an array [T, *batch, D]")
     if xs.ndim < 2:
         raise ValueError(f"xs: got shape {xs.shape}, want [T, *batch, D]: time first, features last")
 
 
 def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool) -> None:
     """The state has the structure and dtypes of ``like``, and its shapes or shapes that broadcast to them."""
-    structure, wanted = jax.tree.structure(state), jax.tree.structure(like)
+    structure, wanted = str(jax.tree.structure(state)), str(jax.tree.structure(like))
     if structure != wanted:
         raise ValueError(f"{name}: got the structure {structure}, want {wanted}; see zero_state")
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)

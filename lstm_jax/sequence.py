@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,11 +94,11 @@ def unroll(
         cell: for example ``cells.GRU``; one object a program, since its identity is part of what is compiled.
         params: whatever the cell's functions take.
     """
-    params, xs, initial_state, reset_state = jax.tree.map(jnp.asarray, (params, xs, initial_state, reset_state))
-    lengths, mask, resets = jax.tree.map(_as_array, (lengths, mask, resets))
     checks.check_exclusive(lengths, mask, resets, reset_state)
     checks.check_remat(remat)
     checks.check_sequence(xs)
+    params, xs, initial_state, reset_state = jax.tree.map(jnp.asarray, (params, xs, initial_state, reset_state))
+    lengths, mask, resets = map(_as_array, (lengths, mask, resets))
     cell.check(params, xs)
     batch_shape = xs.shape[1:-1]
     zeros = jax.eval_shape(lambda: cell.zero_state(params, batch_shape))
@@ -198,6 +199,6 @@ def _run(
     return engine.run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat=remat)
 
 
-def _as_array(array: jax.Array) -> jax.Array | np.ndarray:
+def _as_array(array: Any) -> Any:
     """Host data stays on the host, where its values can be checked without waiting for a device."""
-    return array if isinstance(array, jax.Array) else np.asarray(array)
+    return array if array is None or isinstance(array, jax.Array) else np.asarray(array)

@@ -66,7 +66,10 @@ def test_forward_and_second_derivatives(options, remat):
             return jax.jvp(loss, (args,), (direction,))[1]
 
         def grad_dot(args):
-            return sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(jax.grad(loss)(args)), jax.tree.leaves(direction), strict=True))
+            return sum(
+                jnp.vdot(a, b)
+                for a, b in zip(jax.tree.leaves(jax.grad(loss)(args)), jax.tree.leaves(direction), strict=True)
+            )
 
         return {
             "jvp": jvp(args),
@@ -119,7 +122,9 @@ def test_per_example_gradients():
 
     each = jax.vmap(jax.grad(loss), in_axes=(None, 1, 0, 0, 1))(params, xs, initial, lengths, resets)
     for row in range(B):
-        one = jax.grad(loss)(params, xs[:, row], jax.tree.map(lambda s, r=row: s[r], initial), lengths[row], resets[:, row])
+        one = jax.grad(loss)(
+            params, xs[:, row], jax.tree.map(lambda s, r=row: s[r], initial), lengths[row], resets[:, row]
+        )
         assert_trees_close(jax.tree.map(lambda leaf, r=row: leaf[r], each), one, TOL)
 
 

@@ -29,7 +29,6 @@ PLAIN = Options("all", "none", False)
 TOL = tolerance(jnp.float64)
 
 
-
 def names(options):
     return f"{options.steps}-{options.resets}-{'reverse' if options.reverse else 'forward'}"
 
@@ -97,9 +96,7 @@ def test_splitting_a_run_changes_nothing(reverse, remat):
     mask, resets = jnp.asarray(problem.taken), jnp.asarray(problem.resets)
 
     def piece(xs, state, mask, resets):
-        return lj.lstm(
-            params, xs, state, mask=mask, resets=resets, reset_state=reset, reverse=reverse, remat=remat
-        )
+        return lj.lstm(params, xs, state, mask=mask, resets=resets, reset_state=reset, reverse=reverse, remat=remat)
 
     whole = piece(xs, initial, mask, resets)
     cut = 8
@@ -234,7 +231,9 @@ def test_any_number_of_batch_axes(shape):
     rows = int(np.prod(shape, dtype=int))
 
     def fold(array, leading):
-        return array[(slice(None),) * leading + (slice(rows),)].reshape(*array.shape[:leading], *shape, *array.shape[leading + 1 :])
+        return array[(slice(None),) * leading + (slice(rows),)].reshape(
+            *array.shape[:leading], *shape, *array.shape[leading + 1 :]
+        )
 
     (h, c), ys = lj.lstm(
         params,

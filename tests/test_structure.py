@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from benchmarks.workloads import WORKLOADS
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from test_derivatives import PEEPHOLE, PeepholeParams
 
 import lstm_jax as lj
+from benchmarks.workloads import WORKLOADS
 from lstm_jax import engine
 
 FLOAT = jnp.float32
@@ -151,7 +151,11 @@ def test_the_backward_loop_over_time_carries_only_the_state(cell, remat):
     hidden, batch = 16, 4
     for depth, body in found:
         if depth == deepest and any(equation.primitive.name == "dot_general" for equation in body.eqns):
-            weights = [v for v in body.outvars if getattr(v.aval, "shape", ()) in {(hidden, 4 * hidden), (8, 4 * hidden), (4 * hidden,), (3, hidden)}]
+            weights = [
+                v
+                for v in body.outvars
+                if getattr(v.aval, "shape", ()) in {(hidden, 4 * hidden), (8, 4 * hidden), (4 * hidden,), (3, hidden)}
+            ]
             assert not weights, "a weight gradient is accumulated inside the loop over time"
     assert batch
 

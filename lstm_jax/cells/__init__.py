@@ -3,4 +3,4 @@
 from lstm_jax.cells.gru import GRU, GRUParams
 from lstm_jax.cells.lstm import LSTM
 
-__all__ = ["GRU", "GRUParams", "LSTM"]
+__all__ = ["GRU", "LSTM", "GRUParams"]

@@ -13,7 +13,6 @@ They are misprints or other models; the equations above are what every framework
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from lstm_jax.cells.dense import add_bias, matmul
@@ -47,7 +46,7 @@ def update(params: LSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMStat
 
 def _halves(a: jax.Array) -> jax.Array:
     """1/2 over the blocks of the three sigmoids and 1 over that of the candidate; exact, being powers of two."""
-    i, f, g, o = split_gates(np.ones(a.shape[-1], a.dtype))
+    i, f, g, o = split_gates(jnp.ones(a.shape[-1], a.dtype))
     return lax.broadcast_to_rank(join_gates(0.5 * i, 0.5 * f, g, 0.5 * o), a.ndim)
 
 

@@ -1,0 +1,134 @@
+"""The character language model: it learns, writes, and explains what it cannot read."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from examples import char_lm
+
+SMALL = ["--hidden", "16", "--batch", "4", "--window", "8", "--length", "20", "--seed", "1"]
+PATTERN = "the cat sat on the mat. " * 100
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_it():
+    """The example runs under jax's defaults."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), jax.enable_x64(False):
+        yield
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text(PATTERN, encoding="utf-8")
+    return path
+
+
+def test_it_learns_a_pattern_and_writes(corpus, tmp_path, capsys):
+    curve = tmp_path / "curve.png"
+    loss = char_lm.main(["--corpus", str(corpus), "--steps", "200", "--prompt", "the c", "--curve", str(curve), *SMALL])
+    assert loss < 0.5
+    assert curve.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("unigram", "bigram", "trigram", "LSTM", "nats"))
+    sample = printed.split("temperature 0.7:\n\n")[1]
+    assert sample.startswith("the c")
+    assert len(sample.strip("\n")) >= 20
+
+
+def test_the_default_corpus_is_the_standard_library():
+    corpus = char_lm.read_corpus(None, 32, 128)
+    assert len(corpus.train) > 2_000_000
+    assert "def __init__(self" in "".join(corpus.alphabet[code] for code in corpus.train[:2_000_000])
+
+
+def test_ctrl_c_ends_training_and_still_writes(corpus, tmp_path, monkeypatch, capsys):
+    calls = []
+    original = char_lm.make_train_step
+
+    def interrupted(*arguments):
+        step = original(*arguments)
+
+        def stepping(*inputs):
+            calls.append(1)
+            if len(calls) == 15:
+                raise KeyboardInterrupt
+            return step(*inputs)
+
+        return stepping
+
+    monkeypatch.setattr(char_lm, "make_train_step", interrupted)
+    char_lm.main(["--corpus", str(corpus), "--steps", "500", "--curve", str(tmp_path / "c.png"), *SMALL])
+    printed = capsys.readouterr().out
+    assert "interrupted" in printed
+    assert "The model writes" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not a file"),
+        (b"", "is empty"),
+        (b"\xff\xfe\x00binary", "is not UTF-8 text"),
+        (b"text with a \0 byte" * 1000, "looks binary"),
+        (b"short", "too short"),
+    ],
+)
+def test_a_corpus_that_cannot_serve_is_explained(content, message, tmp_path):
+    path = tmp_path / "corpus"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit, match=f"--corpus: .*{message}"):
+        char_lm.main(["--corpus", str(path), *SMALL])
+
+
+def test_a_prompt_with_unknown_characters_is_explained(corpus):
+    with pytest.raises(SystemExit, match=r"--prompt: got '100%', .* do not: \['%', '0', '1'\]"):
+        char_lm.main(["--corpus", str(corpus), "--prompt", "100%", *SMALL])
+
+
+@pytest.mark.parametrize("option", [["--steps", "0"], ["--temperature", "0"], ["--dropout", "1"]])
+def test_numbers_out_of_range_are_explained(option, capsys):
+    with pytest.raises(SystemExit):
+        char_lm.main(option)
+    assert f"{option[0]}: got" in capsys.readouterr().err
+
+
+def test_ngram_losses_against_direct_counting():
+    rng = np.random.default_rng(0)
+    codes = rng.choice(4, p=[0.5, 0.3, 0.1, 0.1], size=3000).astype(np.int32)
+    corpus = char_lm.Corpus(list("abcd"), codes[:2700], codes[2700:])
+
+    def probability(context, code):
+        if context is None:
+            return 1 / 4
+        n = len(context) + 1
+        runs = [tuple(codes[k : k + n]) for k in range(2700 - n + 1)]
+        hits, seen = runs.count((*context, code)), sum(run[:-1] == context for run in runs)
+        return (hits + 5 * probability(context[1:] if context else None, code)) / (seen + 5)
+
+    for order in (1, 2):
+        held_out = codes[2700:]
+        losses = [
+            -math.log(probability(tuple(held_out[k - order + 1 : k]), held_out[k]))
+            for k in range(order - 1, len(held_out))
+        ]
+        np.testing.assert_allclose(char_lm.ngram_loss(corpus, order), np.mean(losses), rtol=1e-3)
+
+
+def test_windows_predict_each_character_once():
+    pieces = list(char_lm.windows(np.arange(101), 2, 10))
+    assert [piece.shape for piece in pieces] == [(11, 2)] * 5
+    np.testing.assert_array_equal(np.concatenate([piece[1:, 0] for piece in pieces]), np.arange(1, 51))
+    np.testing.assert_array_equal(np.concatenate([piece[1:, 1] for piece in pieces]), np.arange(51, 101))
+
+
+def test_tiny_shakespeare_baselines_are_those_published(data_folder):
+    """Unigram and bigram of the 90/10 split: 3.347 and 2.488; the trigram's smoothing differs."""
+    corpus = char_lm.read_corpus(data_folder / "tiny_shakespeare" / "input.txt", 32, 128)
+    assert len(corpus.alphabet) == 65
+    assert abs(char_lm.ngram_loss(corpus, 1) - 3.347) < 0.002
+    assert abs(char_lm.ngram_loss(corpus, 2) - 2.488) < 0.01
+    assert abs(char_lm.ngram_loss(corpus, 3) - 2.053) < 0.02

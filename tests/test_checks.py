@@ -1,0 +1,134 @@
+"""Every wrong call explains itself: the argument, what it got, what it wants."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax as lj
+from lstm_jax.cells import GRU, GRUParams
+
+T, B, D, H = 4, 2, 3, 5
+PARAMS = lj.init_params(jax.random.key(0), D, H)
+XS = jnp.zeros((T, B, D), jnp.float32)
+STATE = lj.zero_state(PARAMS, (B,))
+FLAGS = jnp.zeros((T, B), bool)
+
+
+def zeros(*shape, dtype=jnp.float32):
+    return jnp.zeros(shape, dtype)
+
+
+WRONG_CALLS = {
+    "xs without features": (lambda: lj.lstm(PARAMS, zeros(3)), "xs: got shape (3,), want [T, *batch, D]"),
+    "xs of another width": (lambda: lj.lstm(PARAMS, zeros(T, B, 7)), "xs: got 7 features on the last axis"),
+    "integer xs": (lambda: lj.lstm(PARAMS, zeros(T, B, D, dtype=jnp.int32)), "xs: got dtype int32, want a floating"),
+    "xs of another dtype": (
+        lambda: lj.lstm(PARAMS, XS.astype(jnp.bfloat16)),
+        "xs: got dtype bfloat16, want one floating",
+    ),
+    "one parameter of another dtype": (
+        lambda: lj.lstm(PARAMS._replace(bias=PARAMS.bias.astype(jnp.float16)), XS),
+        "params.bias: got dtype float16",
+    ),
+    "params of another kind": (lambda: lj.lstm(tuple(PARAMS), XS), "params: got tuple, want LSTMParams"),
+    "params and xs swapped": (lambda: lj.lstm(XS, PARAMS), "xs: got LSTMParams, want an array"),
+    "bias of another size": (
+        lambda: lj.lstm(PARAMS._replace(bias=zeros(H)), XS),
+        "params.bias: got shape (5,), want (20,)",
+    ),
+    "recurrent kernel not square": (
+        lambda: lj.lstm(PARAMS._replace(recurrent_kernel=zeros(H, 3 * H)), XS),
+        "params.recurrent_kernel: got shape (5, 15), want (5, 20)",
+    ),
+    "recurrent kernel of one axis": (
+        lambda: lj.lstm(PARAMS._replace(recurrent_kernel=zeros(H)), XS),
+        "params.recurrent_kernel: got shape (5,), want (H, 4 * H)",
+    ),
+    "input kernel transposed": (
+        lambda: lj.lstm(PARAMS._replace(input_kernel=PARAMS.input_kernel.T), XS),
+        "params.input_kernel: got shape (20, 3), want (D, 20)",
+    ),
+    "initial state without batch": (
+        lambda: lj.lstm(PARAMS, XS, lj.zero_state(PARAMS)),
+        "initial_state.h: got shape (5,), want (2, 5)",
+    ),
+    "initial state as a pair": (lambda: lj.lstm(PARAMS, XS, tuple(STATE)), "initial_state: got the structure"),
+    "initial state in half precision": (
+        lambda: lj.lstm(PARAMS, XS, STATE._replace(c=STATE.c.astype(jnp.float16))),
+        "initial_state.c: got dtype float16, want float32",
+    ),
+    "lengths and mask": (
+        lambda: lj.lstm(PARAMS, XS, lengths=jnp.array([1, 2]), mask=FLAGS),
+        "mask: got both lengths and mask, want one",
+    ),
+    "lengths too long": (
+        lambda: lj.lstm(PARAMS, XS, lengths=jnp.array([1, 5])),
+        "lengths: got values from 1 to 5, want 0 to T = 4",
+    ),
+    "lengths negative": (lambda: lj.lstm(PARAMS, XS, lengths=[-1, 2]), "lengths: got values from -1 to 2"),
+    "known lengths too long under jit": (
+        lambda: jax.jit(lambda xs: lj.lstm(PARAMS, xs, lengths=np.array([1, 5])))(XS),
+        "lengths: got values from 1 to 5",
+    ),
+    "lengths of another shape": (
+        lambda: lj.lstm(PARAMS, XS, lengths=jnp.array([1])),
+        "lengths: got shape (1,), want (2,)",
+    ),
+    "lengths not integers": (lambda: lj.lstm(PARAMS, XS, lengths=jnp.array([1.0, 2.0])), "lengths: got dtype float64"),
+    "mask of integers": (
+        lambda: lj.lstm(PARAMS, XS, mask=jnp.ones((T, B), jnp.int32)),
+        "mask: got dtype int32, want bool",
+    ),
+    "mask batch first": (lambda: lj.lstm(PARAMS, XS, mask=FLAGS.T), "mask: got shape (2, 4), want (4, 2)"),
+    "resets of another shape": (lambda: lj.lstm(PARAMS, XS, resets=FLAGS[:2]), "resets: got shape (2, 2), want (4, 2)"),
+    "resets not bool": (lambda: lj.lstm(PARAMS, XS, resets=XS[..., 0]), "resets: got dtype float32, want bool"),
+    "reset_state without resets": (
+        lambda: lj.lstm(PARAMS, XS, reset_state=STATE),
+        "reset_state: got one without resets",
+    ),
+    "reset_state too large": (
+        lambda: lj.lstm(PARAMS, XS, resets=FLAGS, reset_state=lj.zero_state(PARAMS, (3, B))),
+        "reset_state.h: got shape (3, 2, 5), want one that broadcasts to (2, 5)",
+    ),
+    "unknown remat": (lambda: lj.lstm(PARAMS, XS, remat="everything"), "remat: got 'everything', want one of"),
+    "remat zero": (lambda: lj.lstm(PARAMS, XS, remat=0), "remat: got 0, want"),
+    "remat true": (lambda: lj.lstm(PARAMS, XS, remat=True), "remat: got True, want"),
+    "unknown implementation": (
+        lambda: lj.lstm(PARAMS, XS, implementation="magic"),
+        "implementation: got 'magic', want one of 'scan'",
+    ),
+    "step of another width": (lambda: lj.lstm_cell(PARAMS, STATE, zeros(B, 7)), "xs: got 7 features"),
+    "step without features": (lambda: lj.lstm_cell(PARAMS, STATE, jnp.float32(1)), "x: got shape (), want [*batch, D]"),
+    "step with a batchless state": (
+        lambda: lj.lstm_cell(PARAMS, lj.zero_state(PARAMS), XS[0]),
+        "state.h: got shape (5,)",
+    ),
+    "gru of another width": (
+        lambda: lj.unroll(GRU, GRUParams(zeros(7, 15), zeros(5, 15), zeros(15), zeros(5)), XS),
+        "params.input_kernel: got shape (7, 15), want (3, 15)",
+    ),
+    "unknown scheme": (
+        lambda: lj.init_params(jax.random.key(0), D, H, scheme="magic"),
+        "scheme: got 'magic', want one of",
+    ),
+    "no hidden units": (lambda: lj.init_params(jax.random.key(0), D, 0), "hidden_size: got 0, want at least 1"),
+    "integer parameters": (lambda: lj.init_params(jax.random.key(0), D, H, dtype=jnp.int32), "dtype: got int32"),
+    "chrono without max_time": (lambda: lj.init_params(jax.random.key(0), D, H, scheme="chrono"), "max_time: got None"),
+    "max_time without chrono": (
+        lambda: lj.init_params(jax.random.key(0), D, H, max_time=9),
+        "max_time: got 9 with scheme",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_a_wrong_call_names_the_argument(name):
+    call, message = WRONG_CALLS[name]
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
+        call()
+    assert str(caught.value).startswith(message)
+
+
+def test_a_reset_state_may_broadcast_and_length_limits_are_allowed():
+    lj.lstm(PARAMS, XS, resets=FLAGS, reset_state=lj.zero_state(PARAMS), lengths=jnp.array([0, T]))

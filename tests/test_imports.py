@@ -1,0 +1,89 @@
+"""The table of imports, and what importing the package does."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lstm_jax"
+
+LAYERS = [
+    {"structs"},
+    {"checks", "steps"},
+    {"initializers", "cells.dense"},
+    {"engine", "cells.lstm", "cells.gru"},
+    {"cells"},
+    {"sequence"},
+    {"__init__"},
+]
+"""Each module imports from the rows above its own, and nothing else from this package."""
+
+ALLOWED = {"jax", "numpy", "collections", "functools", "typing"}
+"""What the core may import from elsewhere."""
+
+
+def modules():
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_imports_only_look_down():
+    rank = {name: row for row, names in enumerate(LAYERS) for name in names}
+    found = dict(modules())
+    assert set(found) == set(rank), "the table and the package differ"
+    for name, path in found.items():
+        for module, part in imported(path):
+            if not module.startswith("lstm_jax"):
+                assert module.split(".")[0] in ALLOWED, f"{name} imports {module}"
+                continue
+            inside = module.removeprefix("lstm_jax").removeprefix(".")
+            target = inside if inside in rank else part
+            target = f"{inside}.{part}" if f"{inside}.{part}" in rank else target
+            assert rank[target] < rank[name], f"{name} imports {target}, which is not below it"
+
+
+def run(code):
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_importing_touches_no_device_and_no_framework():
+    run(
+        "import sys, lstm_jax\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge._backends, 'a device was initialised'\n"
+        "assert not {'flax', 'haiku', 'torch', 'chex', 'matplotlib', 'optax'} & set(sys.modules)\n"
+    )
+
+
+def test_the_core_leaves_global_configuration_alone():
+    run(
+        "import jax\n"
+        "before = dict(jax.config.values)\n"
+        "import lstm_jax, jax.numpy as jnp\n"
+        "lstm_jax.lstm(lstm_jax.init_params(jax.random.key(0), 2, 3), jnp.zeros((4, 2)))\n"
+        "assert dict(jax.config.values) == before\n"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert not body or body[-1].end_lineno - body[0].lineno < 40, node.name

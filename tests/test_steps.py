@@ -1,0 +1,88 @@
+"""The helpers where users go wrong: lengths, episode ends, packed sequences, replay."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax as lj
+
+T, B, D, H = 9, 3, 2, 4
+PARAMS = lj.init_params(jax.random.key(0), D, H)
+XS = jax.random.normal(jax.random.key(1), (T, B, D), jnp.float32)
+
+
+def test_lengths_to_mask():
+    mask = lj.lengths_to_mask(jnp.array([0, 2, 3]), 3)
+    np.testing.assert_array_equal(mask.T, [[0, 0, 0], [1, 1, 0], [1, 1, 1]])
+    assert mask.dtype == bool
+    assert lj.lengths_to_mask(jnp.array([[1], [2]]), 5).shape == (5, 2, 1)
+    np.testing.assert_array_equal(lj.lengths_to_mask(2, 3), [1, 1, 0])
+
+
+def test_resets_from_done_shift_by_one_step():
+    done = jnp.array([0, 1, 0, 1], bool)
+    np.testing.assert_array_equal(lj.resets_from_done(done), [0, 0, 1, 0])
+    np.testing.assert_array_equal(lj.resets_from_done(done, jnp.array(True)), [1, 0, 1, 0])
+    rows = lj.resets_from_done(done[:, None].repeat(2, 1), jnp.array([True, False]))
+    np.testing.assert_array_equal(rows[0], [1, 0])
+
+
+def test_resets_from_segment_ids_mark_changes():
+    ids = jnp.array([5, 5, 7, 7, 7, 5])
+    np.testing.assert_array_equal(lj.resets_from_segment_ids(ids), [0, 0, 1, 0, 0, 1])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_packed_sequences_equal_separate_ones(reverse):
+    ids = jnp.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
+    _, packed = lj.lstm(PARAMS, XS[:, 0], resets=lj.resets_from_segment_ids(ids), reverse=reverse)
+    for segment in range(3):
+        here = np.flatnonzero(np.asarray(ids) == segment)
+        _, alone = lj.lstm(PARAMS, XS[here, 0], reverse=reverse)
+        np.testing.assert_allclose(packed[here], alone, rtol=1e-5, atol=1e-6)
+
+
+def act(state, x, reset):
+    fresh = lj.zero_state(PARAMS, (B,))
+    state = jax.tree.map(lambda new, old: jnp.where(reset[:, None], new, old), fresh, state)
+    return lj.lstm_cell(PARAMS, state, x)
+
+
+def learn(state, xs, resets):
+    return lj.lstm(PARAMS, xs, state, resets=resets)
+
+
+def test_a_roll_out_equals_its_replay():
+    done = jax.random.bernoulli(jax.random.key(2), 0.3, (T, B))
+    start = jax.tree.map(jnp.ones_like, lj.zero_state(PARAMS, (B,)))
+    lj.check_replay(act, learn, start, XS, lj.resets_from_done(done, jnp.array([True, False, False])))
+
+
+def test_a_replay_one_step_off_is_named():
+    done = jnp.zeros((T, B), bool).at[3, 1].set(True)
+    resets = lj.resets_from_done(done)
+    start = lj.zero_state(PARAMS, (B,))
+    with pytest.raises(ValueError, match=r"first at step 3 \(no reset lies there\)"):
+        lj.check_replay(act, lambda state, xs, _: learn(state, xs, done), start, XS, resets)
+    with pytest.raises(ValueError, match=r"first at step 4 \(a reset lies there\)"):
+        lj.check_replay(act, lambda state, xs, _: learn(state, xs, jnp.zeros_like(done)), start, XS, resets)
+
+
+def test_a_replay_with_another_final_state_is_named():
+    def forgetful(state, xs, resets):
+        state, ys = learn(state, xs, resets)
+        return state._replace(c=state.c + 1), ys
+
+    start = lj.zero_state(PARAMS, (B,))
+    with pytest.raises(ValueError, match="final state differs"):
+        lj.check_replay(act, forgetful, start, XS, jnp.zeros((T, B), bool))
+
+
+def test_a_step_is_a_scan_body():
+    from functools import partial
+
+    state, ys = jax.lax.scan(partial(lj.lstm_cell, PARAMS), lj.zero_state(PARAMS, (B,)), XS)
+    want, want_ys = lj.lstm(PARAMS, XS)
+    np.testing.assert_allclose(ys, want_ys, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state.c, want.c, rtol=1e-5, atol=1e-6)
