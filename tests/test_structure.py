@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from test_derivatives import PEEPHOLE, PeepholeParams
+from test_derivatives import PEEPHOLE, PeepholeParams, plain_unroll
 
 import lstm_jax as lj
 from benchmarks.workloads import WORKLOADS
@@ -70,20 +70,18 @@ def test_integer_remat_of_a_final_state_loss_grows_slower_than_time():
     assert memory(16384, "states") >= 12 * memory(1024, "states")
 
 
-def loops(jaxpr):
-    """The scans of a jaxpr, each as (nesting depth, body)."""
+def equations(jaxpr):
+    """All equations of a jaxpr, inner ones included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: hasattr(value, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
 
-    def walk(jaxpr, depth):
-        for equation in jaxpr.eqns:
-            inner = depth + (equation.primitive.name == "scan")
-            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")):
-                body = getattr(value, "jaxpr", value)
-                if hasattr(body, "eqns"):
-                    if equation.primitive.name == "scan":
-                        yield inner, body
-                    yield from walk(body, inner)
 
-    return list(walk(jaxpr, 0))
+def primitives(jaxpr):
+    return {equation.primitive.name for equation in equations(jaxpr)}
 
 
 def hlo_computations(text):
@@ -112,12 +110,12 @@ def count_dots(text):
     return len(re.findall(r"= \S+ dot\(", text))
 
 
-def loss_and_shapes(cell, remat, *, time=32, batch=4, inputs=8, hidden=16):
+def loss_and_shapes(cell, remat, *, time=128, batch=4, inputs=8, hidden=16):
     shared = (shaped(inputs, 4 * hidden), shaped(hidden, 4 * hidden), shaped(4 * hidden))
     params = lj.LSTMParams(*shared) if cell is lj.cells.LSTM else PeepholeParams(*shared, shaped(3, hidden))
 
     def loss(params, xs, weight):
-        return jnp.vdot(lj.unroll(cell, params, xs, remat=remat)[1], weight)
+        return jnp.sum(lj.unroll(cell, params, xs, remat=remat)[1] * weight)
 
     return loss, (params, shaped(time, batch, inputs), shaped(time, batch, hidden))
 
@@ -140,24 +138,21 @@ def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):
     assert count_dots(text) == 2 + 1 + (3 if remat == "gates" else 5)
 
 
+def weights_summed_in_loops_over_time(loss, shapes):
+    """Outputs shaped like a parameter of the innermost scans that hold a product, in the jaxpr of the gradient."""
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr
+    bodies = [equation.params["jaxpr"].jaxpr for equation in equations(jaxpr) if equation.primitive.name == "scan"]
+    over_time = [body for body in bodies if "dot_general" in primitives(body) and "scan" not in primitives(body)]
+    assert len(over_time) == 2, "want one loop forward and one backward"
+    weights = {leaf.shape for leaf in jax.tree.leaves(shapes[0])}
+    return sum(var.aval.shape in weights for body in over_time for var in body.outvars)
+
+
 @every_cell
 @every_name
-def test_the_backward_loop_over_time_carries_only_the_state(cell, remat):
+def test_no_weight_gradient_is_summed_inside_the_loop_over_time(cell, remat):
     loss, shapes = loss_and_shapes(cell, remat)
-    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr
-    found = loops(jaxpr)
-    assert found, "no scan found"
-    deepest = max(depth for depth, _ in found)
-    hidden, batch = 16, 4
-    for depth, body in found:
-        if depth == deepest and any(equation.primitive.name == "dot_general" for equation in body.eqns):
-            weights = [
-                v
-                for v in body.outvars
-                if getattr(v.aval, "shape", ()) in {(hidden, 4 * hidden), (8, 4 * hidden), (4 * hidden,), (3, hidden)}
-            ]
-            assert not weights, "a weight gradient is accumulated inside the loop over time"
-    assert batch
+    assert weights_summed_in_loops_over_time(loss, shapes) == 0
 
 
 @every_cell
@@ -168,26 +163,23 @@ def test_no_all_reduce_inside_a_loop_over_time(cell, remat):
     split = NamedSharding(mesh, PartitionSpec(None, "data"))
     whole = NamedSharding(mesh, PartitionSpec())
 
-    def compile_sharded(loss):
-        gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split, split), out_shardings=whole)
-        return gradient.lower(params, xs, weight).compile().as_text()
-
-    text = compile_sharded(loss)
+    gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split, split), out_shardings=whole)
+    text = gradient.lower(params, xs, weight).compile().as_text()
     assert "all-reduce" in text
     assert not any("all-reduce" in body for body in innermost_loops(text))
+    assert "all-gather" not in text, "a device gathers what it has no need of"
 
 
-def test_a_plain_scan_has_the_all_reduce_that_the_law_above_looks_for():
-    """Shows that the law can fail: the same check on plain autodiff finds the all-reduce inside the loop."""
-    from test_derivatives import plain_unroll
-
+def test_a_plain_scan_breaks_the_two_laws_above():
+    """Shows that they can fail: plain autodiff sums weight gradients, and reduces them, at every step."""
     mesh = Mesh(jax.devices()[:2], ("data",))
     _, (params, xs, weight) = loss_and_shapes(lj.cells.LSTM, None)
     split, whole = NamedSharding(mesh, PartitionSpec(None, "data")), NamedSharding(mesh, PartitionSpec())
 
     def loss(params, xs, weight):
-        return jnp.vdot(plain_unroll(lj.cells.LSTM, params, xs, lj.zero_state(params, (4,)))[1], weight)
+        return jnp.sum(plain_unroll(lj.cells.LSTM, params, xs, lj.zero_state(params, (4,)))[1] * weight)
 
+    assert weights_summed_in_loops_over_time(loss, (params, xs, weight)) == 3
     gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split, split), out_shardings=whole)
     text = gradient.lower(params, xs, weight).compile().as_text()
     assert any("all-reduce" in body for body in innermost_loops(text))
