@@ -107,6 +107,7 @@ def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTre
 def _recurrence(
     how: Recurrence, params: PyTree, xs: jax.Array, steps: Steps, state: PyTree, reset_state: PyTree
 ) -> tuple[PyTree, PyTree, Saved | None]:
+    """The loop over time: (final state, ys, what was saved)."""
     cell = how.cell
 
     def chunk(state: PyTree, inputs: tuple[jax.Array, Steps]) -> tuple[PyTree, Any]:
@@ -128,9 +129,10 @@ def _recurrence(
 
 @partial(_recurrence.defjvp, symbolic_zeros=True)
 def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    params, xs, steps, _, _ = primals
+    """Its tangent. The loop is called through its own rule again, so that higher derivatives take the same way."""
+    params, xs, steps, *states = primals
     dparams, dxs = jax.tree.map(_drop_zero, tangents[:2])
-    dstate, dreset = jax.tree.map(_fill_zero, tangents[3:])
+    dstate, dreset = jax.tree.map(_fill_zero, tuple(states), tangents[3:])
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
     chunk = jax.checkpoint(partial(_tangent_chunk, how, params, dparams, dreset), prevent_cse=False)
     inputs = (xs, dxs, steps, saved)
@@ -257,7 +259,5 @@ def _drop_zero(tangent: Any) -> Any:
     return None if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent
 
 
-def _fill_zero(tangent: Any) -> Any:
-    if isinstance(tangent, jax.custom_derivatives.SymbolicZero):
-        return jnp.zeros(tangent.shape, tangent.dtype)
-    return tangent
+def _fill_zero(primal: jax.Array, tangent: Any) -> Any:
+    return jnp.zeros_like(primal) if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent

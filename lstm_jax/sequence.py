@@ -196,7 +196,23 @@ def _run(
     if reset_state is not None:
         reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
     steps = plan_steps(mask, resets, reverse=reverse)
+    params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))
     return engine.run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat=remat)
+
+
+def _vary_alike(arrays: PyTree) -> PyTree:
+    """Inside ``jax.shard_map``, lets all arrays vary over the mesh axes that any of them varies over.
+
+    A loop's carry must not change what it varies over; and the parameters' gradient is then reduced once, here,
+    instead of once a chunk.
+    """
+    axes = {axis for leaf in jax.tree.leaves(arrays) for axis in jax.typeof(leaf).manual_axis_type.varying}
+
+    def widen(leaf: jax.Array) -> jax.Array:
+        missing = tuple(sorted(axes - jax.typeof(leaf).manual_axis_type.varying))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(widen, arrays)
 
 
 def _as_array(array: Any) -> Any:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import (
     GRID,
     REMATS,
@@ -70,8 +71,10 @@ def test_vmap_equals_the_batched_call(options):
     args, chosen = arguments(problem, options), flags(problem, options)
     weights = cotangents(3)
 
+    remat = REMATS[GRID.index(options) % len(REMATS)]
+
     def loss(args, flags, weights):
-        return weigh(call(args, flags, options, "states"), weights)
+        return weigh(call(args, flags, options, remat), weights)
 
     def mapped(args, flags, weights):
         params, xs, initial, reset = args
@@ -273,3 +276,23 @@ def test_shapes_of_the_results():
     params = lj.init_params(jax.random.key(0), D, H)
     (h, c), ys = lj.lstm(params, jnp.zeros((T, B, D), jnp.float32))
     assert (h.shape, c.shape, ys.shape) == ((B, H), (B, H), (T, B, H))
+
+
+@every_remat
+def test_a_batch_sharded_over_devices_gives_the_same_numbers(remat):
+    options = Options("mask", "state", True)
+    problem = random_problem(2, options)
+    args, chosen, weights = arguments(problem, options), flags(problem, options), cotangents(2)
+    mesh = Mesh(jax.devices()[:2], ("data",))
+
+    def place(leaf, axis):
+        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*(None,) * axis, "data")))
+
+    @jax.jit
+    def value_and_grad(args, flags):
+        return jax.value_and_grad(lambda args: weigh(call(args, flags, options, remat), weights))(args)
+
+    params, xs, *states = args
+    sharded = (params, place(xs, 1), *jax.tree.map(lambda leaf: place(leaf, 0), states))
+    got = value_and_grad(sharded, jax.tree.map(lambda leaf: place(leaf, 1), chosen))
+    assert_trees_close(got, value_and_grad(args, chosen), TOL)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from problems import assert_trees_close, tolerance
 from test_derivatives import PEEPHOLE, PeepholeParams, plain_unroll
 
 import lstm_jax as lj
@@ -214,3 +215,25 @@ def test_scan_in_chunks_is_a_scan(length, limit, reverse):
     chunked = engine._scan_chunks(lambda c, x: jax.lax.scan(body, c, x, reverse=reverse), 1.0, xs, limit, reverse)
     assert jnp.array_equal(chunked[0], want[0])
     assert jnp.array_equal(chunked[1], want[1])
+
+
+@every_name
+def test_inside_shard_map_the_gradient_is_reduced_once(remat):
+    """Data parallelism by hand: the same numbers, and no all-reduce in any loop, over chunks included."""
+    mesh = Mesh(jax.devices()[:2], ("data",))
+    params = lj.init_params(jax.random.key(0), 3, 4)
+    xs = jax.random.normal(jax.random.key(1), (40, 4, 3), FLOAT)
+
+    def loss(params, xs):
+        return jnp.mean(lj.lstm(params, xs, remat=remat)[1] ** 2)
+
+    def local(params, xs):
+        return jax.value_and_grad(lambda params: jax.lax.pmean(loss(params, xs), "data"))(params)
+
+    whole, split = PartitionSpec(), PartitionSpec(None, "data")
+    step = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(whole, split), out_specs=whole))
+    assert_trees_close(step(params, xs), jax.value_and_grad(loss)(params, xs), tolerance(FLOAT, 40))
+    computations = hlo_computations(step.lower(params, xs).compile().as_text())
+    holders = [body for body in computations.values() if re.search(r"= .* all-reduce\(", body)]
+    assert holders, "no all-reduce found"
+    assert all("ROOT" in body and "parameter(1)" in body and "while(" in body for body in holders), "not in the entry"
