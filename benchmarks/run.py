@@ -4,9 +4,9 @@
     python -m benchmarks.run base --rounds 30
 
 Each row is the value and gradient of a mean squared error with respect to parameters and inputs. Rounds are
-interleaved and rotate the order, because whoever follows a spinning thread pool pays for it. The ratio is linen's
-time over the row's, its median over the rounds: above 1 is faster than linen. Memory is the peak of temporary arrays
-that XLA plans, in units of one [T, B, H] array. Outputs and gradients are compared before anything is timed.
+interleaved, each in a new random order, because whoever follows a spinning thread pool pays for it. The ratio is
+linen's time over the row's, its median over the rounds: above 1 is faster than linen. Memory is the peak of temporary
+arrays that XLA plans, in units of one [T, B, H] array. Losses and gradients are compared before anything is timed.
 """
 
 import argparse
@@ -103,10 +103,10 @@ def torch_row(params: lj.LSTMParams, xs: jax.Array, target: jax.Array) -> Conten
 
 def measure(rows: dict[str, Contender], rounds: int) -> dict[str, np.ndarray]:
     """Seconds of each row in each round."""
-    names = list(rows)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    order = np.random.default_rng(0)
     for number in range(WARM_UP + rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in order.permutation(list(rows)):
             start = time.perf_counter()
             rows[name].step()
             if number >= WARM_UP:
