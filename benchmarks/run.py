@@ -73,7 +73,8 @@ def _compiled(apply: Callable, params: Any, xs: jax.Array, target: jax.Array) ->
         return jnp.mean((apply(params, xs) - target) ** 2)
 
     step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(params, xs).compile()
-    return Contender(lambda: jax.block_until_ready(step(params, xs)), step.memory_analysis().temp_size_in_bytes)
+    memory = step.memory_analysis()
+    return Contender(lambda: jax.block_until_ready(step(params, xs)), memory.temp_size_in_bytes if memory else None)
 
 
 def torch_row(params: lj.LSTMParams, xs: jax.Array, target: jax.Array) -> Contender | None:
@@ -96,7 +97,7 @@ def torch_row(params: lj.LSTMParams, xs: jax.Array, target: jax.Array) -> Conten
         inputs.grad = None
         loss = torch.nn.functional.mse_loss(layer(inputs)[0], wanted)
         loss.backward()
-        return loss.detach().numpy(), (None, inputs.grad.numpy())
+        return loss.detach().numpy(), (None, np.asarray(inputs.grad))
 
     return Contender(step, None)
 
