@@ -238,7 +238,8 @@ def train(corpus: Corpus, options: argparse.Namespace) -> tuple[Params, Curve]:
                 best = params if valid <= min((v for _, v in curve.valid), default=math.inf) else best
                 curve.valid.append((number, valid))
                 bar.write(f"step {number}: held-out {valid:.3f} nats = {valid * BITS:.3f} bits a character")
-            if progress >= 1:
+            if progress >= 1 and number < options.steps:
+                bar.write(f"the {options.minutes} minutes of --minutes are over at step {number} of {options.steps}")
                 break
     except KeyboardInterrupt:
         bar.write("interrupted: training ends here")

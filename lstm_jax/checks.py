@@ -32,8 +32,9 @@ def check_one_dtype(arrays: Mapping[str, jax.Array]) -> None:
 
 def check_lstm_params(params: LSTMParams, xs: jax.Array) -> None:
     """The parameters fit each other and the input: ``[D, 4H]``, ``[H, 4H]``, ``[4H]``, one dtype with ``xs``."""
-    if not isinstance(params, LSTMParams):
-        raise ValueError(f"params: got {type(params).__name__}, want LSTMParams; see init_params")
+    check_kind("params", params, LSTMParams, "see init_params")
+    for name, leaf in params._asdict().items():
+        check_kind(f"params.{name}", leaf, jax.Array | np.ndarray, "of zeros for a missing bias" * (name == "bias"))
     if params.recurrent_kernel.ndim != 2:
         raise ValueError(f"params.recurrent_kernel: got shape {params.recurrent_kernel.shape}, want (H, 4 * H)")
     hidden = params.recurrent_kernel.shape[0]
@@ -49,19 +50,32 @@ def check_lstm_params(params: LSTMParams, xs: jax.Array) -> None:
     check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
 
 
+def check_kind(name: str, value: Any, kind: Any, hint: str = "") -> None:
+    """The value is of this type, or one of these."""
+    if not isinstance(value, kind):
+        wanted = kind.__name__ if isinstance(kind, type) else "an array"
+        raise ValueError(f"{name}: got {_kind_of(value)}, want {wanted}" + f"; {hint}" * bool(hint))
+
+
+def check_step(before: PyTree, after: Any) -> None:
+    """What a cell's ``update`` returned, given the state before it, as shapes."""
+    if not isinstance(after, tuple) or len(after) != 2:
+        raise ValueError(f"cell.update: got {_kind_of(after)}, want the pair (state, y)")
+    check_state("cell.update's state", after[0], before, broadcasts=False)
+
+
 def check_sequence(xs: Any) -> None:
     """The input is an array with a time axis and a feature axis."""
-    if not isinstance(xs, jax.Array | np.ndarray):
-        raise ValueError(f"xs: got {type(xs).__name__}, want an array [T, *batch, D]")
+    check_kind("xs", xs, jax.Array | np.ndarray, "[T, *batch, D]: time first, features last")
     if xs.ndim < 2:
         raise ValueError(f"xs: got shape {xs.shape}, want [T, *batch, D]: time first, features last")
 
 
 def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool) -> None:
     """The state has the structure and dtypes of ``like``, and its shapes or shapes that broadcast to them."""
-    structure, wanted = str(jax.tree.structure(state)), str(jax.tree.structure(like))
-    if structure != wanted:
-        raise ValueError(f"{name}: got the structure {structure}, want {wanted}; see zero_state")
+    if str(jax.tree.structure(state)) != str(jax.tree.structure(like)):
+        wanted = type(like).__name__ if isinstance(like, tuple) else f"the cell's state, {jax.tree.structure(like)}"
+        raise ValueError(f"{name}: got {_kind_of(state)}, want {wanted}; see the cell's zero_state")
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     for (path, leaf), want in zip(leaves, jax.tree.leaves(like), strict=True):
         part = name + jax.tree_util.keystr(path)
@@ -77,7 +91,8 @@ def check_lengths(lengths: jax.Array, batch_shape: tuple[int, ...], steps: int) 
     """Integers ``[*batch]``; values that are known now lie in ``0..T``."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(f"lengths: got dtype {lengths.dtype}, want an integer dtype")
-    check_array("lengths", lengths, batch_shape)
+    if lengths.shape != batch_shape:
+        raise ValueError(f"lengths: got shape {lengths.shape}, want {batch_shape}, the batch axes of xs [T, *batch, D]")
     if isinstance(lengths, jax.core.Tracer) or lengths.size == 0:
         return
     known = np.asarray(lengths)  # on the host: under an outer jit, jax operations on known values are traced
@@ -113,6 +128,11 @@ def check_name(name: str, value: Any, known: tuple[str, ...]) -> None:
     """A name out of a table."""
     if value not in known:
         raise ValueError(f"{name}: got {value!r}, want one of {', '.join(map(repr, known))}")
+
+
+def _kind_of(value: Any) -> str:
+    arrays = jax.Array | np.ndarray | jax.ShapeDtypeStruct
+    return "an array" if isinstance(value, arrays) else type(value).__name__
 
 
 def _broadcasts_to(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

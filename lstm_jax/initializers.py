@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import initializers as jax_init
 
-from lstm_jax.checks import check_name
+from lstm_jax.checks import check_kind, check_name
 from lstm_jax.structs import LSTMParams, LSTMState, accumulator_dtype, join_gates, split_gates
 
 Scheme = Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
@@ -47,9 +48,11 @@ def init_params(
     Raises:
         ValueError: a size below 1, an unknown scheme, or ``max_time`` missing, too small, or without effect.
     """
+    if not (isinstance(key, jax.Array | np.ndarray) and (key.ndim == 0 or key.dtype == jnp.uint32)):
+        raise ValueError(f"key: got {key!r}, want a random key, for example jax.random.key(0)")
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if size < 1:
-            raise ValueError(f"{name}: got {size}, want at least 1")
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise ValueError(f"{name}: got {size!r}, want an integer of at least 1")
     check_name("scheme", scheme, tuple(SCHEMES))
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, want a floating dtype")
@@ -62,7 +65,9 @@ def init_params(
 
 
 def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
-    """The state ``h = c = 0``, each ``[*batch, H]``, in the dtypes the layer carries."""
+    """The LSTM's state ``h = c = 0``, each ``[*batch, H]``, in the dtypes the layer carries."""
+    check_kind("params", params, LSTMParams, "other cells bring their own: cell.zero_state(params, batch_shape)")
+    check_kind("batch_shape", batch_shape, tuple, "for example (32,)")
     dtype = params.recurrent_kernel.dtype
     shape = (*batch_shape, params.recurrent_kernel.shape[0])
     return LSTMState(jnp.zeros(shape, dtype), jnp.zeros(shape, accumulator_dtype(dtype)))

@@ -94,6 +94,7 @@ def unroll(
         cell: for example ``cells.GRU``; one object a program, since its identity is part of what is compiled.
         params: whatever the cell's functions take.
     """
+    checks.check_kind("cell", cell, Cell, "for example cells.GRU")
     checks.check_exclusive(lengths, mask, resets, reset_state)
     checks.check_remat(remat)
     checks.check_sequence(xs)
@@ -127,8 +128,8 @@ def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMS
     Raises:
         ValueError: naming the argument, what it got and what it wants.
     """
-    if x.ndim < 1:
-        raise ValueError(f"x: got shape {x.shape}, want [*batch, D]")
+    if not isinstance(x, jax.Array) or x.ndim < 1:
+        raise ValueError(f"x: got {getattr(x, 'shape', type(x).__name__)}, want an array [*batch, D]")
     LSTM.check(params, x[None])
     zeros = jax.eval_shape(lambda: LSTM.zero_state(params, x.shape[:-1]))
     checks.check_state("state", state, zeros, broadcasts=False)
@@ -188,8 +189,10 @@ def _run(
     """Completes the arguments and runs the engine: the one compiled function behind every call."""
     zeros = cell.zero_state(params, xs.shape[1:-1])
     state = zeros if initial_state is None else initial_state
+    one_step = jax.eval_shape(partial(engine.step, cell), params, state, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    checks.check_step(zeros, one_step)
     if xs.shape[0] == 0:
-        _, y = jax.eval_shape(partial(engine.step, cell), params, state, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+        _, y = one_step
         return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
     if lengths is not None:
         mask = lengths_to_mask(lengths, xs.shape[0])

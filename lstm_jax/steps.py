@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+from lstm_jax.checks import check_flags
 
 
 class Steps(NamedTuple):
@@ -43,6 +46,8 @@ def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: boo
 
 def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:
     """Lengths ``[*batch]`` to the mask ``[steps, *batch]`` that is true before each sequence's end."""
+    if not isinstance(steps, int | np.integer):
+        raise ValueError(f"steps: got {steps!r}, want the number of steps T; lengths come first")
     lengths = jnp.asarray(lengths, jnp.int32)
     return jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim) < lengths[None]
 
@@ -52,14 +57,16 @@ def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Arr
 
     Args:
         done: bool ``[T, *batch]``, as the environment returned it with the transition at ``t``.
-        first: bool ``[*batch]``, whether an episode starts at step 0, which is the ``done`` before this roll-out;
+        first: bool ``[*batch]``, whether an episode starts at step 0: ``done[-1]`` of the roll-out before this one.
             None means no, so the initial state is used.
     Returns:
         bool ``[T, *batch]`` for ``resets=`` of ``lstm`` and ``unroll``.
     """
     done = jnp.asarray(done)
     start = jnp.zeros(done.shape[1:], bool) if first is None else jnp.asarray(first)
-    return jnp.concatenate([start[None], done[:-1]]).astype(bool)
+    check_flags("done", done, done.shape)
+    check_flags("first", start, done.shape[1:])
+    return jnp.concatenate([start[None], done[:-1]])
 
 
 def resets_from_segment_ids(segment_ids: jax.Array) -> jax.Array:

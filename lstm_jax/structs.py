@@ -40,8 +40,9 @@ class LSTMState(NamedTuple):
 class Cell(NamedTuple):
     """What makes a recurrent cell: pure functions over pytrees of arrays with any leading axes.
 
-    The engine calls them on one time step or on many at once; no function may mix the rows of a batch.
-    Whatever sees no state leaves the loop over time, in both directions; see ``engine.py``.
+    The engine calls them on one time step or on many at once; no function may mix the rows of a batch, and every
+    array that is differentiated comes in through ``params``, not through a closure. Whatever sees no state leaves the
+    loop over time, in both directions; see ``engine.py``.
     """
 
     project: Callable[[PyTree, jax.Array], PyTree]
@@ -52,7 +53,7 @@ class Cell(NamedTuple):
     """``update(params, a, state) -> (state, y)``: the rest, element by element"""
     zero_state: Callable[[PyTree, tuple[int, ...]], PyTree]
     """``zero_state(params, batch_shape) -> state``"""
-    check: Callable[[PyTree, jax.Array], None]
+    check: Callable[[PyTree, jax.Array], None] = lambda params, xs: None
     """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
 
 

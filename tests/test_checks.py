@@ -12,6 +12,7 @@ T, B, D, H = 4, 2, 3, 5
 PARAMS = lj.init_params(jax.random.key(0), D, H)
 XS = jnp.zeros((T, B, D), jnp.float32)
 STATE = lj.zero_state(PARAMS, (B,))
+GRU_PARAMS = GRUParams(*(jnp.zeros(shape, jnp.float32) for shape in ((D, 3 * H), (H, 3 * H), (3 * H,), (H,))))
 FLAGS = jnp.zeros((T, B), bool)
 
 
@@ -53,7 +54,7 @@ WRONG_CALLS = {
         lambda: lj.lstm(PARAMS, XS, lj.zero_state(PARAMS)),
         "initial_state.h: got shape (5,), want (2, 5)",
     ),
-    "initial state as a pair": (lambda: lj.lstm(PARAMS, XS, tuple(STATE)), "initial_state: got the structure"),
+    "initial state as a pair": (lambda: lj.lstm(PARAMS, XS, tuple(STATE)), "initial_state: got tuple, want LSTMState"),
     "initial state in half precision": (
         lambda: lj.lstm(PARAMS, XS, STATE._replace(c=STATE.c.astype(jnp.float16))),
         "initial_state.c: got dtype float16, want float32",
@@ -99,7 +100,10 @@ WRONG_CALLS = {
         "implementation: got 'magic', want one of 'scan'",
     ),
     "step of another width": (lambda: lj.lstm_cell(PARAMS, STATE, zeros(B, 7)), "xs: got 7 features"),
-    "step without features": (lambda: lj.lstm_cell(PARAMS, STATE, jnp.float32(1)), "x: got shape (), want [*batch, D]"),
+    "step without features": (
+        lambda: lj.lstm_cell(PARAMS, STATE, jnp.float32(1)),
+        "x: got (), want an array [*batch, D]",
+    ),
     "step with a batchless state": (
         lambda: lj.lstm_cell(PARAMS, lj.zero_state(PARAMS), XS[0]),
         "state.h: got shape (5,)",
@@ -108,11 +112,49 @@ WRONG_CALLS = {
         lambda: lj.unroll(GRU, GRUParams(zeros(7, 15), zeros(5, 15), zeros(15), zeros(5)), XS),
         "params.input_kernel: got shape (7, 15), want (3, 15)",
     ),
+    "a missing bias": (
+        lambda: lj.lstm(PARAMS._replace(bias=None), XS),
+        "params.bias: got NoneType, want an array; of zeros",
+    ),
+    "lengths for batch-first xs": (
+        lambda: lj.lstm(PARAMS, XS.swapaxes(0, 1), lengths=jnp.array([1, 2])),
+        "lengths: got shape (2,), want (4,), the batch axes of xs [T, *batch, D]",
+    ),
+    "reset_state as an array": (
+        lambda: lj.lstm(PARAMS, XS, resets=FLAGS, reset_state=zeros(H)),
+        "reset_state: got an array, want LSTMState",
+    ),
+    "step with state and input swapped": (
+        lambda: lj.lstm_cell(PARAMS, XS[0], STATE),
+        "x: got LSTMState, want an array",
+    ),
+    "cell and params swapped": (lambda: lj.unroll(PARAMS, lj.cells.LSTM, XS), "cell: got LSTMParams, want Cell"),
+    "a cell that returns one thing": (
+        lambda: lj.unroll(GRU._replace(update=lambda params, a, h: h, check=lambda *_: None), GRU_PARAMS, XS),
+        "cell.update: got an array, want the pair (state, y)",
+    ),
+    "a cell whose state grows": (
+        lambda: lj.unroll(GRU._replace(update=lambda params, a, h: (a[0], h)), GRU_PARAMS, XS),
+        "cell.update's state: got shape (2, 10), want (2, 5)",
+    ),
+    "zero_state of another cell": (lambda: lj.zero_state(GRU_PARAMS), "params: got GRUParams, want LSTMParams"),
+    "zero_state of a number": (lambda: lj.zero_state(PARAMS, 3), "batch_shape: got int, want tuple"),
+    "init_params without a key": (lambda: lj.init_params(0, D, H), "key: got 0, want a random key"),
+    "init_params with the key last": (lambda: lj.init_params(D, H, jax.random.key(0)), "key: got 3, want a random key"),
+    "lengths_to_mask turned around": (lambda: lj.lengths_to_mask(4, jnp.array([1, 2])), "steps: got Array"),
+    "done of floats": (lambda: lj.resets_from_done(zeros(T, B)), "done: got dtype float32, want bool"),
+    "first without batch": (
+        lambda: lj.resets_from_done(FLAGS, jnp.array(True)),
+        "first: got shape (), want (2,)",
+    ),
     "unknown scheme": (
         lambda: lj.init_params(jax.random.key(0), D, H, scheme="magic"),
         "scheme: got 'magic', want one of",
     ),
-    "no hidden units": (lambda: lj.init_params(jax.random.key(0), D, 0), "hidden_size: got 0, want at least 1"),
+    "no hidden units": (
+        lambda: lj.init_params(jax.random.key(0), D, 0),
+        "hidden_size: got 0, want an integer of at least 1",
+    ),
     "integer parameters": (lambda: lj.init_params(jax.random.key(0), D, H, dtype=jnp.int32), "dtype: got int32"),
     "chrono without max_time": (lambda: lj.init_params(jax.random.key(0), D, H, scheme="chrono"), "max_time: got None"),
     "max_time without chrono": (

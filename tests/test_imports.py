@@ -12,8 +12,8 @@ PACKAGE = ROOT / "lstm_jax"
 
 LAYERS = [
     {"structs"},
-    {"checks", "steps"},
-    {"initializers", "cells.dense"},
+    {"checks"},
+    {"steps", "initializers", "cells.dense"},
     {"engine", "cells.lstm", "cells.gru"},
     {"cells"},
     {"sequence"},
