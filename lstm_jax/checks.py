@@ -30,11 +30,11 @@ def check_one_dtype(arrays: Mapping[str, jax.Array]) -> None:
         raise ValueError(f"{odd}: got dtype {dtypes[odd]}, want one floating dtype throughout; cast one of: {listing}")
 
 
-def check_lstm_params(params: LSTMParams, xs: jax.Array) -> None:
+def check_lstm_params(params: LSTMParams, xs: jax.Array, name: str = "xs") -> None:
     """The parameters fit each other and the input: ``[D, 4H]``, ``[H, 4H]``, ``[4H]``, one dtype with ``xs``."""
     check_kind("params", params, LSTMParams, "see init_params")
-    for name, leaf in params._asdict().items():
-        check_kind(f"params.{name}", leaf, jax.Array | np.ndarray, "of zeros for a missing bias" * (name == "bias"))
+    for part, leaf in params._asdict().items():
+        check_kind(f"params.{part}", leaf, jax.Array | np.ndarray, "of zeros for a missing bias" * (part == "bias"))
     if params.recurrent_kernel.ndim != 2:
         raise ValueError(f"params.recurrent_kernel: got shape {params.recurrent_kernel.shape}, want (H, 4 * H)")
     hidden = params.recurrent_kernel.shape[0]
@@ -44,10 +44,10 @@ def check_lstm_params(params: LSTMParams, xs: jax.Array) -> None:
         raise ValueError(f"params.input_kernel: got shape {params.input_kernel.shape}, want (D, {4 * hidden})")
     if params.input_kernel.shape[0] != xs.shape[-1]:
         raise ValueError(
-            f"xs: got {xs.shape[-1]} features on the last axis (shape {xs.shape}), want the "
+            f"{name}: got {xs.shape[-1]} features on the last axis (shape {xs.shape}), want the "
             f"{params.input_kernel.shape[0]} of params.input_kernel"
         )
-    check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
+    check_one_dtype({name: xs, **{f"params.{part}": leaf for part, leaf in params._asdict().items()}})
 
 
 def check_kind(name: str, value: Any, kind: Any, hint: str = "") -> None:
@@ -62,6 +62,9 @@ def check_step(before: PyTree, after: Any) -> None:
     if not isinstance(after, tuple) or len(after) != 2:
         raise ValueError(f"cell.update: got {_kind_of(after)}, want the pair (state, y)")
     check_state("cell.update's state", after[0], before, broadcasts=False)
+    for leaf in jax.tree.leaves(before):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"cell.zero_state: got a part of dtype {leaf.dtype}, want floating parts only")
 
 
 def check_sequence(xs: Any) -> None:
@@ -119,7 +122,7 @@ def check_exclusive(lengths: Any, mask: Any, resets: Any, reset_state: Any) -> N
 def check_remat(remat: Any) -> None:
     """``"gates"``, ``"states"``, a positive integer, or None."""
     known = isinstance(remat, str) and remat in REMAT_NAMES
-    count = isinstance(remat, int) and not isinstance(remat, bool) and remat >= 1
+    count = isinstance(remat, int | np.integer) and not isinstance(remat, bool) and remat >= 1
     if remat is not None and not known and not count:
         raise ValueError(f"remat: got {remat!r}, want one of {REMAT_NAMES}, a positive integer or None")
 

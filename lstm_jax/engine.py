@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.steps import Steps
-from lstm_jax.structs import Cell, PyTree
+from lstm_jax.structs import Cell, PyTree, accumulator_dtype
 
 CHUNK = {"gates": 32, "states": 16, "gates, no batch axis": 64, "states, no batch axis": 8}
 """Steps a chunk at most, by what is saved. Longer chunks mean fewer and larger products; their arrays
@@ -79,7 +79,7 @@ def run(
 
     Args:
         state: the state before the first step read, ``[*batch, H]``.
-        reset_state: what a step starts from that does not carry the state on, ``[*batch, H]``; None means zeros.
+        reset_state: what a step starts from that does not carry the state on, ``[*batch, H]``; None if all do.
         reverse: whether time is read from its end.
         remat: see ``lstm_jax.lstm``.
     Returns:
@@ -94,9 +94,13 @@ def run(
         final, ys, _ = _recurrence(how, params, xs, steps, state, reset_state)
         return final, ys
 
+    shared = (params, reset_state)
+    wide = _widen(shared)
+
     @partial(jax.checkpoint, prevent_cse=False)
     def segment(state: PyTree, inputs: tuple[jax.Array, Steps]) -> tuple[PyTree, PyTree]:
         xs, steps = inputs
+        params, reset_state = _cast(wide, shared)
         return run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates")
 
     return _scan_chunks(segment, state, (xs, steps), remat, reverse)
@@ -139,7 +143,8 @@ def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tup
     dparams, dxs = jax.tree.map(_drop_zero, tangents[:2])
     dstate, dreset = jax.tree.map(_fill_zero, tuple(states), tangents[3:])
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
-    chunk = jax.checkpoint(partial(_tangent_chunk, how, params, dparams, dreset), prevent_cse=False)
+    wide = (_widen(dparams), _widen(dreset))
+    chunk = jax.checkpoint(partial(_tangent_chunk, how, params, *wide), prevent_cse=False)
     inputs = (xs, dxs, steps, saved)
     dfinal, (dys, dsaved) = _scan_chunks(chunk, dstate, inputs, how.chunk, how.reverse)
     return (final, ys, saved if how.saves else None), (dfinal, dys, dsaved)
@@ -156,6 +161,7 @@ def _tangent_chunk(
     """The tangent over a chunk, linear in ``dparams, dreset, dstate`` and ``dxs``; a None tangent is zero."""
     cell = how.cell
     xs, dxs, steps, (entering, a) = inputs
+    dparams = _cast(dparams, params)
     xs = _select(steps.taken, xs, None)
     dxs = None if dxs is None else _select(steps.taken, dxs, None)
     zs = cell.project(params, xs)
@@ -169,7 +175,7 @@ def _tangent_chunk(
     @partial(jax.checkpoint, prevent_cse=False)
     def take(dstate: PyTree, inputs: tuple) -> tuple[PyTree, Any]:
         z, a, inflow, own, steps, entering = inputs
-        dentering = _select(steps.carried, dstate, dreset)
+        dentering = _select(steps.carried, dstate, _cast(dreset, dstate))
         _, da = jax.jvp(partial(cell.recur, params, z), (entering,), (dentering,))
         da = _add(da, inflow)
         _, outflow = jax.jvp(partial(cell.update, params), (a, entering), (da, dentering))
@@ -250,6 +256,21 @@ def _only_used(function: Callable, argument: PyTree, tangent: PyTree) -> PyTree:
     read = {id(var) for equation in jaxpr.eqns for var in equation.invars} | {id(var) for var in jaxpr.outvars}
     kept = jax.tree.unflatten(jax.tree.structure(argument), [id(var) in read for var in jaxpr.invars])
     return jax.tree.map(lambda keep, dleaf: dleaf if keep else None, kept, tangent)
+
+
+def _widen(tree: PyTree) -> PyTree:
+    """The tree in accumulator dtypes, so that gradients from many chunks or segments are summed in them."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(accumulator_dtype(leaf.dtype)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        tree,
+    )
+
+
+def _cast(tree: PyTree, like: PyTree) -> PyTree:
+    """The tree in the dtypes of another; None stays None."""
+    return jax.tree.map(
+        lambda leaf, other: None if leaf is None else leaf.astype(other.dtype), tree, like, is_leaf=_is_none
+    )
 
 
 def _add(left: PyTree, right: PyTree | None) -> PyTree:

@@ -58,15 +58,18 @@ def init_params(
         raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, want a floating dtype")
     if (scheme == "chrono") != (max_time is not None) or (max_time is not None and max_time < 3):
         raise ValueError(f"max_time: got {max_time} with scheme {scheme!r}, want 3 or more with 'chrono', else None")
-    params = SCHEMES[scheme](key, input_size, hidden_size, accumulator_dtype(dtype))
+    kernels_key, bias_key = jax.random.split(key)
+    params = SCHEMES[scheme](kernels_key, input_size, hidden_size, accumulator_dtype(dtype))
     if max_time is not None:
-        params = params._replace(bias=_chrono_bias(key, params.bias, max_time))
+        params = params._replace(bias=_chrono_bias(bias_key, params.bias, max_time))
     return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
 
 def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
     """The LSTM's state ``h = c = 0``, each ``[*batch, H]``, in the dtypes the layer carries."""
-    check_kind("params", params, LSTMParams, "other cells bring their own: cell.zero_state(params, batch_shape)")
+    recurrent = getattr(params, "recurrent_kernel", None)
+    if recurrent is None or recurrent.ndim != 2 or recurrent.shape[1] != 4 * recurrent.shape[0]:
+        raise ValueError(f"params: got {type(params).__name__}, want those of an LSTM; else see the cell's zero_state")
     check_kind("batch_shape", batch_shape, tuple, "for example (32,)")
     dtype = params.recurrent_kernel.dtype
     shape = (*batch_shape, params.recurrent_kernel.shape[0])
@@ -131,5 +134,5 @@ def _forget_bias(hidden: int, dtype: jnp.dtype) -> jax.Array:
 
 def _chrono_bias(key: jax.Array, bias: jax.Array, max_time: int) -> jax.Array:
     _, _, g, o = split_gates(bias)
-    horizon = jax.random.uniform(jax.random.fold_in(key, 1), g.shape, g.dtype, 1.0, max_time - 1.0)
+    horizon = jax.random.uniform(key, g.shape, g.dtype, 1.0, max_time - 1.0)
     return join_gates(-jnp.log(horizon), jnp.log(horizon), g, o)

@@ -45,7 +45,7 @@ def lstm(
         resets: bool ``[T, *batch]``: ``resets[t]`` is a boundary between t-1 and t that no state crosses, in
             either reading direction; the first step taken beyond it starts from ``reset_state``. A flag at a step
             not taken still is a boundary; after the last step taken it does nothing.
-        reset_state: broadcasts to the state; None means zeros.
+        reset_state: broadcasts to the state; None means the zero state.
         reverse: read each sequence from its last taken step to its first; ys keep the order of xs.
         remat: what is kept for the backward pass. "gates": states and pre-activations, the fastest. "states":
             states only, the gates are recomputed a chunk at a time, the smallest at nearly full speed. An integer:
@@ -95,6 +95,7 @@ def unroll(
         params: whatever the cell's functions take.
     """
     checks.check_kind("cell", cell, Cell, "for example cells.GRU")
+    checks.check_kind("reverse", reverse, bool)
     checks.check_exclusive(lengths, mask, resets, reset_state)
     checks.check_remat(remat)
     checks.check_sequence(xs)
@@ -112,7 +113,7 @@ def unroll(
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
             checks.check_flags(name, flags, xs.shape[:-1])
-    return _run(cell, bool(reverse), remat, params, xs, initial_state, lengths, mask, resets, reset_state)
+    return _run(cell, reverse, remat, params, xs, initial_state, lengths, mask, resets, reset_state)
 
 
 @jax.jit
@@ -130,7 +131,7 @@ def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMS
     """
     if not isinstance(x, jax.Array) or x.ndim < 1:
         raise ValueError(f"x: got {getattr(x, 'shape', type(x).__name__)}, want an array [*batch, D]")
-    LSTM.check(params, x[None])
+    checks.check_lstm_params(params, x, "x")
     zeros = jax.eval_shape(lambda: LSTM.zero_state(params, x.shape[:-1]))
     checks.check_state("state", state, zeros, broadcasts=False)
     return engine.step(LSTM, params, state, x)
@@ -189,18 +190,30 @@ def _run(
     """Completes the arguments and runs the engine: the one compiled function behind every call."""
     zeros = cell.zero_state(params, xs.shape[1:-1])
     state = zeros if initial_state is None else initial_state
-    one_step = jax.eval_shape(partial(engine.step, cell), params, state, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    one_step = jax.eval_shape(lambda params, state, xs: engine.step(cell, params, state, xs.sum(0)), params, state, xs)
     checks.check_step(zeros, one_step)
+    after, y = one_step
     if xs.shape[0] == 0:
-        _, y = one_step
         return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
     if lengths is not None:
         mask = lengths_to_mask(lengths, xs.shape[0])
     if reset_state is not None:
         reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
+    elif mask is not None or resets is not None:
+        reset_state = zeros
+    state, reset_state = _shard_alike((state, reset_state), after)
     steps = plan_steps(mask, resets, reverse=reverse)
     params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))
     return engine.run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat=remat)
+
+
+def _shard_alike(states: tuple[PyTree, ...], after: PyTree) -> tuple[PyTree, ...]:
+    """On a mesh with explicit axes, shards states as a step leaves them, since a loop's carry keeps its sharding."""
+
+    def shard(leaf: jax.Array, like: jax.ShapeDtypeStruct) -> jax.Array:
+        return leaf if like.sharding is None else jax.sharding.reshard(leaf, like.sharding)
+
+    return tuple(None if state is None else jax.tree.map(shard, state, after) for state in states)
 
 
 def _vary_alike(arrays: PyTree) -> PyTree:

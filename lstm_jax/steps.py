@@ -66,7 +66,7 @@ def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Arr
     start = jnp.zeros(done.shape[1:], bool) if first is None else jnp.asarray(first)
     check_flags("done", done, done.shape)
     check_flags("first", start, done.shape[1:])
-    return jnp.concatenate([start[None], done[:-1]])
+    return jnp.concatenate([start[None], done])[: done.shape[0]]
 
 
 def resets_from_segment_ids(segment_ids: jax.Array) -> jax.Array:

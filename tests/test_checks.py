@@ -12,6 +12,12 @@ T, B, D, H = 4, 2, 3, 5
 PARAMS = lj.init_params(jax.random.key(0), D, H)
 XS = jnp.zeros((T, B, D), jnp.float32)
 STATE = lj.zero_state(PARAMS, (B,))
+COUNTING = lj.Cell(
+    project=lambda params, x: x,
+    recur=lambda params, z, count: z,
+    update=lambda params, a, count: (count + 1, a),
+    zero_state=lambda params, batch_shape: jnp.zeros(batch_shape, jnp.int32),
+)
 GRU_PARAMS = GRUParams(*(jnp.zeros(shape, jnp.float32) for shape in ((D, 3 * H), (H, 3 * H), (3 * H,), (H,))))
 FLAGS = jnp.zeros((T, B), bool)
 
@@ -99,7 +105,7 @@ WRONG_CALLS = {
         lambda: lj.lstm(PARAMS, XS, implementation="magic"),
         "implementation: got 'magic', want one of 'scan'",
     ),
-    "step of another width": (lambda: lj.lstm_cell(PARAMS, STATE, zeros(B, 7)), "xs: got 7 features"),
+    "step of another width": (lambda: lj.lstm_cell(PARAMS, STATE, zeros(B, 7)), "x: got 7 features"),
     "step without features": (
         lambda: lj.lstm_cell(PARAMS, STATE, jnp.float32(1)),
         "x: got (), want an array [*batch, D]",
@@ -137,7 +143,17 @@ WRONG_CALLS = {
         lambda: lj.unroll(GRU._replace(update=lambda params, a, h: (a[0], h)), GRU_PARAMS, XS),
         "cell.update's state: got shape (2, 10), want (2, 5)",
     ),
-    "zero_state of another cell": (lambda: lj.zero_state(GRU_PARAMS), "params: got GRUParams, want LSTMParams"),
+    "a cell that counts": (
+        lambda: lj.unroll(COUNTING, {}, XS),
+        "cell.zero_state: got a part of dtype int32, want floating parts only",
+    ),
+    "gru with the parameters of an lstm": (
+        lambda: lj.unroll(GRU, PARAMS, XS),
+        "params: got LSTMParams, want GRUParams",
+    ),
+    "reverse by name": (lambda: lj.lstm(PARAMS, XS, reverse="no"), "reverse: got str, want bool"),
+    "step on a list": (lambda: lj.lstm_cell(PARAMS, STATE, [1.0, 2.0]), "x: got list, want an array"),
+    "zero_state of another cell": (lambda: lj.zero_state(GRU_PARAMS), "params: got GRUParams, want those of an LSTM"),
     "zero_state of a number": (lambda: lj.zero_state(PARAMS, 3), "batch_shape: got int, want tuple"),
     "init_params without a key": (lambda: lj.init_params(0, D, H), "key: got 0, want a random key"),
     "init_params with the key last": (lambda: lj.init_params(D, H, jax.random.key(0)), "key: got 3, want a random key"),

@@ -21,7 +21,7 @@ LAYERS = [
 ]
 """Each module imports from the rows above its own, and nothing else from this package."""
 
-ALLOWED = {"jax", "numpy", "collections", "functools", "typing"}
+ALLOWED = {"jax", "numpy", "collections", "functools", "math", "typing"}
 """What the core may import from elsewhere."""
 
 

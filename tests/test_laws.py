@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from problems import (
     GRID,
     REMATS,
@@ -103,9 +103,8 @@ def test_splitting_a_run_changes_nothing(reverse, remat):
 
     whole = piece(xs, initial, mask, resets)
     cut = 8
-    # a reset between the pieces belongs to the piece read second; read in reverse it must be given to both
     first, second = (slice(cut, None), slice(cut)) if reverse else (slice(cut), slice(cut, None))
-    if reverse:
+    if reverse:  # a boundary at the cut belongs to neither piece: whoever cuts there starts the second one afresh
         resets = resets.at[cut].set(False)
         whole = piece(xs, initial, mask, resets)
     state, ys_first = piece(xs[first], initial, mask[first], resets[first])
@@ -279,20 +278,33 @@ def test_shapes_of_the_results():
 
 
 @every_remat
-def test_a_batch_sharded_over_devices_gives_the_same_numbers(remat):
-    options = Options("mask", "state", True)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def test_a_batch_sharded_over_devices_gives_the_same_numbers(kind, remat):
+    options = Options("mask", "zeros", True)
     problem = random_problem(2, options)
-    args, chosen, weights = arguments(problem, options), flags(problem, options), cotangents(2)
-    mesh = Mesh(jax.devices()[:2], ("data",))
-
-    def place(leaf, axis):
-        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*(None,) * axis, "data")))
+    (params, xs, *_), chosen, weights = arguments(problem, options), flags(problem, options), cotangents(2)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
 
     @jax.jit
-    def value_and_grad(args, flags):
-        return jax.value_and_grad(lambda args: weigh(call(args, flags, options, remat), weights))(args)
+    def value_and_grad(params, xs, flags):
+        run = lambda params, xs: call((params, xs, None, None), flags, options, remat)  # noqa: E731
+        return jax.value_and_grad(lambda *args: weigh(run(*args), weights), (0, 1))(params, xs)
 
-    params, xs, *states = args
-    sharded = (params, place(xs, 1), *jax.tree.map(lambda leaf: place(leaf, 0), states))
-    got = value_and_grad(sharded, jax.tree.map(lambda leaf: place(leaf, 1), chosen))
-    assert_trees_close(got, value_and_grad(args, chosen), TOL)
+    want = value_and_grad(params, xs, chosen)
+    with jax.set_mesh(mesh):
+        whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data"))
+        weights = jax.tree.map(lambda leaf: jax.device_put(leaf, whole), weights)
+        sharded = jax.device_put((params, xs, chosen), (whole, split, split))
+        got = value_and_grad(*sharded)
+    assert_trees_close(got, want, TOL)
+
+
+def test_a_reset_starts_from_the_cells_own_zero_state():
+    offset = lj.cells.GRU._replace(zero_state=lambda params, batch_shape: jnp.full((*batch_shape, H), 0.5))
+    rng = np.random.default_rng(0)
+    shapes = ((D, 3 * H), (H, 3 * H), (3 * H,), (H,))
+    params = lj.cells.GRUParams(*(jnp.asarray(rng.normal(size=shape)) for shape in shapes))
+    xs = jnp.asarray(rng.normal(size=(T, B, D)))
+    start = jnp.zeros((T, B), bool).at[0].set(True)
+    other = jnp.asarray(rng.normal(size=(B, H)))
+    assert_trees_close(lj.unroll(offset, params, xs, other, resets=start), lj.unroll(offset, params, xs), 0)

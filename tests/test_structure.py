@@ -126,6 +126,43 @@ every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 every_name = pytest.mark.parametrize("remat", ["gates", "states"])
 
 
+@pytest.mark.parametrize(("wrt", "products"), [("bias", 3), ("xs", 4), ("initial", 3)])
+def test_what_is_not_differentiated_costs_nothing(wrt, products):
+    """Forward: project and h R. Backward: da R^T, and da W^T for the inputs. No product for weights held fixed."""
+    loss, (params, xs, weight) = loss_and_shapes(lj.cells.LSTM, "gates")
+
+    def of_one(part, params, xs, weight):
+        if wrt == "bias":
+            return loss(params._replace(bias=part), xs, weight)
+        if wrt == "xs":
+            return loss(params, part, weight)
+        state = lj.LSTMState(part, part)
+        return jnp.sum(lj.lstm(params, xs, state, remat="gates")[1] * weight)
+
+    part = {"bias": params.bias, "xs": xs, "initial": shaped(4, 16)}[wrt]
+    text = jax.jit(jax.grad(of_one)).lower(part, params, xs, weight).compile().as_text()
+    assert count_dots(text) == products
+
+
+def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
+    def jaxpr(remat, time):
+        loss, shapes = loss_and_shapes(lj.cells.LSTM, remat, time=time, hidden=64)
+        return str(jax.make_jaxpr(jax.grad(loss))(*shapes))
+
+    below, beyond = engine.GATES_UP_TO // 64, engine.GATES_UP_TO // 64 + 64
+    assert jaxpr(None, below) == jaxpr("gates", below) != jaxpr("states", below)
+    assert jaxpr(None, beyond) == jaxpr("states", beyond) != jaxpr("gates", beyond)
+
+
+def test_only_parameters_read_by_update_have_a_tangent_there():
+    params = PeepholeParams(*(jnp.ones(shape) for shape in ((8, 16), (4, 16), (16,), (3, 4))))
+    state = lj.LSTMState(jnp.ones((2, 4)), jnp.ones((2, 4)))
+    used = engine._only_used(lambda params: PEEPHOLE.update(params, jnp.ones((2, 16)), state), params, params)
+    assert [leaf is None for leaf in used] == [True, True, True, False]
+    used = engine._only_used(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
+    assert jax.tree.leaves(used) == []
+
+
 @every_cell
 @every_name
 def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):

@@ -1,5 +1,7 @@
 """The dense layer that the cells share."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -33,7 +35,8 @@ def _matmul_tangent(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Arr
         parts.append(matmul(dx, kernel))
     if not isinstance(dkernel, jax.custom_derivatives.SymbolicZero):
         axes = jnp.moveaxis(x, 0, -2) if x.ndim > 1 else x
-        rows = matmul(axes.reshape(-1, x.shape[-1]), dkernel).reshape(*axes.shape[:-1], dkernel.shape[-1])
+        count = math.prod(axes.shape[:-1])
+        rows = matmul(axes.reshape(count, x.shape[-1]), dkernel).reshape(*axes.shape[:-1], dkernel.shape[-1])
         parts.append(jnp.moveaxis(rows, -2, 0) if x.ndim > 1 else rows)
     return matmul(x, kernel), sum(parts[1:], parts[0])
 

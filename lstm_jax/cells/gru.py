@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.dense import add_bias, matmul
-from lstm_jax.checks import check_array, check_one_dtype
+from lstm_jax.checks import check_array, check_kind, check_one_dtype
 from lstm_jax.structs import Cell
 
 
@@ -72,6 +72,7 @@ def zero_state(params: GRUParams, batch_shape: tuple[int, ...] = ()) -> jax.Arra
 
 def check(params: GRUParams, xs: jax.Array) -> None:
     """Raises ValueError if the parameters do not fit each other or the inputs."""
+    check_kind("params", params, GRUParams)
     hidden = params.recurrent_kernel.shape[0]
     check_array("params.input_kernel", params.input_kernel, (xs.shape[-1], 3 * hidden))
     check_array("params.recurrent_kernel", params.recurrent_kernel, (hidden, 3 * hidden))
