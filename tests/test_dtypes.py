@@ -91,10 +91,10 @@ def test_half_precision_equals_single_to_half_precision(dtype):
 @pytest.mark.parametrize("remat", ["gates", "states", 4])
 @pytest.mark.parametrize("dtype", HALF)
 def test_gradients_are_summed_over_many_chunks_in_float32(dtype, remat):
-    """Summed in half precision, 256 segments of bfloat16 lose half of the weight gradient."""
+    """Summed in half precision, 1024 segments of bfloat16 lose half of the weight gradient."""
     params = lj.init_params(jax.random.key(0), 4, 8, dtype=dtype)
-    xs = jax.random.normal(jax.random.key(1), (1024, 2, 4), jnp.float32).astype(dtype)
-    resets = jax.random.bernoulli(jax.random.key(2), 0.2, (1024, 2))
+    xs = jax.random.normal(jax.random.key(1), (4096, 4, 4), jnp.float32).astype(dtype)
+    resets = jax.random.bernoulli(jax.random.key(2), 0.2, (4096, 4))
     start = lj.LSTMState(jnp.full(8, 0.5, dtype), jnp.full(8, 0.5, jnp.float32))
 
     def gradient(params, xs, start):
@@ -106,4 +106,4 @@ def test_gradients_are_summed_over_many_chunks_in_float32(dtype, remat):
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, xs, start))
     for got, want in zip(jax.tree.leaves(gradient(params, xs, start)), jax.tree.leaves(gradient(*single)), strict=True):
         error = jnp.abs(got.astype(jnp.float32) - want).max() / jnp.abs(want).max()
-        assert error < 4 * float(jnp.finfo(dtype).eps)
+        assert error < float(jnp.finfo(dtype).eps)

@@ -144,6 +144,20 @@ def test_what_is_not_differentiated_costs_nothing(wrt, products):
     assert count_dots(text) == products
 
 
+@pytest.mark.parametrize(("wrt", "products"), [("bias", 3), ("everything", 6)])
+def test_forward_mode_drops_tangents_that_are_zero(wrt, products):
+    """Along the bias alone: x W, h R and dh R; along everything dx W, x dW and h dR besides."""
+    loss, (params, xs, weight) = loss_and_shapes(lj.cells.LSTM, "gates")
+
+    def along(params, xs, weight):
+        if wrt == "bias":
+            of_bias = lambda bias: loss(params._replace(bias=bias), xs, weight)  # noqa: E731
+            return jax.jvp(of_bias, (params.bias,), (params.bias,))
+        return jax.jvp(lambda params, xs: loss(params, xs, weight), (params, xs), (params, xs))
+
+    assert count_dots(jax.jit(along).lower(params, xs, weight).compile().as_text()) == products
+
+
 def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
     def jaxpr(remat, time):
         loss, shapes = loss_and_shapes(lj.cells.LSTM, remat, time=time, hidden=64)
