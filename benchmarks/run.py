@@ -1,161 +1,139 @@
-"""Speed and memory of a training step beside flax linen and PyTorch, in one process.
+"""Every workload, every library, one process, one run.
 
-    python -m benchmarks.run                    # every workload
-    python -m benchmarks.run base --rounds 30
+    python -m benchmarks.run --quick                  # three workloads, 3 minutes
+    python -m benchmarks.run                          # all workloads and sweeps, at most 40 minutes
+    python -m benchmarks.run base long --seconds 30   # some, measured for longer
 
-Each row is the value and gradient of a mean squared error with respect to parameters and inputs. Rounds are
-interleaved, each in a new random order, because whoever follows a spinning thread pool pays for it. The ratio is
-linen's time over the row's, its median over the rounds: above 1 is faster than linen. Memory is the peak of temporary
-arrays that XLA plans, in units of one [T, B, H] array. Losses and gradients are compared before anything is timed.
+Measures the forward pass, and value and gradient with respect to parameters and inputs, on whatever device jax finds.
+Results of all rows are compared before any is timed. The file of results is written anew after each cell, whole or
+not at all; the same command continues an interrupted one. ``python -m benchmarks.report FILE ...`` makes the tables.
 """
 
 import argparse
 import importlib.metadata
+import json
+import os
 import platform
-import time
-from collections.abc import Callable
 from datetime import date
-from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import linen
+from tqdm import tqdm
 
-import lstm_jax as lj
-from benchmarks.workloads import WORKLOADS, Workload
-from lstm_jax.structs import split_gates
+from benchmarks.measure import LIMIT, measure, rows_of
+from benchmarks.programs import modes, nominal_flops
+from benchmarks.workloads import ALL, QUICK, SWEEPS, WORKLOADS
 
-WARM_UP = 2
-
-
-class Contender(NamedTuple):
-    """One row: a call that runs a training step to its end, and the peak of its temporary memory."""
-
-    step: Callable[[], Any]
-    bytes: int | None
+LEAST, MOST = 5, 60
+"""Rounds of a cell."""
+PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
+RESULTS = Path(__file__).parent / "results"
 
 
-def contenders(workload: Workload) -> dict[str, Contender]:
-    """All rows of a workload, on the same weights and data, with equal outputs and gradients."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    params = lj.init_params(keys[0], workload.D, workload.H)
-    xs = jax.random.normal(keys[1], (workload.T, workload.B, workload.D))
-    target = jax.random.normal(keys[2], (workload.T, workload.B, workload.H))
-    layer = linen.RNN(linen.OptimizedLSTMCell(workload.H), time_major=True)
-    rows = {"linen": _compiled(lambda params, xs: layer.apply(params, xs), to_linen(params), xs, target)}
-    for remat in ("gates", "states"):
-        apply = partial(_outputs, remat)
-        rows[f"lstm_jax {remat}"] = _compiled(apply, params, xs, target)
-    if (row := torch_row(params, xs, target)) is not None:
-        rows["torch"] = row
-    reference = rows["linen"].step()
-    for name, row in list(rows.items())[1:]:
-        loss, (dparams, dxs) = row.step()
-        results = (loss, (to_linen(dparams), dxs))
-        for got, want in zip(jax.tree.leaves(results), jax.tree.leaves(reference), strict=True):
-            error = np.abs(got - want).max() / np.abs(want).max()
-            if not error < 1e-4:
-                raise AssertionError(
-                    f"{name}: a loss or gradient differs from linen's by {error:.1e} of its largest entry"
-                )
-    return rows
+def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
+    """Measures one workload in one mode: what ``report`` needs, as plain numbers and texts."""
+    workload = ALL[name]
+    rows = rows_of(workload, mode)
+    times = measure(rows, seconds, LEAST, MOST)
+    return {
+        "workload": name,
+        "mode": mode,
+        **workload._asdict(),
+        "flops": nominal_flops(workload, mode),
+        "limit": {"seconds": times[LIMIT], "flops": 2 * 1024**3},
+        "rows": {
+            row: {
+                "seconds": times.get(row),
+                "first_seconds": values.first,
+                "temporary_bytes": values.memory,
+                "reason": values.reason,
+            }
+            for row, values in rows.items()
+        },
+    }
 
 
-def to_linen(params: lj.LSTMParams) -> dict:
-    """The parameters as linen's LSTM cells store them: one kernel a gate, the bias on the recurrent side."""
-    blocks = zip("ifgo", *(split_gates(leaf) for leaf in params), strict=True)
-    cell = {}
-    for gate, kernel, recurrent, bias in blocks:
-        cell[f"i{gate}"] = {"kernel": kernel}
-        cell[f"h{gate}"] = {"kernel": recurrent, "bias": bias}
-    return {"params": {"cell": cell}}
+def environment() -> dict[str, Any]:
+    """Where and with what: device, machine, versions, precision, date."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    device = jax.devices()[0]
+    return {
+        "date": str(date.today()),
+        "device": device.device_kind,
+        "platform": device.platform,
+        "machine": f"{platform.machine()}, {processor()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "precision": f"float32, matrix products {jax.config.read('jax_default_matmul_precision') or 'at the default'}",
+    }
 
 
-def _outputs(remat: str, params: lj.LSTMParams, xs: jax.Array) -> jax.Array:
-    return lj.lstm(params, xs, remat=remat)[1]
-
-
-def _compiled(apply: Callable, params: Any, xs: jax.Array, target: jax.Array) -> Contender:
-    def loss(params: Any, xs: jax.Array) -> jax.Array:
-        return jnp.mean((apply(params, xs) - target) ** 2)
-
-    step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(params, xs).compile()
-    memory = step.memory_analysis()
-    return Contender(lambda: jax.block_until_ready(step(params, xs)), memory.temp_size_in_bytes if memory else None)
-
-
-def torch_row(params: lj.LSTMParams, xs: jax.Array, target: jax.Array) -> Contender | None:
-    """``torch.nn.LSTM`` on the CPU, or None with a message if torch is not installed."""
+def processor() -> str:
+    """The processor's name as Linux tells it, or as Python does."""
     try:
-        import torch
-    except ImportError:
-        print("torch: not installed, no row")
-        return None
-    layer = torch.nn.LSTM(params.input_kernel.shape[0], params.recurrent_kernel.shape[0])
-    values = (params.input_kernel.T, params.recurrent_kernel.T, params.bias, jnp.zeros_like(params.bias))
-    with torch.no_grad():
-        for parameter, value in zip(layer.parameters(), values, strict=True):
-            parameter.copy_(torch.tensor(np.asarray(value)))
-    inputs = torch.tensor(np.asarray(xs), requires_grad=True)
-    wanted = torch.tensor(np.asarray(target))
-
-    def step() -> Any:
-        layer.zero_grad()
-        inputs.grad = None
-        loss = torch.nn.functional.mse_loss(layer(inputs)[0], wanted)
-        loss.backward()
-        kernel, recurrent, bias, _ = (jnp.asarray(np.asarray(parameter.grad).T) for parameter in layer.parameters())
-        return loss.detach().numpy(), (lj.LSTMParams(kernel, recurrent, bias), np.asarray(inputs.grad))
-
-    return Contender(step, None)
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def measure(rows: dict[str, Contender], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each row in each round."""
-    seconds: dict[str, list[float]] = {name: [] for name in rows}
-    order = np.random.default_rng(0)
-    for number in range(WARM_UP + rounds):
-        for name in order.permutation(list(rows)):
-            start = time.perf_counter()
-            rows[name].step()
-            if number >= WARM_UP:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: np.array(values) for name, values in seconds.items()}
-
-
-def report(name: str, rounds: int) -> None:
-    """Prints one workload's table."""
-    workload = WORKLOADS[name]
-    rows = contenders(workload)
-    seconds = measure(rows, rounds)
-    print(f"\n{name}: T={workload.T} B={workload.B} D={workload.D} H={workload.H}, float32, {rounds} rounds")
-    print("| row | ms | quartiles | times linen's speed | memory, T*B*H | of linen's |\n|---|---|---|---|---|---|")
-    unit = 4 * workload.T * workload.B * workload.H
-    for row, times in seconds.items():
-        low, middle, high = np.percentile(times * 1e3, [25, 50, 75])
-        speed = np.median(seconds["linen"] / times)
-        peak, whole = rows[row].bytes, rows["linen"].bytes
-        memory = "not measured | -" if peak is None or whole is None else f"{peak / unit:.2f} | {peak / whole:.2f}"
-        print(f"| {row} | {middle:.2f} | {low:.2f} to {high:.2f} | {speed:.2f} | {memory} |")
+def write_whole(path: Path, results: dict[str, Any]) -> None:
+    """Replaces the file in one move, so that it is never half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1) + "\n")
+    part.replace(path)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), help=f"of {', '.join(WORKLOADS)}")
-    parser.add_argument("--rounds", type=int, default=20, help="timed rounds (%(default)s)")
+    parser.add_argument("names", nargs="*", help=f"workloads: {', '.join(WORKLOADS)}; sweeps: {', '.join(SWEEPS)}")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
+    parser.add_argument("--seconds", type=float, default=15.0, help="measuring time of a cell (%(default)s)")
+    parser.add_argument("--output", type=Path, help="the file of results; continued if it exists")
     options = parser.parse_args()
-    unknown = sorted(set(options.workloads) - set(WORKLOADS))
-    if unknown or options.rounds < 1:
-        parser.error(
-            f"want workloads of {', '.join(WORKLOADS)} and at least one round, got {unknown}, {options.rounds}"
-        )
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax"))
-    print(f"{date.today()}, {jax.devices()[0].device_kind} ({platform.machine()}), {versions}")
-    for name in options.workloads:
-        report(name, options.rounds)
+    chosen = options.names or (QUICK if options.quick else [*WORKLOADS, *SWEEPS])
+    unknown = [name for name in chosen if name not in ALL and name not in SWEEPS]
+    if unknown:
+        parser.error(f"got {unknown}, want workloads of {', '.join(WORKLOADS)} or sweeps of {', '.join(SWEEPS)}")
+    names = [inner for name in chosen for inner in SWEEPS.get(name, [name])]
+    here = environment()
+    default = f"{here['platform']}-jax{here['versions']['jax']}-{'quick-' if options.quick else ''}{here['date']}.json"
+    path = options.output or RESULTS / default
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"environment": here, "cells": []}
+    if results["environment"]["versions"] != here["versions"]:
+        parser.error(f"{path}: holds results of other versions; choose another --output")
+    done = {(cell["workload"], cell["mode"]) for cell in results["cells"]}
+    cells = [(name, mode) for name in names for mode in modes(ALL[name]) if (name, mode) not in done]
+    bar = tqdm(cells, unit="cell")
+    for name, mode in bar:
+        bar.set_postfix_str(f"{name}, {mode}")
+        results["cells"].append(cell_result(name, mode, options.seconds))
+        write_whole(path, results)
+        tqdm.write(summary(results["cells"][-1]))
+    print(f"{path}\nTables and pictures: python -m benchmarks.report {path}")
+
+
+def summary(cell: dict[str, Any]) -> str:
+    """One line a row: milliseconds and how many times slower than the first of ours."""
+    ours = np.array(next(row["seconds"] for row in cell["rows"].values() if row["seconds"]))
+    lines = [f"{cell['workload']}, {cell['mode']}"]
+    for name, row in cell["rows"].items():
+        if row["seconds"]:
+            seconds = np.array(row["seconds"])
+            lines.append(f"  {name:32} {np.median(seconds) * 1e3:10.3f} ms  {np.median(seconds / ours):5.2f}")
+        else:
+            lines.append(f"  {name:32} {row['reason']}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

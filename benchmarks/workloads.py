@@ -4,17 +4,42 @@ from typing import NamedTuple
 
 
 class Workload(NamedTuple):
-    """Sizes of one run: T steps, B rows, D inputs, H hidden units."""
+    """What one comparison runs: its kind (see ``programs.py``) and sizes.
+
+    T steps, B rows (None: no batch axis), D inputs, H hidden units.
+    """
 
     T: int
     B: int
     D: int
     H: int
+    kind: str = "sequence"
 
 
 WORKLOADS = {
-    "base": Workload(T=128, B=32, D=256, H=256),
+    "control": Workload(T=128, B=1, D=128, H=128),
     "reinforcement": Workload(T=96, B=32, D=64, H=128),
+    "base": Workload(T=128, B=32, D=256, H=256),
     "wide": Workload(T=128, B=64, D=512, H=512),
-    "long": Workload(T=1024, B=8, D=32, H=64),
+    "stream": Workload(T=64, B=1, D=512, H=1024),
+    "long": Workload(T=8192, B=8, D=32, H=64),
+    "ragged": Workload(T=128, B=32, D=256, H=256, kind="ragged"),
+    "resets": Workload(T=96, B=32, D=64, H=128, kind="resets"),
+    "stepwise": Workload(T=1, B=1, D=128, H=128, kind="stepwise"),
+    "per-example": Workload(T=96, B=32, D=64, H=128, kind="per-example"),
+    "hvp": Workload(T=96, B=32, D=64, H=128, kind="hvp"),
+    "two layers": Workload(T=128, B=32, D=256, H=256, kind="two layers"),
+    "bidirectional": Workload(T=128, B=32, D=256, H=256, kind="bidirectional"),
 }
+
+SWEEPS = {
+    "H": {f"H={H}": Workload(T=64, B=32, D=H, H=H) for H in (32, 64, 128, 256, 512, 1024)},
+    "B": {f"B={B}": Workload(T=64, B=B, D=128, H=128) for B in (1, 2, 4, 8, 16, 32, 64, 128)},
+    "T": {f"T={T}": Workload(T=T, B=8, D=32, H=64) for T in (128, 512, 2048, 8192, 32768)},
+    "memory": {f"final T={T}": Workload(T=T, B=8, D=32, H=64, kind="final") for T in (1024, 4096, 16384, 65536)},
+}
+"""One size varies; for the pictures, and for what must not grow with T."""
+
+QUICK = ("control", "reinforcement", "base")
+
+ALL = WORKLOADS | {name: workload for sweep in SWEEPS.values() for name, workload in sweep.items()}

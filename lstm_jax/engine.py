@@ -22,25 +22,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax import tuning
 from lstm_jax.steps import Steps
 from lstm_jax.structs import Cell, PyTree, accumulator_dtype
-
-CHUNK = {"gates": 32, "states": 16, "gates, no batch axis": 64, "states, no batch axis": 8}
-"""Steps a chunk at most, by what is saved. Longer chunks mean fewer and larger products; their arrays
-[chunk, *batch, 4H] are memory. Training step in ms and peak in units of T*B*H, loss linear in ys, two x86 cores,
-jax 0.10.2:
-
-| T B D H | "gates" in 16 | 32 | 64 | T | "states" in 8 | 16 | 32 |
-| 128 32 256 256 | 82 8.6 | 83 10.1 | 88 13.1 | 90 16.0 | 85 3.5 | 83 4.5 | 81 7.0 |
-| 96 32 64 128 | 19.4 9.1 | 17.7 11.0 | 17.7 12.9 | 15.8 15.0 | 19.9 3.7 | 18.6 5.3 | - |
-
-Without a batch axis small products favour longer chunks: T=128 D=H=128, "states" in 16: 2.5, in 64: 1.9, in 128: 1.6.
-But such a sequence is often a row under ``vmap``, where each chunk is also held transposed, so the states are saved in
-shorter ones: at the first shape 6.0 in chunks of 8, 7.0 in 16."""
-
-GATES_UP_TO = 65536
-"""``remat=None`` saves the gates while T * H is at most this, and only states beyond, where memory is what limits.
-Training step, same machine, "states" against "gates": H=256 89 and 89 ms, H=512 617 and 470 ms."""
 
 
 class Recurrence(NamedTuple):
@@ -86,12 +70,11 @@ def run(
     Returns:
         (final state, ys ``[T, *batch, ...]``)
     """
+    width = jax.tree.leaves(state)[0].shape[-1]
     if remat is None:
-        width = jax.tree.leaves(state)[0].shape[-1]
-        remat = "gates" if xs.shape[0] * width <= GATES_UP_TO else "states"
+        remat = tuning.choose_remat(xs.shape[0], width)
     if isinstance(remat, str):
-        chunk = CHUNK[f"{remat}, no batch axis" if xs.ndim == 2 else remat]
-        how = Recurrence(cell, reverse, remat, chunk)
+        how = Recurrence(cell, reverse, remat, tuning.chunk_limit(remat, xs.shape, width))
         final, ys, _ = _recurrence(how, params, xs, steps, state, reset_state)
         return final, ys
 

@@ -204,7 +204,7 @@ def _run(
     state, reset_state = _shard_alike((state, reset_state), after)
     steps = plan_steps(mask, resets, reverse=reverse)
     params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))
-    return engine.run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat=remat)
+    return engine.run(cell, cell.prepare(params), xs, state, steps, reset_state, reverse=reverse, remat=remat)
 
 
 def _shard_alike(states: tuple[PyTree, ...], after: PyTree) -> tuple[PyTree, ...]:

@@ -53,6 +53,9 @@ class Cell(NamedTuple):
     """``update(params, a, state) -> (state, y)``: the rest, element by element"""
     zero_state: Callable[[PyTree, tuple[int, ...]], PyTree]
     """``zero_state(params, batch_shape) -> state``"""
+    prepare: Callable[[PyTree], PyTree] = lambda params: params
+    """``prepare(params) -> params``: what is done once before the loop, such as laying out a kernel for it; the three
+    functions take parameters with and without it"""
     check: Callable[[PyTree, jax.Array], None] = lambda params, xs: None
     """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
 

@@ -11,7 +11,7 @@ import oracle
 import lstm_jax as lj
 
 T, B, D, H = 19, 4, 3, 5
-"""Longer than one chunk of "states" (16) and not a multiple, so that chunks and remainder both run."""
+"""Longer than two of the ``short_chunks`` and not a multiple, so that chunks and remainder both run."""
 
 REMATS = ("gates", "states", 4)
 

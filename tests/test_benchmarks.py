@@ -1,46 +1,118 @@
-"""The benchmark compares like with like; its times are never tested."""
+"""The benchmark suite compares like with like and writes what its report reads; its times are never tested."""
 
-import re
+import json
 
 import jax
+import numpy as np
 import pytest
 
-from benchmarks import run
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks import competitors, measure, report, run, workloads
+from benchmarks.programs import disagreement, make_problem
+from benchmarks.workloads import Workload
+
+TINY = {
+    "tiny": Workload(T=6, B=2, D=3, H=4),
+    "tiny ragged": Workload(T=6, B=3, D=3, H=4, kind="ragged"),
+}
+KINDS = ("sequence", "ragged", "resets", "stepwise", "per-example", "hvp", "two layers", "bidirectional", "final")
 
 
 @pytest.fixture(autouse=True)
 def as_users_run_it(monkeypatch):
-    """Under jax's defaults, on a workload small enough for a test."""
-    monkeypatch.setitem(WORKLOADS, "tiny", Workload(T=6, B=2, D=3, H=4))
+    """Under jax's defaults, with workloads small enough for a test."""
+    for names in (workloads.ALL, workloads.WORKLOADS):
+        for name, workload in TINY.items():
+            monkeypatch.setitem(names, name, workload)
+    monkeypatch.setattr(measure, "REST", 0.0)
+    monkeypatch.setattr(measure, "SHORT", 0.0)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), jax.enable_x64(False):
         yield
 
 
-def test_a_table_has_a_row_for_each_contender(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["run", "tiny", "--rounds", "2"])
+def run_suite(monkeypatch, output, *names):
+    monkeypatch.setattr("sys.argv", ["run", *names, "--seconds", "0", "--output", str(output)])
     run.main()
-    printed = capsys.readouterr().out
-    assert re.search(r"^tiny: T=6 B=2 D=3 H=4", printed, re.M)
-    assert re.search(r"^\| linen \| .* \| 1.00 \| .* \| 1.00 \|$", printed, re.M)
-    for name in ("lstm_jax gates", "lstm_jax states"):
-        assert re.search(rf"^\| {name} \|( [\d.]+| [\d.]+ to [\d.]+)( \| .*)* \|$", printed, re.M)
-    assert "torch" in printed
+    return json.loads(output.read_text())
 
 
-def test_a_contender_with_other_numbers_is_refused(monkeypatch):
-    genuine = run.to_linen
+def test_the_suite_measures_every_row_and_the_report_reads_it(monkeypatch, tmp_path, capsys):
+    results = run_suite(monkeypatch, tmp_path / "cpu.json", *TINY)
+    assert [(cell["workload"], cell["mode"]) for cell in results["cells"]] == [
+        (name, mode) for name in TINY for mode in ("forward", "value_and_grad")
+    ]
+    for cell in results["cells"]:
+        assert next(iter(cell["rows"])).startswith("lstm_jax")
+        for name, row in cell["rows"].items():
+            if row["reason"] is not None:
+                assert row["seconds"] is None
+                continue
+            assert len(row["seconds"]) == len(cell["limit"]["seconds"]) == run.LEAST
+            assert min(row["seconds"]) > 0
+            assert row["first_seconds"] > 0
+            assert name == "torch" or row["temporary_bytes"] > 0
+    ragged = results["cells"][-1]["rows"]
+    assert "no lengths" in ragged["haiku"]["reason"]
+    assert {"lstm_jax gates, plain", "lstm_jax states, plain"} < set(ragged)
+    assert {"jax", "numpy"} < {package for package, version in results["environment"]["versions"].items() if version}
 
-    def wrong(params):
-        return genuine(params._replace(bias=params.bias + 0.1))
+    monkeypatch.setattr("sys.argv", ["report", str(tmp_path / "cpu.json")])
+    report.main()
+    written = (tmp_path / "report.md").read_text()
+    assert "| tiny | 6, 2, 3, 4 | lstm_jax gates |" in written
+    assert "| tiny ragged, forward, lstm_jax: time against the same without |" in written
+    assert "haiku.dynamic_unroll takes no lengths" in written
 
-    monkeypatch.setattr(run, "to_linen", wrong)
-    with pytest.raises(AssertionError, match="lstm_jax"):
-        run.contenders(WORKLOADS["tiny"])
+
+def test_an_interrupted_run_is_continued(monkeypatch, tmp_path):
+    first = run_suite(monkeypatch, tmp_path / "cpu.json", "tiny")
+    second = run_suite(monkeypatch, tmp_path / "cpu.json", *TINY)
+    assert second["cells"][:2] == first["cells"]
+    assert len(second["cells"]) == 4
 
 
-def test_an_unknown_workload_is_explained(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["run", "magic"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_library_computes_the_same(kind):
+    """``rows_of`` compares all rows and raises if one differs."""
+    workload = Workload(T=1 if kind == "stepwise" else 5, B=1 if kind == "stepwise" else 2, D=3, H=4, kind=kind)
+    for mode in run.modes(workload):
+        rows = measure.rows_of(workload, mode)
+        assert sum(row.call is not None for row in rows.values()) >= 2, rows
+
+
+def test_a_competitor_with_other_numbers_is_refused(monkeypatch):
+    naive = competitors.load("naive scan")["naive scan"]
+    wrong = naive._replace(pack=lambda params: params._replace(bias=params.bias + 0.1))
+    monkeypatch.setattr("benchmarks.competitors.naive.layers", lambda: {"naive scan": wrong})
+    for mode in ("forward", "value_and_grad"):
+        with pytest.raises(AssertionError, match="naive scan: a result differs"):
+            measure.rows_of(TINY["tiny"], mode)
+
+
+def test_disagreement_sees_nan_and_the_worst_array():
+    ones = np.ones(3)
+    assert disagreement((ones, ones), (ones, ones)) == 0
+    assert disagreement((ones, 1.5 * ones), (ones, ones)) == 0.5
+    assert np.isnan(disagreement((np.array([np.nan]), ones), (np.ones(1), ones)))
+
+
+def test_a_problem_is_the_same_every_time():
+    one, two = make_problem(TINY["tiny ragged"]), make_problem(TINY["tiny ragged"])
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
+    assert one.lengths.min() >= 1
+
+
+def test_the_speed_is_the_paired_ratio():
+    cell = {"rows": {"ours": {"seconds": [1.0, 2.0, 4.0]}, "theirs": {"seconds": [2.0, 4.0, 12.0]}}}
+    assert report.speed(cell, "ours", "theirs") == (2.0, 2.0, 3.0)
+    assert report.speed(cell, "ours", "absent") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["magic"], "want workloads of control"), (["tiny", "--output"], "expected one argument")],
+)
+def test_a_wrong_call_is_explained(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["run", *arguments])
     with pytest.raises(SystemExit):
         run.main()
-    assert "want workloads of base" in capsys.readouterr().err
+    assert message in capsys.readouterr().err

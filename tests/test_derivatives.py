@@ -31,6 +31,8 @@ from lstm_jax.cells import GRU, GRUParams
 from lstm_jax.cells.dense import add_bias, matmul
 from lstm_jax.structs import Cell, LSTMState, split_gates
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
+
 TOL = 100 * tolerance(jnp.float64)  # a second derivative sums over pairs of steps
 EVERYTHING = [Options("mask", "state", False), Options("lengths", "state", True)]
 every_remat = pytest.mark.parametrize("remat", REMATS)
@@ -284,5 +286,5 @@ def test_any_cell_equals_its_plain_scan(name, reverse, remat):
     assert_trees_close(jax.jit(partial(derivatives, ours))(), jax.jit(partial(derivatives, plain))(), TOL)
 
 
-def test_a_cell_is_three_functions_a_zero_state_and_a_check():
-    assert Cell._fields == ("project", "recur", "update", "zero_state", "check")
+def test_a_cell_is_three_functions_a_zero_state_and_two_optional_functions():
+    assert Cell._fields == ("project", "recur", "update", "zero_state", "prepare", "check")

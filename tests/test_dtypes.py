@@ -21,6 +21,8 @@ from problems import (
 
 import lstm_jax as lj
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
+
 OPTIONS = Options("mask", "state", False)
 HALF = [jnp.bfloat16, jnp.float16]
 

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lstm_jax"
 
 LAYERS = [
-    {"structs"},
+    {"structs", "tuning"},
     {"checks"},
-    {"steps", "initializers", "cells.dense"},
+    {"steps", "initializers", "cells.dense", "cells.activations"},
     {"engine", "cells.lstm", "cells.gru"},
     {"cells"},
     {"sequence"},

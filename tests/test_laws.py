@@ -26,6 +26,8 @@ from problems import (
 
 import lstm_jax as lj
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
+
 PLAIN = Options("all", "none", False)
 TOL = tolerance(jnp.float64)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.dense import add_bias, matmul
+from lstm_jax.cells.dense import add_bias, lay_out, matmul
 from lstm_jax.checks import check_array, check_kind, check_one_dtype
 from lstm_jax.structs import Cell
 
@@ -81,4 +81,4 @@ def check(params: GRUParams, xs: jax.Array) -> None:
     check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
 
 
-GRU = Cell(project, recur, update, zero_state, check)
+GRU = Cell(project, recur, update, zero_state, lay_out, check)

@@ -1,0 +1,44 @@
+"""Equinox: ``LSTMCell`` in a scan, under ``vmap`` over the batch, as its documentation shows."""
+
+import equinox
+import jax
+import jax.numpy as jnp
+
+from benchmarks.competitors.layer import Layer
+from lstm_jax import LSTMParams, LSTMState
+
+
+def layers() -> dict[str, Layer]:
+    """One row."""
+    reason = "equinox has a cell only; the scan around it is the user's"
+    return {"equinox": Layer(_pack, _unpack, _sequence, _cell, {"ragged": reason, "resets": reason})}
+
+
+def _pack(params: LSTMParams) -> equinox.nn.LSTMCell:
+    kernel, recurrent, bias = params
+    cell = equinox.nn.LSTMCell(kernel.shape[0], recurrent.shape[0], key=jax.random.key(0))
+    where = lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias)  # noqa: E731
+    return equinox.tree_at(where, cell, (kernel.T, recurrent.T, bias))
+
+
+def _unpack(cell: equinox.nn.LSTMCell) -> LSTMParams:
+    return LSTMParams(cell.weight_ih.T, cell.weight_hh.T, jnp.asarray(cell.bias))
+
+
+def _sequence(
+    cell: equinox.nn.LSTMCell, xs: jax.Array, *, reverse: bool = False, lengths: None = None, resets: None = None
+) -> jax.Array:
+    def one(xs: jax.Array) -> jax.Array:
+        def step(state: tuple, x: jax.Array) -> tuple[tuple, jax.Array]:
+            state = cell(x, state)
+            return state, state[0]
+
+        zeros = jnp.zeros(cell.hidden_size)
+        return jax.lax.scan(step, (zeros, zeros), xs, reverse=reverse)[1]
+
+    return one(xs) if xs.ndim == 2 else jax.vmap(one, 1, 1)(xs)
+
+
+def _cell(cell: equinox.nn.LSTMCell, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+    h, c = jax.vmap(cell)(x, (state.h, state.c))
+    return LSTMState(h, c), h

@@ -1,0 +1,68 @@
+"""flax.linen: ``RNN`` with either of its LSTM cells."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from benchmarks.competitors.layer import Layer
+from lstm_jax import LSTMParams, LSTMState
+from lstm_jax.structs import join_gates, split_gates
+
+
+def layers() -> dict[str, Layer]:
+    """Both cells store one kernel a gate; ``OptimizedLSTMCell`` joins them at each call."""
+    cells = {"flax linen LSTMCell": linen.LSTMCell, "flax linen OptimizedLSTMCell": linen.OptimizedLSTMCell}
+    return {
+        name: Layer(
+            pack,
+            unpack,
+            partial(_sequence, cell),
+            partial(_cell, cell),
+            refuses={"resets": "flax linen's RNN takes no resets"},
+        )
+        for name, cell in cells.items()
+    }
+
+
+def pack(params: LSTMParams) -> dict:
+    """One kernel a gate, the bias on the recurrent side."""
+    cell = {}
+    for gate, kernel, recurrent, bias in zip("ifgo", *(split_gates(leaf) for leaf in params), strict=True):
+        cell[f"i{gate}"] = {"kernel": kernel}
+        cell[f"h{gate}"] = {"kernel": recurrent, "bias": bias}
+    return {"params": {"cell": cell}}
+
+
+def unpack(variables: dict) -> LSTMParams:
+    """The inverse of ``pack``."""
+    cell = variables["params"]["cell"]
+    return LSTMParams(
+        join_gates(*(cell[f"i{gate}"]["kernel"] for gate in "ifgo")),
+        join_gates(*(cell[f"h{gate}"]["kernel"] for gate in "ifgo")),
+        join_gates(*(cell[f"h{gate}"]["bias"] for gate in "ifgo")),
+    )
+
+
+def _hidden_size(variables: dict) -> int:
+    return variables["params"]["cell"]["hi"]["bias"].shape[0]
+
+
+def _sequence(
+    cell: type,
+    variables: dict,
+    xs: jax.Array,
+    *,
+    reverse: bool = False,
+    lengths: jax.Array | None = None,
+    resets: None = None,
+) -> jax.Array:
+    layer = linen.RNN(cell(_hidden_size(variables)), time_major=True, reverse=reverse, keep_order=True)
+    return jnp.asarray(layer.apply(variables, xs, seq_lengths=lengths))
+
+
+def _cell(cell: type, variables: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+    one = cell(_hidden_size(variables))
+    (c, h), y = one.apply({"params": variables["params"]["cell"]}, (state.c, state.h), x)
+    return LSTMState(h, jnp.asarray(c)), y

@@ -1,0 +1,49 @@
+"""flax.nnx: ``RNN(OptimizedLSTMCell)``."""
+
+import jax
+from flax import nnx
+
+from benchmarks.competitors.layer import Layer
+from lstm_jax import LSTMParams, LSTMState
+
+
+def layers() -> dict[str, Layer]:
+    """One row; the module is taken apart and put together by ``split`` and ``merge``, as under ``jax.jit``."""
+    refuses = {"resets": "flax nnx's RNN takes no resets"}
+    return {"flax nnx": Layer(_pack, _unpack, _sequence, _cell, refuses)}
+
+
+def _pack(params: LSTMParams) -> dict:
+    return {
+        "dense_i": {"kernel": params.input_kernel},
+        "dense_h": {"kernel": params.recurrent_kernel, "bias": params.bias},
+    }
+
+
+def _unpack(weights: dict) -> LSTMParams:
+    return LSTMParams(weights["dense_i"]["kernel"], weights["dense_h"]["kernel"], weights["dense_h"]["bias"])
+
+
+def _module(weights: dict) -> nnx.OptimizedLSTMCell:
+    inputs, hidden = weights["dense_i"]["kernel"].shape[0], weights["dense_h"]["kernel"].shape[0]
+    cell = nnx.eval_shape(lambda: nnx.OptimizedLSTMCell(inputs, hidden, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(cell)
+    nnx.replace_by_pure_dict(state, weights)
+    return nnx.merge(graph, state)
+
+
+def _sequence(
+    weights: dict,
+    xs: jax.Array,
+    *,
+    reverse: bool = False,
+    lengths: jax.Array | None = None,
+    resets: None = None,
+) -> jax.Array:
+    layer = nnx.RNN(_module(weights), time_major=True, reverse=reverse, keep_order=True, rngs=nnx.Rngs(0))
+    return layer(xs, seq_lengths=lengths)
+
+
+def _cell(weights: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+    (c, h), y = _module(weights)((state.c, state.h), x)
+    return LSTMState(h, c), y

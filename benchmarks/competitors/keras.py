@@ -1,0 +1,46 @@
+"""Keras 3 on its JAX backend: ``keras.layers.LSTM``."""
+
+import os
+
+import jax
+
+from benchmarks.competitors.layer import Layer
+from lstm_jax import LSTMParams, LSTMState
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+import keras
+
+
+def layers() -> dict[str, Layer]:
+    """One row, batch first, called without state as ``keras.Model`` does under JAX."""
+    if keras.backend.backend() != "jax":
+        raise ImportError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=jax")
+    refuses = {"resets": "keras.layers.LSTM takes no resets"}
+    return {"keras": Layer(list, lambda weights: LSTMParams(*weights), _sequence, _cell, refuses, batch_first=True)}
+
+
+def _sequence(
+    weights: list,
+    xs: jax.Array,
+    *,
+    reverse: bool = False,
+    lengths: jax.Array | None = None,
+    resets: None = None,
+) -> jax.Array:
+    """Keras returns outputs in the order read, so those of a reversed layer are turned around."""
+    if xs.ndim == 2:
+        return _sequence(weights, xs[None], reverse=reverse)[0]
+    layer = keras.layers.LSTM(weights[1].shape[0], return_sequences=True, go_backwards=reverse)
+    layer.build(xs.shape)
+    mask = None if lengths is None else jax.numpy.arange(xs.shape[1])[None] < lengths[:, None]
+    fixed = [variable.value for variable in layer.non_trainable_variables]
+    ys, _ = layer.stateless_call(weights, fixed, xs, mask=mask)
+    return ys[:, ::-1] if reverse else ys
+
+
+def _cell(weights: list, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+    cell = keras.layers.LSTMCell(state.h.shape[-1])
+    cell.build(x.shape)
+    fixed = [variable.value for variable in cell.non_trainable_variables]
+    (y, (h, c)), _ = cell.stateless_call(weights, fixed, x, [state.h, state.c])
+    return LSTMState(h, c), y

@@ -1,0 +1,95 @@
+"""``torch.nn.LSTM`` with its own autograd; on a machine without a GPU its CPU build with oneDNN."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+
+import lstm_jax as lj
+from benchmarks.programs import Problem
+from benchmarks.workloads import Workload
+
+REFUSES = {
+    "resets": "torch.nn.LSTM takes no resets",
+    "per-example": "torch.func has no batching rule for torch.nn.LSTM",
+    "hvp": "torch.nn.LSTM has no fast second derivative; its double backward runs another kernel",
+}
+
+
+def build(workload: Workload, mode: str, problem: Problem) -> tuple[Callable, Callable]:
+    """A call that runs to its end and the map of its result to one comparable between libraries."""
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    put = lambda array: torch.tensor(np.asarray(array), device=device)  # noqa: E731
+    layer = _layer(workload, problem, put)
+    xs = put(problem.xs).requires_grad_(mode != "forward" and workload.kind != "final")
+    target = put(problem.target)
+    if workload.kind == "stepwise":
+        return _stepwise(problem, put)
+    lengths = None if problem.lengths is None else torch.tensor(np.asarray(problem.lengths, np.int64))
+
+    def outputs() -> Any:
+        if lengths is None:
+            return layer(xs)[0]
+        packed = torch.nn.utils.rnn.pack_padded_sequence(xs, lengths, enforce_sorted=False)
+        return torch.nn.utils.rnn.pad_packed_sequence(layer(packed)[0], total_length=workload.T)[0]
+
+    def forward() -> Any:
+        with torch.inference_mode():
+            return _wait(outputs(), device)
+
+    def step() -> Any:
+        layer.zero_grad()
+        xs.grad = None
+        ys = outputs()
+        loss = ys[-1].sum() if workload.kind == "final" else torch.nn.functional.mse_loss(ys, target)
+        loss.backward()
+        return _wait(loss.detach(), device)
+
+    def compare(loss: Any) -> Any:
+        values = [parameter.grad.cpu().numpy() for parameter in layer.parameters()]
+        gradient = tuple(
+            lj.LSTMParams(kernel.T, recurrent.T, bias)
+            for kernel, recurrent, bias in zip(values[0::4], values[1::4], values[2::4], strict=True)
+        )
+        shared = (loss.cpu().numpy(), gradient)
+        return shared if xs.grad is None else (*shared, xs.grad.cpu().numpy())
+
+    return (forward, lambda ys: ys.cpu().numpy()) if mode == "forward" else (step, compare)
+
+
+def _layer(workload: Workload, problem: Problem, put: Callable) -> Any:
+    """The module on our weights, the second bias zero; two layers and two directions are options of it."""
+    options = {"num_layers": 2} if workload.kind == "two layers" else {}
+    layer = torch.nn.LSTM(workload.D, workload.H, bidirectional=workload.kind == "bidirectional", **options)
+    layer = layer.to(put(0.0).device)
+    values = []
+    for kernel, recurrent, bias in problem.params:
+        values += [kernel.T, recurrent.T, bias, np.zeros_like(bias)]
+    with torch.no_grad():
+        for parameter, value in zip(layer.parameters(), values, strict=True):
+            parameter.copy_(put(value))
+    return layer
+
+
+def _stepwise(problem: Problem, put: Callable) -> tuple[Callable, Callable]:
+    (kernel, recurrent, bias), x = problem.params[0], put(problem.xs[0])
+    cell = torch.nn.LSTMCell(kernel.shape[0], recurrent.shape[0]).to(x.device)
+    with torch.no_grad():
+        values = (kernel.T, recurrent.T, bias, np.zeros_like(bias))
+        for parameter, value in zip(cell.parameters(), values, strict=True):
+            parameter.copy_(put(value))
+    zeros = torch.zeros(x.shape[0], recurrent.shape[0], device=x.device)
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return _wait(cell(x, (zeros, zeros)), x.device.type)
+
+    return step, lambda state: (lj.LSTMState(*(part.cpu().numpy() for part in state)), state[0].cpu().numpy())
+
+
+def _wait(result: Any, device: str) -> Any:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return result

@@ -1,0 +1,49 @@
+"""The hyperbolic tangent that the cells share."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lstm_jax.tuning import WRITTEN_OUT_FROM
+
+BOUND = 7.90531110763549805
+"""Beyond it float32 has no number between tanh(x) and 1."""
+NUMERATOR = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+"""Coefficients in x^2, highest first, of the rational approximation of float32 tanh in Eigen, which XLA uses too."""
+
+
+@jax.custom_jvp
+def tanh(x: jax.Array) -> jax.Array:
+    """``tanh(x)``, for large float32 arrays on CPU from additions and multiplications."""
+    if x.dtype != jnp.float32 or x.size < WRITTEN_OUT_FROM:
+        return jnp.tanh(x)
+    return lax.platform_dependent(x, cpu=written_out, default=jnp.tanh)
+
+
+@tanh.defjvp
+def _tanh_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    y = tanh(x)
+    return y, dx * (1 - y * y)
+
+
+def written_out(x: jax.Array) -> jax.Array:
+    """``tanh(x)`` as ``x P(x^2) / Q(x^2)``."""
+    x = jnp.clip(x, -BOUND, BOUND)
+    return x * _polynomial(NUMERATOR, x * x) / _polynomial(DENOMINATOR, x * x)
+
+
+def _polynomial(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
+    value = jnp.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = value * x + coefficient
+    return value
