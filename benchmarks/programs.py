@@ -88,7 +88,8 @@ def build(workload: Workload, mode: str, layer: Layer, problem: Problem) -> tupl
         )[1]
         return product, (weights, xs, target), unpack
     if workload.kind == "final":
-        final = lambda weights, xs: jnp.sum(outputs(weights, xs)[-1])  # noqa: E731
+        last = layer.last or (lambda weights, xs: layer.sequence(weights, xs)[-1])
+        final = lambda weights, xs: jnp.sum(last(weights[0], xs))  # noqa: E731
         return jax.value_and_grad(final), (weights, xs), lambda result: (result[0], unpack(result[1]))
     step = jax.value_and_grad(loss, (0, 1))
     return step, (weights, xs, target), lambda result: (result[0], unpack(result[1][0]), flip(result[1][1]))

@@ -57,7 +57,7 @@ def test_saving_states_takes_at_most_0_45_of_linens_memory(name, mapped):
 
 
 def test_integer_remat_of_a_final_state_loss_grows_slower_than_time():
-    """Sixteen times the steps, four times the segment: about four times the memory; with "states" more than twice that."""
+    """Sixteen times the steps, four times the segment: four times the memory; "states" takes at least twice that."""
 
     def final(params, xs, remat):
         return jnp.sum(lj.lstm(params, xs, remat=remat)[0].h)

@@ -22,3 +22,5 @@ class Layer(NamedTuple):
     refuses: Mapping[str, str] = {}
     """kind of workload to the reason why this library has no such thing"""
     batch_first: bool = False
+    last: Callable[[Any, jax.Array], jax.Array] | None = None
+    """``last(weights, xs) -> h [B, H]`` after all steps, if the library gives it without the outputs"""

@@ -25,6 +25,7 @@ def _layer(remat: Callable[[int], str | int | None]) -> Layer:
         unpack=lambda params: params,
         sequence=partial(_sequence, remat),
         cell=lj.lstm_cell,
+        last=lambda params, xs: lj.lstm(params, xs, remat=remat(xs.shape[0]))[0].h,
     )
 
 
