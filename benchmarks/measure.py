@@ -12,7 +12,7 @@ from benchmarks import competitors
 from benchmarks.competitors import ours
 from benchmarks.competitors.layer import Layer
 from benchmarks.programs import Problem, build, disagreement, make_problem
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import Workload
 
 REST = 0.02
 """Seconds of rest before each measurement, in which the thread pool of the row before stops spinning."""
@@ -40,24 +40,26 @@ class Row(NamedTuple):
     """why there is no call"""
 
 
-def rows_of(workload: Workload, mode: str) -> dict[str, Row]:
-    """Every library's row, ours first, each compared with ours."""
+def rows_of(workload: Workload, mode: str, *, few: bool = False) -> dict[str, Row]:
+    """Every library's row, or those of a sweep if ``few``, ours first, each compared with ours."""
     problem = make_problem(workload)
     rows = {}
     for library in competitors.LIBRARIES:
+        if few and not any(row.startswith(library) for row in SWEPT):
+            continue
         layers = competitors.load(library)
         if isinstance(layers, str):
             rows[library] = Row(None, reason=layers)
             continue
         for name, layer in layers.items():
-            if _wanted(name, workload, mode):
+            if _wanted(name, workload, mode, few):
                 rows[name] = _compiled(workload, mode, layer, problem)
     if workload.kind in ("ragged", "resets"):
         plain, all_taken = workload._replace(kind="sequence"), problem._replace(lengths=None, resets=None)
         for name, layer in ours.layers().items():
-            if _wanted(name, plain, mode):
+            if _wanted(name, plain, mode, few):
                 rows[f"{name}, plain"] = _compiled(plain, mode, layer, all_taken)
-    if _wanted("torch", workload, mode):
+    if _wanted("torch", workload, mode, few):
         rows["torch"] = _torch(workload, mode, problem)
     _compare(rows, mode)
     return rows
@@ -94,14 +96,14 @@ def matrix_product(size: int = 1024) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(product(matrix, matrix))
 
 
-def _wanted(name: str, workload: Workload, mode: str) -> bool:
+def _wanted(name: str, workload: Workload, mode: str, few: bool) -> bool:
     if name == "lstm_jax":
         return mode == "forward"
     if name == "lstm_jax sqrt(T)":
         return workload.kind == "final"
     if name.startswith("lstm_jax"):
         return mode != "forward"
-    return workload in WORKLOADS.values() or name.startswith(SWEPT)
+    return not few or name.startswith(SWEPT)
 
 
 def _compiled(workload: Workload, mode: str, layer: Layer, problem: Problem) -> Row:

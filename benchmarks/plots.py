@@ -18,6 +18,14 @@ TITLES = {
     "memory": ("Gradient of the final state with respect to parameters (B=8, D=32, H=64)", "temporary MB"),
 }
 """Sweep to the title of its picture and of the vertical axis."""
+STYLES: dict[str, dict[str, Any]] = {
+    "lstm_jax": {"color": "tab:blue", "linewidth": 2.4},
+    "lstm_jax gates": {"color": "tab:blue", "linewidth": 2.4},
+    "lstm_jax states": {"color": "tab:cyan", "linewidth": 2.4},
+    "lstm_jax sqrt(T)": {"color": "navy", "linewidth": 2.4},
+    BASELINE: {"color": "tab:orange"},
+    "torch": {"color": "tab:red"},
+}
 
 
 def seconds(cell: Cell, row: str) -> np.ndarray | None:
@@ -49,14 +57,14 @@ def pictures(cells: list[Cell], folder: Path, name: str) -> list[Path]:
         for panel, mode in zip(panels, modes, strict=True):
             curves = _curves(cells, sweep, mode)
             for row, values in curves.items():
-                width = 2.2 if row.startswith("lstm_jax") else 1.2
-                panel.plot(list(values), list(values.values()), marker="o", linewidth=width, label=row)
+                panel.plot(list(values), list(values.values()), marker="o", label=row, **STYLES.get(row, {}))
             sizes = sorted({size for values in curves.values() for size in values})
             panel.set(title=MODES[mode], xlabel="T" if sweep == "memory" else sweep, ylabel=axis_label, xscale="log")
             panel.set(yscale="log" if sweep == "memory" else "linear")
             panel.set_xticks(sizes, [str(size) for size in sizes], minor=False)
             panel.minorticks_off()
             panel.grid(alpha=0.3)
+            panel.set_ylim(bottom=None if sweep == "memory" else 0)
             panel.legend(fontsize=8)
         figure.suptitle(title)
         made.append(folder / f"{name}-{sweep}.png")
@@ -78,6 +86,6 @@ def _curves(cells: list[Cell], sweep: str, mode: str) -> dict[str, dict[int, flo
                 curve[size] = float(np.median(times)) / size * 1e6
             elif sweep in "HB" and size in linen:
                 curve[size] = float(np.median(linen[size][0] / times))
-        if curve:
+        if len(curve) > 1:
             curves[row] = curve
     return curves

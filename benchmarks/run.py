@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
     """Measures one workload in one mode: what ``report`` needs, as plain numbers and texts."""
     workload = ALL[name]
-    rows = rows_of(workload, mode)
+    rows = rows_of(workload, mode, few=name not in WORKLOADS)
     times = measure(rows, seconds, LEAST, MOST)
     return {
         "workload": name,

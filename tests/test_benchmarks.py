@@ -47,7 +47,7 @@ def test_the_suite_measures_every_row_and_the_report_reads_it(monkeypatch, tmp_p
                 assert row["seconds"] is None
                 continue
             assert len(row["seconds"]) == len(cell["limit"]["seconds"]) == run.LEAST
-            assert min(row["seconds"]) > 0
+            assert min(row["seconds"]) > 0, name
             assert row["first_seconds"] > 0
             assert name == "torch" or row["temporary_bytes"] > 0
     ragged = results["cells"][-1]["rows"]
