@@ -88,7 +88,7 @@ def build(workload: Workload, mode: str, layer: Layer, problem: Problem) -> tupl
         )[1]
         return product, (weights, xs, target), unpack
     if workload.kind == "final":
-        last = layer.last or (lambda weights, xs: layer.sequence(weights, xs)[-1])
+        last = layer.last or (lambda weights, xs: flip(layer.sequence(weights, xs))[-1])
         final = lambda weights, xs: jnp.sum(last(weights[0], xs))  # noqa: E731
         return jax.value_and_grad(final), (weights, xs), lambda result: (result[0], unpack(result[1]))
     step = jax.value_and_grad(loss, (0, 1))
