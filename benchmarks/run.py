@@ -42,10 +42,10 @@ def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
         "mode": mode,
         **workload._asdict(),
         "flops": nominal_flops(workload, mode),
-        "limit": {"seconds": times[LIMIT], "flops": 2 * 1024**3},
+        "limit": {"seconds": _short(times[LIMIT]), "flops": 2 * 1024**3},
         "rows": {
             row: {
-                "seconds": times.get(row),
+                "seconds": _short(times.get(row)),
                 "first_seconds": values.first,
                 "temporary_bytes": values.memory,
                 "reason": values.reason,
@@ -53,6 +53,11 @@ def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
             for row, values in rows.items()
         },
     }
+
+
+def _short(seconds: list[float] | None) -> list[float] | None:
+    """Four digits are more than a clock repeats."""
+    return None if seconds is None else [float(f"{value:.4g}") for value in seconds]
 
 
 def environment() -> dict[str, Any]:
@@ -90,7 +95,7 @@ def write_whole(path: Path, results: dict[str, Any]) -> None:
     """Replaces the file in one move, so that it is never half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1) + "\n")
+    part.write_text(json.dumps(results, separators=(",", ":")) + "\n")
     part.replace(path)
 
 
