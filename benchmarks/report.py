@@ -5,7 +5,8 @@
 Writes ``report.md`` and one picture a sweep into the folder of the first file, or into ``--output``.
 
 A speed is the other row's time over ours, round by round: its median, and the interval that holds the median with 95 %
-certainty, from the order of the rounds. Above 1 we are faster. "best JAX" is the competitor with the smallest median.
+certainty (94 % where there were only five rounds), from the order of the ratios. Above 1 we are faster. "best JAX" is
+the competitor with the smallest median.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from benchmarks.workloads import WORKLOADS
 
 
 def ours(cell: Cell) -> list[str]:
-    """Our rows, the fastest choice first; those without lengths or resets apart."""
+    """Our rows, but for those run without lengths or resets for comparison."""
     return [name for name in cell["rows"] if name.startswith("lstm_jax") and not name.endswith(", plain")]
 
 
@@ -239,7 +240,7 @@ def main() -> None:
     folder = options.output or options.files[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     sections = [section(json.loads(path.read_text()), folder, path.stem) for path in options.files]
-    how = __doc__.split("\n\n", 2)[2].strip()
+    how = __doc__.split("\n\n")[-1].strip()
     report = folder / "report.md"
     report.write_text(f"# Benchmarks\n\n{how}\n\n" + "\n".join(sections))
     print(report)

@@ -6,7 +6,8 @@
 
 Measures the forward pass, and value and gradient with respect to parameters and inputs, on whatever device jax finds.
 Results of all rows are compared before any is timed. The file of results is written anew after each cell, whole or
-not at all; the same command continues an interrupted one. ``python -m benchmarks.report FILE ...`` makes the tables.
+not at all; a run that was interrupted goes on with ``--output`` and its file. ``python -m benchmarks.report FILE ...``
+makes the tables.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from benchmarks.measure import LIMIT, measure, rows_of
 from benchmarks.programs import modes, nominal_flops
 from benchmarks.workloads import ALL, QUICK, SWEEPS, WORKLOADS
 
-LEAST, MOST = 5, 60
+LEAST, MOST = 6, 60
 """Rounds of a cell."""
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
 RESULTS = Path(__file__).parent / "results"
@@ -113,11 +115,13 @@ def main() -> None:
         parser.error(f"got {unknown}, want workloads of {', '.join(WORKLOADS)} or sweeps of {', '.join(SWEEPS)}")
     names = [inner for name in chosen for inner in SWEEPS.get(name, [name])]
     here = environment()
-    default = f"{here['platform']}-jax{here['versions']['jax']}-{'quick-' if options.quick else ''}{here['date']}.json"
-    path = options.output or RESULTS / default
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    path = options.output or RESULTS / f"{here['platform']}-jax{here['versions']['jax']}-{stamp}.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"environment": here, "cells": []}
-    if results["environment"]["versions"] != here["versions"]:
-        parser.error(f"{path}: holds results of other versions; choose another --output")
+    other = [key for key in here if key != "date" and results["environment"][key] != here[key]]
+    if other:
+        parser.error(f"--output: got {path}, made with another {' and '.join(other)}; want a new file")
+    print(f"if interrupted, goes on with --output {path}")
     done = {(cell["workload"], cell["mode"]) for cell in results["cells"]}
     cells = [(name, mode) for name in names for mode in modes(ALL[name]) if (name, mode) not in done]
     bar = tqdm(cells, unit="cell")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import competitors, measure, report, run, workloads
+from benchmarks import competitors, measure, plots, report, run, workloads
 from benchmarks.programs import disagreement, make_problem
 from benchmarks.workloads import Workload
 
@@ -61,6 +61,27 @@ def test_the_suite_measures_every_row_and_the_report_reads_it(monkeypatch, tmp_p
     assert "| tiny | 6, 2, 3, 4 | lstm_jax gates |" in written
     assert "| tiny ragged, forward, lstm_jax: time against the same without |" in written
     assert "haiku.dynamic_unroll takes no lengths" in written
+
+
+def test_a_file_of_another_machine_is_not_continued(monkeypatch, tmp_path, capsys):
+    results = run_suite(monkeypatch, tmp_path / "cpu.json", "tiny")
+    results["environment"]["device"] = "abacus"
+    (tmp_path / "cpu.json").write_text(json.dumps(results))
+    with pytest.raises(SystemExit):
+        run_suite(monkeypatch, tmp_path / "cpu.json", "tiny")
+    assert "made with another device; want a new file" in capsys.readouterr().err
+
+
+def test_a_sweep_makes_a_picture(tmp_path):
+    rows = {row: {"seconds": [2.0, 2.5], "temporary_bytes": 8} for row in (plots.BASELINE, "lstm_jax gates", "torch")}
+    cells = [
+        {"workload": name, "mode": "value_and_grad", "rows": rows, **workload._asdict()}
+        for sweep in workloads.SWEEPS.values()
+        for name, workload in sweep.items()
+    ]
+    made = plots.pictures(cells, tmp_path, "cpu")
+    assert [path.name for path in made] == [f"cpu-{sweep}.png" for sweep in workloads.SWEEPS]
+    assert all(path.stat().st_size > 5000 for path in made)
 
 
 def test_an_interrupted_run_is_continued(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """``torch.nn.LSTM`` with its own autograd; on a machine without a GPU its CPU build with oneDNN."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,7 @@ import lstm_jax as lj
 from benchmarks.programs import Problem
 from benchmarks.workloads import Workload
 
-REFUSES = {
-    "resets": "torch.nn.LSTM takes no resets",
-    "per-example": "torch.func has no batching rule for torch.nn.LSTM",
-    "hvp": "torch.nn.LSTM has no fast second derivative; its double backward runs another kernel",
-}
+REFUSES = {"resets": "torch.nn.LSTM takes no resets"}
 
 
 def build(workload: Workload, mode: str, problem: Problem) -> tuple[Callable, Callable]:
@@ -27,6 +24,8 @@ def build(workload: Workload, mode: str, problem: Problem) -> tuple[Callable, Ca
     target = put(problem.target)
     if workload.kind == "stepwise":
         return _stepwise(problem, put)
+    if workload.kind in ("per-example", "hvp"):
+        return _by_function(workload.kind, layer, xs.detach(), target, device)
     lengths = None if problem.lengths is None else torch.tensor(np.asarray(problem.lengths, np.int64))
 
     def outputs() -> Any:
@@ -71,6 +70,33 @@ def _layer(workload: Workload, problem: Problem, put: Callable) -> Any:
         for parameter, value in zip(layer.parameters(), values, strict=True):
             parameter.copy_(put(value))
     return layer
+
+
+def _by_function(kind: str, layer: Any, xs: Any, target: Any, device: str) -> tuple[Callable, Callable]:
+    """Gradients of each example, or the Hessian's product with ones, through ``torch.func`` and double backward."""
+    parameters = {name: value.detach() for name, value in layer.named_parameters()}
+    names = list(parameters)
+    ones = {name: float(not name.startswith("bias_hh")) for name in names}  # our one bias is the input's
+
+    def loss(parameters: dict, xs: Any, target: Any) -> Any:
+        return torch.nn.functional.mse_loss(torch.func.functional_call(layer, parameters, (xs,))[0], target)
+
+    def per_example() -> Any:
+        with warnings.catch_warnings():  # it says that it loops over the examples, having no batching rule
+            warnings.simplefilter("ignore", UserWarning)
+            return _wait(torch.func.vmap(torch.func.grad(loss), (None, 1, 1))(parameters, xs, target), device)
+
+    def product() -> Any:
+        leaves = {name: value.requires_grad_() for name, value in parameters.items()}
+        gradient = torch.autograd.grad(loss(leaves, xs, target), list(leaves.values()), create_graph=True)
+        along = torch.stack([part.sum() * ones[name] for name, part in zip(names, gradient, strict=True)]).sum()
+        return _wait(dict(zip(names, torch.autograd.grad(along, list(leaves.values())), strict=True)), device)
+
+    def compare(result: dict) -> Any:
+        kernel, recurrent, bias, _ = (result[name].detach().cpu().numpy() for name in names)
+        return (lj.LSTMParams(np.swapaxes(kernel, -1, -2), np.swapaxes(recurrent, -1, -2), bias),)
+
+    return (per_example if kind == "per-example" else product), compare
 
 
 def _stepwise(problem: Problem, put: Callable) -> tuple[Callable, Callable]:

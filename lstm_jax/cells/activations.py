@@ -7,7 +7,7 @@ from jax import lax
 from lstm_jax.tuning import WRITTEN_OUT_FROM
 
 BOUND = 7.90531110763549805
-"""Beyond it float32 has no number between tanh(x) and 1."""
+"""Where inputs are clipped: the approximation holds up to here, and tanh is then within 3e-7 of 1."""
 NUMERATOR = (
     -2.76076847742355e-16,
     2.00018790482477e-13,
@@ -18,7 +18,7 @@ NUMERATOR = (
     4.89352455891786e-03,
 )
 DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
-"""Coefficients in x^2, highest first, of the rational approximation of float32 tanh in Eigen, which XLA uses too."""
+"""Coefficients in x^2, highest first, of the rational approximation of float32 tanh in Eigen."""
 
 
 @jax.custom_jvp
