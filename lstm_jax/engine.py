@@ -7,7 +7,8 @@ since the forward pass saved it, so all but the recurrence itself is linear alge
     forward     z = project(params, x)      a = recur(params, z, s)      s', y = update(params, a, s)
     chunk       inflow = tangent of recur(params, project(params, x), s) along d(params) and dx
                 own = tangent of update along d(params), for cells that have parameters there
-    loop        ds', dy = tangent of update along (inflow + tangent of recur along ds, ds), plus own
+                linear = tangent of update as a linear map for each step, its coefficients computed
+    loop        ds', dy = linear(inflow + tangent of recur along ds, ds), plus own
 
 JAX transposes it. The transposed loop carries the cotangent of the state alone and has one product a step; the
 transposed chunk holds the gradients of weights and inputs, in products over all its steps. Being a tangent rule,
@@ -155,19 +156,19 @@ def _tangent_chunk(
     a = recomputed if a is None else a
     used = _only_used(lambda params: cell.update(params, a, entering), params, dparams)
     _, own = _directional(lambda params: cell.update(params, a, entering), (params,), (used,))
+    linear = jax.vmap(lambda a, entering: jax.linearize(partial(cell.update, params), a, entering)[1])(a, entering)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def take(dstate: PyTree, inputs: tuple) -> tuple[PyTree, Any]:
-        z, a, inflow, own, steps, entering = inputs
+        z, linear, inflow, own, steps, entering = inputs
         dentering = _select(steps.carried, dstate, _cast(dreset, dstate))
         _, da = jax.jvp(partial(cell.recur, params, z), (entering,), (dentering,))
         da = _add(da, inflow)
-        _, outflow = jax.jvp(partial(cell.update, params), (a, entering), (da, dentering))
-        dnew, dy = _add(outflow, own)
+        dnew, dy = _add(linear(da, dentering), own)
         dsaved = Saved(dentering, da if how.remat == "gates" else None) if how.saves else None
         return _select(steps.taken, dnew, dstate), (_select(steps.taken, dy, None), dsaved)
 
-    return lax.scan(take, dstate, (zs, a, inflow, own, steps, entering), reverse=how.reverse)
+    return lax.scan(take, dstate, (zs, linear, inflow, own, steps, entering), reverse=how.reverse)
 
 
 def _scan_chunks(body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool) -> tuple[PyTree, PyTree]:

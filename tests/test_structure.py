@@ -201,14 +201,27 @@ def test_the_loops_of_both_directions_read_the_kernel_along_memory(remat, monkey
     assert sorted(axes) == [["0"], ["0"]]
 
 
-def weights_summed_in_loops_over_time(loss, shapes):
-    """Outputs shaped like a parameter of the innermost scans that hold a product, in the jaxpr of the gradient."""
+def loops_over_time(loss, shapes):
+    """The bodies of the innermost scans that hold a product, in the jaxpr of the gradient: forward, backward."""
     jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr
     bodies = [equation.params["jaxpr"].jaxpr for equation in equations(jaxpr) if equation.primitive.name == "scan"]
     over_time = [body for body in bodies if "dot_general" in primitives(body) and "scan" not in primitives(body)]
     assert len(over_time) == 2, "want one loop forward and one backward"
+    return over_time
+
+
+@every_cell
+@every_name
+def test_only_the_forward_loop_evaluates_tanh(cell, remat):
+    forward, backward = map(primitives, loops_over_time(*loss_and_shapes(cell, remat)))
+    assert forward & {"tanh", "logistic"}
+    assert not backward & {"tanh", "logistic"}
+
+
+def weights_summed_in_loops_over_time(loss, shapes):
+    """Outputs of the loops' bodies that are shaped like a parameter."""
     weights = {leaf.shape for leaf in jax.tree.leaves(shapes[0])}
-    return sum(var.aval.shape in weights for body in over_time for var in body.outvars)
+    return sum(var.aval.shape in weights for body in loops_over_time(loss, shapes) for var in body.outvars)
 
 
 @every_cell

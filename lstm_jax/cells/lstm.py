@@ -11,6 +11,8 @@ Tutorials print variants: ``h' = o * tanh(g)``, one matrix shared by x and h, an
 They are misprints or other models; the equations above are what every framework computes.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -33,16 +35,55 @@ def recur(params: LSTMParams, z: jax.Array, state: LSTMState) -> jax.Array:
 
 
 def update(params: LSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    """Gates and memory from the pre-activations ``a [..., 4H]``.
+    """Gates and memory from the pre-activations ``a [..., 4H]``; the derivative is written by hand."""
+    state = _advance(a, state)
+    return state, state.h
 
-    One tanh over the whole slab, sliced afterwards, since sigmoid(x) = (1 + tanh(x / 2)) / 2. Nonlinearities
+
+class Gates(NamedTuple):
+    """What the derivative is made of, each ``[..., H]``."""
+
+    i: jax.Array
+    f: jax.Array
+    g: jax.Array
+    o: jax.Array
+    tanh_c: jax.Array
+    """of the new memory"""
+
+
+@jax.custom_jvp
+def _advance(a: jax.Array, state: LSTMState) -> LSTMState:
+    return _advance_with_gates(a, state)[0]
+
+
+def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gates]:
+    """One tanh over the whole slab, sliced afterwards, since sigmoid(x) = (1 + tanh(x / 2)) / 2. Nonlinearities
     applied to four slices do not vectorise on CPU: 13.0 against 2.7 ns for each cell of a step (B=32 H=256).
     """
     i, f, g, o = split_gates(tanh(a * _halves(a)))
     i, f, o = (0.5 * gate + 0.5 for gate in (i, f, o))
     c = f * state.c + i * g
-    h = (o * jnp.tanh(c)).astype(state.h.dtype)
-    return LSTMState(h, c), h
+    tanh_c = jnp.tanh(c)
+    return LSTMState((o * tanh_c).astype(state.h.dtype), c), Gates(i, f, g, o, tanh_c)
+
+
+@_advance.defjvp
+def _advance_tangent(
+    primals: tuple[jax.Array, LSTMState], tangents: tuple[jax.Array, LSTMState]
+) -> tuple[LSTMState, LSTMState]:
+    """Six coefficients, computed for a whole chunk outside the loop, which then only multiplies and adds:
+
+    dc' = f dc + g i (1 - i) da_i + c f (1 - f) da_f + i (1 - g^2) da_g
+    dh' = o (1 - tanh(c')^2) dc' + tanh(c') o (1 - o) da_o
+    """
+    (a, state), (da, dstate) = primals, tangents
+    new, (i, f, g, o, tanh_c) = _advance_with_gates(a, state)
+    by_i, by_f, by_g = g * i * (1 - i), state.c * f * (1 - f), i * (1 - g * g)
+    by_o, by_c = tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c)
+    di, df, dg, do = split_gates(da)
+    dc = f * dstate.c + (by_i * di + by_f * df + by_g * dg)
+    dh = by_c * dc + by_o * do
+    return new, LSTMState(dh.astype(state.h.dtype), dc)
 
 
 def _halves(a: jax.Array) -> jax.Array:
