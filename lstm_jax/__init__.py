@@ -1,23 +1,30 @@
 """The LSTM for JAX: pure functions, every derivative, one exact meaning on every device."""
 
-from lstm_jax import cells
+from lstm_jax import cells, interop
 from lstm_jax.initializers import init_params, zero_state
 from lstm_jax.sequence import check_replay, lstm, lstm_cell, unroll
+from lstm_jax.stack import init_stack, lstm_stack, stack_zero_state, unroll_stack
 from lstm_jax.steps import lengths_to_mask, resets_from_done, resets_from_segment_ids
-from lstm_jax.structs import Cell, LSTMParams, LSTMState
+from lstm_jax.structs import Bidirectional, Cell, LSTMParams, LSTMState
 
 __all__ = [
+    "Bidirectional",
     "Cell",
     "LSTMParams",
     "LSTMState",
     "cells",
     "check_replay",
     "init_params",
+    "init_stack",
+    "interop",
     "lengths_to_mask",
     "lstm",
     "lstm_cell",
+    "lstm_stack",
     "resets_from_done",
     "resets_from_segment_ids",
+    "stack_zero_state",
     "unroll",
+    "unroll_stack",
     "zero_state",
 ]

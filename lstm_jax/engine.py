@@ -25,7 +25,8 @@ from jax import lax
 
 from lstm_jax import tuning
 from lstm_jax.steps import Steps
-from lstm_jax.structs import Cell, PyTree, accumulator_dtype
+from lstm_jax.structs import Cell, PyTree
+from lstm_jax.tangents import add, cast, directional, drop_zero, fill_zero, linearize_steps, only_used, widen
 
 
 class Recurrence(NamedTuple):
@@ -80,12 +81,12 @@ def run(
         return final, ys
 
     shared = (params, reset_state)
-    wide = _widen(shared)
+    wide = widen(shared)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def segment(state: PyTree, inputs: tuple[jax.Array, Steps]) -> tuple[PyTree, PyTree]:
         xs, steps = inputs
-        params, reset_state = _cast(wide, shared)
+        params, reset_state = cast(wide, shared)
         return run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates")
 
     return _scan_chunks(segment, state, (xs, steps), remat, reverse)
@@ -125,10 +126,10 @@ def _recurrence(
 def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     """Its tangent. The loop is called through its own rule again, so that higher derivatives take the same way."""
     params, xs, steps, *states = primals
-    dparams, dxs = jax.tree.map(_drop_zero, tangents[:2])
-    dstate, dreset = jax.tree.map(_fill_zero, tuple(states), tangents[3:])
+    dparams, dxs = jax.tree.map(drop_zero, tangents[:2])
+    dstate, dreset = jax.tree.map(fill_zero, tuple(states), tangents[3:])
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
-    wide = (_widen(dparams), _widen(dreset))
+    wide = (widen(dparams), widen(dreset))
     chunk = jax.checkpoint(partial(_tangent_chunk, how, params, *wide), prevent_cse=False)
     inputs = (xs, dxs, steps, saved)
     dfinal, (dys, dsaved) = _scan_chunks(chunk, dstate, inputs, how.chunk, how.reverse)
@@ -146,37 +147,40 @@ def _tangent_chunk(
     """The tangent over a chunk, linear in ``dparams, dreset, dstate`` and ``dxs``; a None tangent is zero."""
     cell = how.cell
     xs, dxs, steps, (entering, a) = inputs
-    dparams = _cast(dparams, params)
+    dparams = cast(dparams, params)
     xs = _select(steps.taken, xs, None)
     dxs = None if dxs is None else _select(steps.taken, dxs, None)
     zs = cell.project(params, xs)
-    recomputed, inflow = _directional(
+    recomputed, inflow = directional(
         lambda params, xs: cell.recur(params, cell.project(params, xs), entering), (params, xs), (dparams, dxs)
     )
     a = recomputed if a is None else a
-    used = _only_used(lambda params: cell.update(params, a, entering), params, dparams)
-    _, own = _directional(lambda params: cell.update(params, a, entering), (params,), (used,))
-    linear = jax.vmap(lambda a, entering: jax.linearize(partial(cell.update, params), a, entering)[1])(a, entering)
+    used = only_used(lambda params: cell.update(params, a, entering), params, dparams)
+    _, own = directional(lambda params: cell.update(params, a, entering), (params,), (used,))
+    coefficients, linear = linearize_steps(partial(cell.update, params), a, entering)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def take(dstate: PyTree, inputs: tuple) -> tuple[PyTree, Any]:
-        z, linear, inflow, own, steps, entering = inputs
-        dentering = _select(steps.carried, dstate, _cast(dreset, dstate))
+        z, coefficients, inflow, own, steps, entering = inputs
+        dentering = _select(steps.carried, dstate, cast(dreset, dstate))
         _, da = jax.jvp(partial(cell.recur, params, z), (entering,), (dentering,))
-        da = _add(da, inflow)
-        dnew, dy = _add(linear(da, dentering), own)
+        da = add(da, inflow)
+        dnew, dy = add(linear(coefficients)(da, dentering), own)
         dsaved = Saved(dentering, da if how.remat == "gates" else None) if how.saves else None
         return _select(steps.taken, dnew, dstate), (_select(steps.taken, dy, None), dsaved)
 
-    return lax.scan(take, dstate, (zs, linear, inflow, own, steps, entering), reverse=how.reverse)
+    return lax.scan(take, dstate, (zs, coefficients, inflow, own, steps, entering), reverse=how.reverse)
 
 
 def _scan_chunks(body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool) -> tuple[PyTree, PyTree]:
     """``lax.scan`` over chunks: ``body(carry, inputs [chunk, ...]) -> (carry, outputs [chunk, ...])``.
 
-    What remains when the chunk does not divide the length is a shorter chunk at the end of time.
+    What remains when the chunk does not divide the length is a shorter chunk at the end of time. A length that is a
+    symbol, in an exported program, is one chunk.
     """
     length = jax.tree.leaves(inputs)[0].shape[0]
+    if not tuning.is_known(length):
+        return body(carry, inputs)
     size = _chunk_size(length, limit)
     count = length // size
     if count <= 1 and size == length:
@@ -216,59 +220,3 @@ def _select(flags: jax.Array | None, there: PyTree, elsewhere: PyTree) -> PyTree
         return jnp.where(flags.reshape(*flags.shape, *(1,) * (there.ndim - flags.ndim)), there, elsewhere)
 
     return jax.tree.map(choose, there, elsewhere)
-
-
-def _directional(function: Callable, primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree | None]:
-    """``jax.jvp`` in which a None tangent is zero and costs nothing; the output's tangent is None if all are."""
-    leaves, structure = jax.tree.flatten(primals, is_leaf=_is_none)
-    dleaves = jax.tree.leaves(tangents, is_leaf=_is_none)
-    moving = [k for k, dleaf in enumerate(dleaves) if dleaf is not None]
-    if not moving:
-        return function(*primals), None
-
-    def of_moving(*moved: jax.Array) -> PyTree:
-        filled = list(leaves)
-        for k, leaf in zip(moving, moved, strict=True):
-            filled[k] = leaf
-        return function(*jax.tree.unflatten(structure, filled))
-
-    return jax.jvp(of_moving, tuple(leaves[k] for k in moving), tuple(dleaves[k] for k in moving))
-
-
-def _only_used(function: Callable, argument: PyTree, tangent: PyTree) -> PyTree:
-    """The tangent with None for the leaves of the argument that the function does not read."""
-    jaxpr = jax.make_jaxpr(function)(argument).jaxpr
-    read = {id(var) for equation in jaxpr.eqns for var in equation.invars} | {id(var) for var in jaxpr.outvars}
-    kept = jax.tree.unflatten(jax.tree.structure(argument), [id(var) in read for var in jaxpr.invars])
-    return jax.tree.map(lambda keep, dleaf: dleaf if keep else None, kept, tangent)
-
-
-def _widen(tree: PyTree) -> PyTree:
-    """The tree in accumulator dtypes, so that gradients from many chunks or segments are summed in them."""
-    return jax.tree.map(
-        lambda leaf: leaf.astype(accumulator_dtype(leaf.dtype)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
-        tree,
-    )
-
-
-def _cast(tree: PyTree, like: PyTree) -> PyTree:
-    """The tree in the dtypes of another; None stays None."""
-    return jax.tree.map(
-        lambda leaf, other: None if leaf is None else leaf.astype(other.dtype), tree, like, is_leaf=_is_none
-    )
-
-
-def _add(left: PyTree, right: PyTree | None) -> PyTree:
-    return left if right is None else jax.tree.map(jnp.add, left, right)
-
-
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
-
-
-def _drop_zero(tangent: Any) -> Any:
-    return None if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent
-
-
-def _fill_zero(primal: jax.Array, tangent: Any) -> Any:
-    return jnp.zeros_like(primal) if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent

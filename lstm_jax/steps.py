@@ -46,10 +46,19 @@ def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: boo
 
 def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:
     """Lengths ``[*batch]`` to the mask ``[steps, *batch]`` that is true before each sequence's end."""
-    if not isinstance(steps, int | np.integer):
+    if isinstance(steps, jax.Array | np.ndarray | tuple | list):
         raise ValueError(f"steps: got {steps!r}, want the number of steps T; lengths come first")
     lengths = jnp.asarray(lengths, jnp.int32)
     return jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim) < lengths[None]
+
+
+def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Outputs ``[T, *batch, H]`` of a run in reverse, first read first; padding stays at the end."""
+    time = ys.shape[0]
+    if lengths is None:
+        return ys[::-1]
+    steps = jnp.arange(time, dtype=lengths.dtype).reshape(time, *(1,) * (lengths.ndim + 1))
+    return jnp.take_along_axis(ys, (lengths[None, ..., None] - 1 - steps) % time, axis=0)
 
 
 def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Array:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 from jax.typing import DTypeLike
 
 PyTree = Any
@@ -35,6 +36,17 @@ class LSTMState(NamedTuple):
     """``[*batch, H]``, the output; dtype of the parameters"""
     c: jax.Array
     """``[*batch, H]``, the memory; float32, or float64 with float64 parameters"""
+
+
+class Bidirectional(NamedTuple):
+    """One of something for each reading direction: a layer's parameters, or its states."""
+
+    forward: PyTree
+    backward: PyTree
+
+
+for container in (LSTMParams, LSTMState, Bidirectional):
+    export.register_namedtuple_serialization(container, serialized_name=f"lstm_jax.{container.__name__}")
 
 
 class Cell(NamedTuple):

@@ -39,16 +39,21 @@ core gives nothing, and with jax 0.12.0.1 it costs a tenth."""
 
 def choose_remat(time: int, width: int) -> str:
     """What ``remat=None`` means for T steps and H units; the batch is not asked, since ``vmap`` hides it."""
-    return "gates" if time * width <= GATES_UP_TO else "states"
+    return "gates" if is_known(time) and time * width <= GATES_UP_TO else "states"
 
 
 def chunk_limit(remat: str, shape: tuple[int, ...], width: int) -> int:
     """Steps a chunk at most, for inputs ``[T, *batch, D]`` of this shape and a state of this width."""
     time, *batch = shape[:-1]
-    if not batch:
+    if not batch or not all(map(is_known, shape)):
         return UNBATCHED[remat]
     rows = max(math.prod(batch), 1)
     limit = max(CHUNK_CELLS[remat] // width, LEAST_ROWS) // rows
     if remat == "states" and rows > 1:
         limit = min(limit, time // MOST_OF_TIME)
     return max(limit, 1)
+
+
+def is_known(size: int) -> bool:
+    """Whether a size is a number; in an exported program it may be a symbol, and choices are made without it."""
+    return isinstance(size, int)

@@ -12,7 +12,7 @@ from test_derivatives import PEEPHOLE, PeepholeParams, plain_unroll
 
 import lstm_jax as lj
 from benchmarks.workloads import WORKLOADS
-from lstm_jax import engine, tuning
+from lstm_jax import engine, tangents, tuning
 
 FLOAT = jnp.float32
 
@@ -172,9 +172,9 @@ def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
 def test_only_parameters_read_by_update_have_a_tangent_there():
     params = PeepholeParams(*(jnp.ones(shape) for shape in ((8, 16), (4, 16), (16,), (3, 4))))
     state = lj.LSTMState(jnp.ones((2, 4)), jnp.ones((2, 4)))
-    used = engine._only_used(lambda params: PEEPHOLE.update(params, jnp.ones((2, 16)), state), params, params)
+    used = tangents.only_used(lambda params: PEEPHOLE.update(params, jnp.ones((2, 16)), state), params, params)
     assert [leaf is None for leaf in used] == [True, True, True, False]
-    used = engine._only_used(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
+    used = tangents.only_used(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
     assert jax.tree.leaves(used) == []
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.experimental import rnn
 
 from benchmarks.competitors.layer import Layer
-from lstm_jax import LSTMParams, LSTMState
+from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
@@ -33,11 +33,8 @@ def _sequence(
     lengths: jax.Array | None = None,
     resets: None = None,
 ) -> jax.Array:
-    """Order of the vector: input kernel, recurrent kernel, bias of the inputs, bias of the state; gates i, f, g, o."""
-    kernel, recurrent, bias = params
-    weights = jnp.concatenate([kernel.T.ravel(), recurrent.T.ravel(), bias, jnp.zeros_like(bias)])
     batch, time, inputs = xs.shape
-    hidden = recurrent.shape[0]
+    hidden = params.recurrent_kernel.shape[0]
     zeros = jnp.zeros((1, batch, hidden), xs.dtype)
     lengths = jnp.full(batch, time, jnp.int32) if lengths is None else lengths
     xs = xs[:, ::-1] if reverse else xs
@@ -45,7 +42,7 @@ def _sequence(
         xs,
         zeros,
         zeros,
-        weights,
+        interop.cudnn.export_lstm((params,)),
         lengths,
         input_size=inputs,
         hidden_size=hidden,

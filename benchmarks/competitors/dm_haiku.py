@@ -5,29 +5,19 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.competitors.layer import Layer
-from lstm_jax import LSTMParams, LSTMState
-from lstm_jax.structs import join_gates, split_gates
+from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
     """One row; resets through Haiku's ``ResetCore``."""
     refuses = {"ragged": "haiku.dynamic_unroll takes no lengths"}
-    return {"haiku": Layer(_pack, _unpack, _sequence, _cell, refuses)}
-
-
-def _pack(params: LSTMParams) -> dict:
-    """One kernel for x and h, gates in the order i, g, f, o, and 1 added to the forget gate at each step."""
-    i, f, g, o = split_gates(jnp.concatenate([params.input_kernel, params.recurrent_kernel]))
-    bias_i, bias_f, bias_g, bias_o = split_gates(params.bias)
-    return {"w": join_gates(i, g, f, o), "b": join_gates(bias_i, bias_g, bias_f - 1, bias_o)}
+    return {"haiku": Layer(interop.haiku.export_lstm, _unpack, _sequence, _cell, refuses)}
 
 
 def _unpack(gradient: dict) -> LSTMParams:
-    i, g, f, o = split_gates(gradient["w"])
-    bias_i, bias_g, bias_f, bias_o = split_gates(gradient["b"])
-    hidden = gradient["b"].shape[0] // 4
-    kernel = join_gates(i, f, g, o)
-    return LSTMParams(kernel[:-hidden], kernel[-hidden:], join_gates(bias_i, bias_f, bias_g, bias_o))
+    """Haiku adds 1 to the forget bias at each step; a gradient has no such offset."""
+    zeros = jax.tree.map(jnp.zeros_like, gradient)
+    return jax.jvp(interop.haiku.import_lstm, (zeros,), (gradient,))[1]
 
 
 def _sequence(

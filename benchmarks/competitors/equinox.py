@@ -5,24 +5,22 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.competitors.layer import Layer
-from lstm_jax import LSTMParams, LSTMState
+from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
     """One row."""
     reason = "equinox has a cell only; the scan around it is the user's"
-    return {"equinox": Layer(_pack, _unpack, _sequence, _cell, {"ragged": reason, "resets": reason})}
+    return {
+        "equinox": Layer(_pack, interop.equinox.import_lstm, _sequence, _cell, {"ragged": reason, "resets": reason})
+    }
 
 
 def _pack(params: LSTMParams) -> equinox.nn.LSTMCell:
-    kernel, recurrent, bias = params
-    cell = equinox.nn.LSTMCell(kernel.shape[0], recurrent.shape[0], key=jax.random.key(0))
+    inputs, hidden = params.input_kernel.shape[0], params.recurrent_kernel.shape[0]
+    cell = equinox.nn.LSTMCell(inputs, hidden, key=jax.random.key(0))
     where = lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias)  # noqa: E731
-    return equinox.tree_at(where, cell, (kernel.T, recurrent.T, bias))
-
-
-def _unpack(cell: equinox.nn.LSTMCell) -> LSTMParams:
-    return LSTMParams(cell.weight_ih.T, cell.weight_hh.T, jnp.asarray(cell.bias))
+    return equinox.tree_at(where, cell, interop.equinox.export_lstm(params))
 
 
 def _sequence(

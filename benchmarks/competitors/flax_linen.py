@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from flax import linen
 
 from benchmarks.competitors.layer import Layer
-from lstm_jax import LSTMParams, LSTMState
-from lstm_jax.structs import join_gates, split_gates
+from lstm_jax import LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
@@ -16,33 +15,14 @@ def layers() -> dict[str, Layer]:
     cells = {"flax linen LSTMCell": linen.LSTMCell, "flax linen OptimizedLSTMCell": linen.OptimizedLSTMCell}
     return {
         name: Layer(
-            pack,
-            unpack,
+            lambda params: {"params": {"cell": interop.linen.export_lstm(params)}},
+            interop.linen.import_lstm,
             partial(_sequence, cell),
             partial(_cell, cell),
             refuses={"resets": "flax linen's RNN takes no resets"},
         )
         for name, cell in cells.items()
     }
-
-
-def pack(params: LSTMParams) -> dict:
-    """One kernel a gate, the bias on the recurrent side."""
-    cell = {}
-    for gate, kernel, recurrent, bias in zip("ifgo", *(split_gates(leaf) for leaf in params), strict=True):
-        cell[f"i{gate}"] = {"kernel": kernel}
-        cell[f"h{gate}"] = {"kernel": recurrent, "bias": bias}
-    return {"params": {"cell": cell}}
-
-
-def unpack(variables: dict) -> LSTMParams:
-    """The inverse of ``pack``."""
-    cell = variables["params"]["cell"]
-    return LSTMParams(
-        join_gates(*(cell[f"i{gate}"]["kernel"] for gate in "ifgo")),
-        join_gates(*(cell[f"h{gate}"]["kernel"] for gate in "ifgo")),
-        join_gates(*(cell[f"h{gate}"]["bias"] for gate in "ifgo")),
-    )
 
 
 def _hidden_size(variables: dict) -> int:

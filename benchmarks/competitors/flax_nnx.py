@@ -4,24 +4,13 @@ import jax
 from flax import nnx
 
 from benchmarks.competitors.layer import Layer
-from lstm_jax import LSTMParams, LSTMState
+from lstm_jax import LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
     """One row; the module is taken apart and put together by ``split`` and ``merge``, as under ``jax.jit``."""
     refuses = {"resets": "flax nnx's RNN takes no resets"}
-    return {"flax nnx": Layer(_pack, _unpack, _sequence, _cell, refuses)}
-
-
-def _pack(params: LSTMParams) -> dict:
-    return {
-        "dense_i": {"kernel": params.input_kernel},
-        "dense_h": {"kernel": params.recurrent_kernel, "bias": params.bias},
-    }
-
-
-def _unpack(weights: dict) -> LSTMParams:
-    return LSTMParams(weights["dense_i"]["kernel"], weights["dense_h"]["kernel"], weights["dense_h"]["bias"])
+    return {"flax nnx": Layer(interop.nnx.export_lstm, interop.nnx.import_lstm, _sequence, _cell, refuses)}
 
 
 def _module(weights: dict) -> nnx.OptimizedLSTMCell:

@@ -47,12 +47,9 @@ def build(workload: Workload, mode: str, problem: Problem) -> tuple[Callable, Ca
         return _wait(loss.detach(), device)
 
     def compare(loss: Any) -> Any:
-        values = [parameter.grad.cpu().numpy() for parameter in layer.parameters()]
-        gradient = tuple(
-            lj.LSTMParams(kernel.T, recurrent.T, bias)
-            for kernel, recurrent, bias in zip(values[0::4], values[1::4], values[2::4], strict=True)
-        )
-        shared = (loss.cpu().numpy(), gradient)
+        # both biases have the gradient of their sum, which is that of our one bias
+        gradient = {name: value.grad * ("bias_hh" not in name) for name, value in layer.named_parameters()}
+        shared = (loss.cpu().numpy(), _apart(lj.interop.torch.import_lstm(gradient)))
         return shared if xs.grad is None else (*shared, xs.grad.cpu().numpy())
 
     return (forward, lambda ys: ys.cpu().numpy()) if mode == "forward" else (step, compare)
@@ -63,13 +60,14 @@ def _layer(workload: Workload, problem: Problem, put: Callable) -> Any:
     options = {"num_layers": 2} if workload.kind == "two layers" else {}
     layer = torch.nn.LSTM(workload.D, workload.H, bidirectional=workload.kind == "bidirectional", **options)
     layer = layer.to(put(0.0).device)
-    values = []
-    for kernel, recurrent, bias in problem.params:
-        values += [kernel.T, recurrent.T, bias, np.zeros_like(bias)]
-    with torch.no_grad():
-        for parameter, value in zip(layer.parameters(), values, strict=True):
-            parameter.copy_(put(value))
+    params = (lj.Bidirectional(*problem.params),) if workload.kind == "bidirectional" else problem.params
+    layer.load_state_dict({name: put(value) for name, value in lj.interop.torch.export_lstm(params).items()})
     return layer
+
+
+def _apart(layers: tuple) -> tuple:
+    """Two directions as the problem lists them."""
+    return tuple(one for both in layers for one in (both if isinstance(both, lj.Bidirectional) else (both,)))
 
 
 def _by_function(kind: str, layer: Any, xs: Any, target: Any, device: str) -> tuple[Callable, Callable]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.tuning import WRITTEN_OUT_FROM
+from lstm_jax.tuning import WRITTEN_OUT_FROM, is_known
 
 BOUND = 7.90531110763549805
 """Where inputs are clipped: the approximation holds up to here, and tanh is then within 3e-7 of 1."""
@@ -24,7 +24,7 @@ DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03,
 @jax.custom_jvp
 def tanh(x: jax.Array) -> jax.Array:
     """``tanh(x)``, for large float32 arrays on CPU from additions and multiplications."""
-    if x.dtype != jnp.float32 or x.size < WRITTEN_OUT_FROM:
+    if x.dtype != jnp.float32 or not is_known(x.size) or x.size < WRITTEN_OUT_FROM:
         return jnp.tanh(x)
     return lax.platform_dependent(x, cpu=written_out, default=jnp.tanh)
 

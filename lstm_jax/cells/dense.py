@@ -24,9 +24,9 @@ class TwoWay(NamedTuple):
     """``[M, N]``, equal to ``kernel.T``, as are their tangents"""
 
 
-def lay_out(params: Any) -> Any:
-    """The parameters with a two-way ``recurrent_kernel``: what a cell prepares before its loop."""
-    return params._replace(recurrent_kernel=_two_way(params.recurrent_kernel))
+def lay_out(params: Any, names: tuple[str, ...] = ("recurrent_kernel",)) -> Any:
+    """The parameters with these kernels two-way: what a cell prepares before its loop."""
+    return params._replace(**{name: _two_way(getattr(params, name)) for name in names})
 
 
 def add_bias(z: jax.Array, bias: jax.Array) -> jax.Array:

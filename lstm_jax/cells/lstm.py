@@ -36,7 +36,7 @@ def recur(params: LSTMParams, z: jax.Array, state: LSTMState) -> jax.Array:
 
 def update(params: LSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
     """Gates and memory from the pre-activations ``a [..., 4H]``; the derivative is written by hand."""
-    state = _advance(a, state)
+    state = advance(a, state)
     return state, state.h
 
 
@@ -52,7 +52,8 @@ class Gates(NamedTuple):
 
 
 @jax.custom_jvp
-def _advance(a: jax.Array, state: LSTMState) -> LSTMState:
+def advance(a: jax.Array, state: LSTMState) -> LSTMState:
+    """``h'`` and ``c'`` from the pre-activations and ``c``; of ``h`` only the dtype is read."""
     return _advance_with_gates(a, state)[0]
 
 
@@ -67,7 +68,7 @@ def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gate
     return LSTMState((o * tanh_c).astype(state.h.dtype), c), Gates(i, f, g, o, tanh_c)
 
 
-@_advance.defjvp
+@advance.defjvp
 def _advance_tangent(
     primals: tuple[jax.Array, LSTMState], tangents: tuple[jax.Array, LSTMState]
 ) -> tuple[LSTMState, LSTMState]:

@@ -1,0 +1,83 @@
+"""The LSTM with a projection of Sak, Senior and Beaufays 2014 (arXiv:1402.1128), PyTorch's ``proj_size``.
+
+    i, f, g, o, c'      as in ``lstm.py``, with r in the place of h
+    r' = (o * tanh(c')) P
+
+The state's first part is the projection r, narrower than the memory: what the next step and the next layer see.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.cells.dense import lay_out, matmul
+from lstm_jax.cells.lstm import advance, project, recur
+from lstm_jax.checks import check_array, check_kind, check_one_dtype
+from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
+
+
+class ProjectedLSTMParams(NamedTuple):
+    """Parameters of one layer; ``P`` is the width of the projection."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[P, 4H]``"""
+    bias: jax.Array
+    """``[4H]``"""
+    projection: jax.Array
+    """``[H, P]``"""
+
+
+def init_projected_params(
+    key: jax.Array, input_size: int, hidden_size: int, projection_size: int, *, dtype: jnp.dtype = jnp.float32
+) -> ProjectedLSTMParams:
+    """Draws every parameter from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does; the one bias is the sum of its two."""
+    keys = jax.random.split(key, 5)
+    bound = hidden_size**-0.5
+
+    def draw(key: jax.Array, *shape: int) -> jax.Array:
+        return jax.random.uniform(key, shape, accumulator_dtype(dtype), -bound, bound)
+
+    params = ProjectedLSTMParams(
+        draw(keys[0], input_size, 4 * hidden_size),
+        draw(keys[1], projection_size, 4 * hidden_size),
+        draw(keys[2], 4 * hidden_size) + draw(keys[3], 4 * hidden_size),
+        draw(keys[4], hidden_size, projection_size),
+    )
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+
+def update(params: ProjectedLSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    """The LSTM's element-wise step, then the projection."""
+    output, c = advance(a, state)
+    r = matmul(output, params.projection).astype(state.h.dtype)
+    return LSTMState(r, c), r
+
+
+def zero_state(params: ProjectedLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
+    """``h = 0 [*batch, P]`` and ``c = 0 [*batch, H]``."""
+    hidden, width = params.projection.shape
+    dtype = params.projection.dtype
+    return LSTMState(
+        jnp.zeros((*batch_shape, width), dtype), jnp.zeros((*batch_shape, hidden), accumulator_dtype(dtype))
+    )
+
+
+def check(params: ProjectedLSTMParams, xs: jax.Array) -> None:
+    """Raises ValueError if the parameters do not fit each other or the inputs."""
+    check_kind("params", params, ProjectedLSTMParams)
+    if params.projection.ndim != 2:
+        raise ValueError(f"params.projection: got shape {params.projection.shape}, want (H, P)")
+    hidden, width = params.projection.shape
+    check_array("params.input_kernel", params.input_kernel, (xs.shape[-1], 4 * hidden))
+    check_array("params.recurrent_kernel", params.recurrent_kernel, (width, 4 * hidden))
+    check_array("params.bias", params.bias, (4 * hidden,))
+    check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
+
+
+PROJECTED_LSTM = Cell(
+    project, recur, update, zero_state, partial(lay_out, names=("recurrent_kernel", "projection")), check
+)

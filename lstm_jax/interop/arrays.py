@@ -1,0 +1,93 @@
+"""What the conversions share: arrays of any kind, blocks of gates, names that must be there."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax.checks import check_array
+from lstm_jax.structs import PyTree
+
+Array = Any
+"""An array of NumPy or of JAX."""
+
+
+def to_numpy(value: Any) -> Array:
+    """A tensor of torch, an array of JAX or of NumPy, as an array of NumPy."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # a dtype that torch cannot hand to NumPy; float32 holds it exactly
+            return value.float().numpy().astype(jnp.bfloat16)
+        return value.numpy()
+    return np.asarray(value)
+
+
+def to_jax(tree: PyTree, name: str = "weights") -> PyTree:
+    """The arrays of a tree as arrays of JAX, with no bit lost."""
+
+    def convert(value: Any) -> jax.Array:
+        if isinstance(value, jax.Array):
+            return value
+        host = to_numpy(value)
+        array = jnp.asarray(host)
+        if array.dtype != host.dtype:
+            raise ValueError(
+                f"{name}: got {host.dtype}, which JAX would cut to {array.dtype}; "
+                "want float32 weights, or jax.config.update('jax_enable_x64', True)"
+            )
+        return array
+
+    return jax.tree.map(convert, tree)
+
+
+def concatenate(parts: Sequence[Array]) -> Array:
+    """Side by side along the last axis; NumPy stays NumPy."""
+    return (jnp if isinstance(parts[0], jax.Array) else np).concatenate(parts, axis=-1)
+
+
+def split(slab: Array, count: int) -> list[Array]:
+    """The inverse of ``concatenate``."""
+    return (jnp if isinstance(slab, jax.Array) else np).split(slab, count, axis=-1)
+
+
+def reorder(slab: Array, source: str, target: str) -> Array:
+    """Blocks along the last axis from one order to another, each order one letter a block."""
+    blocks = split(slab, len(source))
+    return concatenate([blocks[source.index(letter)] for letter in target])
+
+
+def without_scopes(tree: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    """What lies inside mappings whose only key is one of the names."""
+    while len(tree) == 1 and next(iter(tree)) in names:
+        (tree,) = tree.values()
+    return tree
+
+
+def check_keys(name: str, got: Collection[str], wanted: Collection[str]) -> None:
+    """Names each missing and each unexpected key."""
+    missing, extra = sorted(set(wanted) - set(got)), sorted(set(got) - set(wanted))
+    if missing or extra:
+        faults = [f"no {', '.join(missing)}"] * bool(missing) + [f"unexpected {', '.join(extra)}"] * bool(extra)
+        raise ValueError(f"{name}: got {' and '.join(faults)}, want {', '.join(sorted(wanted))}")
+
+
+def check_shapes(name: str, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Each array has its shape."""
+    for key, shape in shapes.items():
+        if key in arrays:
+            check_array(f"{name}[{key!r}]", arrays[key], shape)
+
+
+def zeros_if_missing(bias: Array | None, like: Array, size: int) -> Array:
+    """A layer without bias is one whose bias is 0."""
+    if bias is not None:
+        return bias
+    return jnp.zeros(size, like.dtype) if isinstance(like, jax.Array) else np.zeros(size, like.dtype)
+
+
+def check_droppable(bias: Array, reason: str) -> None:
+    """A bias that the other side has no place for is 0."""
+    if np.any(to_numpy(bias)):
+        raise ValueError(f"params: got a bias that is not 0, want 0: {reason}")

@@ -1,0 +1,78 @@
+"""Flax linen: parameters of ``LSTMCell`` and ``OptimizedLSTMCell``, whose trees are the same, and of ``GRUCell``.
+
+    ii, if, ig, io: {kernel [D, H]}    hi, hf, hg, ho: {kernel [H, H], bias [H]}
+
+One kernel a gate; the bias stands on the recurrent side. The carry is ``(c, h)``: ``LSTMState(h, c)`` by name. A GRU
+has ``ir, iz, in: {kernel, bias}``, ``hr, hz: {kernel}`` and ``hn: {kernel, bias}``: ours, with its two biases.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lstm_jax.cells import GRUParams
+from lstm_jax.checks import check_kind
+from lstm_jax.interop.arrays import check_keys, check_shapes, concatenate, split, to_jax, without_scopes
+from lstm_jax.structs import LSTMParams
+
+
+def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
+    """The cell's parameters, or ``{"params": {"cell": ...}}`` around them as ``nn.RNN`` returns it.
+
+        params = lj.interop.linen.import_lstm(variables["params"]["encoder"])
+
+    Raises:
+        ValueError: naming a missing, unexpected or misshapen array.
+    """
+    cell = without_scopes(params, ("params", "cell"))
+    want = {f"i{gate}": ("kernel",) for gate in "ifgo"} | {f"h{gate}": ("kernel", "bias") for gate in "ifgo"}
+    arrays = _flatten(cell, want)
+    return LSTMParams(
+        concatenate([arrays[f"i{gate}.kernel"] for gate in "ifgo"]),
+        concatenate([arrays[f"h{gate}.kernel"] for gate in "ifgo"]),
+        concatenate([arrays[f"h{gate}.bias"] for gate in "ifgo"]),
+    )
+
+
+def export_lstm(params: LSTMParams) -> dict[str, dict[str, Any]]:
+    """The inverse of ``import_lstm``: the cell's parameters; ``nn.RNN`` has ``{"cell": export_lstm(params)}``."""
+    check_kind("params", params, LSTMParams)
+    kernels, recurrents, biases = (split(leaf, 4) for leaf in params)
+    inputs = {f"i{gate}": {"kernel": kernel} for gate, kernel in zip("ifgo", kernels, strict=True)}
+    states = zip("ifgo", recurrents, biases, strict=True)
+    return inputs | {f"h{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in states}
+
+
+def import_gru(params: Mapping[str, Any]) -> GRUParams:
+    """The parameters of ``GRUCell``, with the scopes of ``nn.RNN`` around them or not."""
+    cell = without_scopes(params, ("params", "cell"))
+    both = ("kernel", "bias")
+    want = {"ir": both, "iz": both, "in": both, "hr": both[:1], "hz": both[:1], "hn": both}
+    arrays = _flatten(cell, want)
+    return GRUParams(
+        concatenate([arrays[f"i{gate}.kernel"] for gate in "rzn"]),
+        concatenate([arrays[f"h{gate}.kernel"] for gate in "rzn"]),
+        concatenate([arrays[f"i{gate}.bias"] for gate in "rzn"]),
+        arrays["hn.bias"],
+    )
+
+
+def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
+    """The inverse of ``import_gru``."""
+    check_kind("params", params, GRUParams)
+    kernels, recurrents, biases = (split(leaf, 3) for leaf in params[:3])
+    inputs = zip("rzn", kernels, biases, strict=True)
+    cell = {f"i{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in inputs}
+    cell |= {f"h{gate}": {"kernel": kernel} for gate, kernel in zip("rzn", recurrents, strict=True)}
+    return cell | {"hn": {**cell["hn"], "bias": params.candidate_bias}}
+
+
+def _flatten(cell: Mapping[str, Any], want: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """``gate.kernel`` and ``gate.bias`` to arrays of the shapes that belong together."""
+    flat = {f"{gate}.{part}": array for gate, parts in cell.items() for part, array in dict(parts).items()}
+    check_keys("params", flat, [f"{gate}.{part}" for gate, parts in want.items() for part in parts])
+    arrays = to_jax(flat, "params")
+    first = next(iter(want))
+    inputs, hidden = arrays[f"{first}.kernel"].shape
+    shapes = {f"{gate}.kernel": (inputs if gate[0] == "i" else hidden, hidden) for gate in want}
+    check_shapes("params", arrays, shapes | {name: (hidden,) for name in arrays if name.endswith("bias")})
+    return arrays
