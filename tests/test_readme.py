@@ -1,5 +1,7 @@
-"""The README's Python runs as printed, under jax's defaults."""
+"""The Python of the README and of docs/ runs as printed, under jax's defaults."""
 
+import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -7,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+BLOCKS = BLOCK.findall(README)
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PRINTS = re.compile(r"print\(.*\)\s+# (.*)")
 
 
 def test_there_are_examples():
@@ -20,5 +26,20 @@ def test_there_are_examples():
 def test_an_example_runs_as_printed(number):
     result = subprocess.run([sys.executable, "-c", BLOCKS[number]], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    for expected in re.findall(r"print\(.*\)\s+# (.*)", BLOCKS[number]):
+    for expected in PRINTS.findall(BLOCKS[number]):
         assert expected in result.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+    """Its blocks are one program; those that need torch are left out where it is not installed."""
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    if importlib.util.find_spec("torch") is None:
+        blocks = [block for block in blocks if "import torch" not in block]
+    program = "\n".join(blocks)
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == PRINTS.findall(program)
