@@ -25,7 +25,7 @@ LEARNING_RATE = 3e-3
 
 
 class Classifier(nn.Module):
-    """Two layers, the first in both directions. With ``nn.RNN`` for ``lj.RNN`` it is plain Flax, checkpoints included."""
+    """Two layers, the first in both directions. With ``nn.RNN`` in place of ``lj.RNN`` it is plain Flax."""
 
     @nn.compact
     def __call__(self, images: jax.Array, training: bool) -> jax.Array:

@@ -27,12 +27,14 @@ from problems import (
 )
 
 import lstm_jax as lj
-from lstm_jax.cells import GRU, GRUParams
+from lstm_jax.cells import GRU, PROJECTED_LSTM, GRUParams, ProjectedLSTMParams
 from lstm_jax.cells.dense import add_bias, matmul
 from lstm_jax.structs import Cell, LSTMState, split_gates
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
+WIDE = H + 2
+"""The memory of a projected LSTM."""
 TOL = 100 * tolerance(jnp.float64)  # a second derivative sums over pairs of steps
 EVERYTHING = [Options("mask", "state", False), Options("lengths", "state", True)]
 every_remat = pytest.mark.parametrize("remat", REMATS)
@@ -253,12 +255,17 @@ def cell_case(name):
             MultiplicativeParams(*shared, draw(D, H), draw(H, H)),
             LSTMState(draw(B, H), draw(B, H)),
         ),
+        "projected": (
+            PROJECTED_LSTM,
+            ProjectedLSTMParams(draw(D, 4 * WIDE), draw(H, 4 * WIDE), draw(4 * WIDE), draw(WIDE, H)),
+            LSTMState(draw(B, H), draw(B, WIDE)),
+        ),
     }[name]
 
 
 @every_remat
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["gru", "peephole", "multiplicative"])
+@pytest.mark.parametrize("name", ["gru", "peephole", "multiplicative", "projected"])
 def test_any_cell_equals_its_plain_scan(name, reverse, remat):
     cell, params, initial = cell_case(name)
     rng = np.random.default_rng(1)

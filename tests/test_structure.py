@@ -1,6 +1,7 @@
 """Laws on what is compiled: products, memory, all-reduces, operations, export. Exact, so they belong in tests."""
 
 import re
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -208,6 +209,21 @@ def loops_over_time(loss, shapes):
     over_time = [body for body in bodies if "dot_general" in primitives(body) and "scan" not in primitives(body)]
     assert len(over_time) == 2, "want one loop forward and one backward"
     return over_time
+
+
+def test_what_is_the_same_at_all_steps_is_not_repeated_for_each():
+    """The coefficients of a chunk: six arrays for an LSTM; the projection is none of them."""
+    chunk, batch, hidden, width = 8, 4, 6, 5
+    a, state = shaped(chunk, batch, 4 * hidden), lj.LSTMState(*(shaped(chunk, batch, hidden),) * 2)
+
+    def shapes(cell, params, state):
+        make = lambda params, *args: tangents.linearize_steps(partial(cell.update, params), *args)[0]  # noqa: E731
+        return sorted(leaf.shape for leaf in jax.eval_shape(make, params, a, state))
+
+    assert shapes(lj.cells.LSTM, None, state) == [(chunk, batch, hidden)] * 6
+    params = lj.cells.ProjectedLSTMParams(shaped(1), shaped(1), shaped(1), shaped(hidden, width))
+    narrow = state._replace(h=shaped(chunk, batch, width))
+    assert shapes(lj.cells.PROJECTED_LSTM, params, narrow) == [(chunk, batch, hidden)] * 6
 
 
 @every_cell
