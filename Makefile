@@ -15,7 +15,7 @@ test: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 benchmark: install
 	$(BIN)/python -m benchmarks.run --quick

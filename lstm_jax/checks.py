@@ -119,6 +119,13 @@ def check_exclusive(lengths: Any, mask: Any, resets: Any, reset_state: Any) -> N
         raise ValueError("reset_state: got one without resets, want resets as well; initial_state starts a sequence")
 
 
+def check_layers(layers: Any) -> None:
+    """A tuple or list with each layer's parameters, not one layer's own tuple."""
+    if hasattr(layers, "_fields") or not isinstance(layers, tuple | list) or not layers:
+        got = type(layers).__name__ if layers or layers is None else "no layer"
+        raise ValueError(f"layers: got {got}, want a tuple of each layer's parameters, lowest first; (params,) for one")
+
+
 def check_remat(remat: Any) -> None:
     """``"gates"``, ``"states"``, a positive integer, or None."""
     known = isinstance(remat, str) and remat in REMAT_NAMES

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import LSTM, PROJECTED_LSTM, ProjectedLSTMParams
+from lstm_jax.checks import check_layers
 from lstm_jax.initializers import init_params
 from lstm_jax.sequence import unroll
 from lstm_jax.structs import Bidirectional, Cell, LSTMParams, PyTree
@@ -117,6 +118,7 @@ def stack_zero_state(
     layers: Sequence[PyTree], batch_shape: tuple[int, ...] = (), cell: Cell | None = None
 ) -> tuple[PyTree, ...]:
     """The zero state of each layer; ``cell`` for layers that are not LSTMs."""
+    check_layers(layers)
 
     def zero(params: PyTree) -> PyTree:
         if isinstance(params, Bidirectional):
@@ -135,8 +137,7 @@ def _run(
     between: Between | None,
     options: dict,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
-    if hasattr(layers, "_fields") or not isinstance(layers, tuple | list) or not layers:
-        raise ValueError(f"layers: got {type(layers).__name__}, want a tuple of each layer's parameters, lowest first")
+    check_layers(layers)
     initials = _one_a_layer("initial_state", initial_state, len(layers))
     resets = _one_a_layer("reset_state", reset_state, len(layers))
     finals = []

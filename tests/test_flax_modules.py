@@ -283,7 +283,36 @@ def test_training_with_optax_and_nnx_optimizer():
     assert losses[-1] < losses[0] / 2
 
 
+def test_a_named_state_goes_in_by_name():
+    cell = nnx.OptimizedLSTMCell(D, H, rngs=nnx.Rngs(0))
+    c, h = random_carry("LSTMCell")
+    layer = ours_nnx.RNN(cell)
+    want = layer(XS, initial_carry=(c, h))
+    assert_trees_close(layer(XS, initial_carry=lj.LSTMState(h=h, c=c)), want, 0)
+
+
+@pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
+def test_stacks_take_a_function_between_layers(make):
+    xs = jnp.swapaxes(XS, 0, 1)
+    layer = make(dropout=0.5)
+    if isinstance(layer, nn.Module):
+        layer = layer.bind(layer.init(KEY, xs))
+    else:
+        layer.eval()
+    halved = layer(xs, between=lambda layer, inputs, outputs: outputs / 2)[1]
+    assert np.abs(halved - layer(xs)[1]).max() > 0
+
+
 FAULTS = {
+    "three carries": (
+        lambda: ours_nnx.RNN(nnx.LSTMCell(D, H, rngs=nnx.Rngs(0)))(XS, initial_carry=(XS, XS, XS)),
+        r"initial_carry: got tuple, want Flax's pair \(c, h\)",
+    ),
+    "resets turned": (
+        lambda: linen.RNN(nn.LSTMCell(H)).init(KEY, XS, resets=jnp.zeros((T, B), bool)),
+        "resets: got shape .*in the engine's terms: time first",
+    ),
+    "dropout": (lambda: ours_nnx.LSTMStack(D, H, dropout=1.5, rngs=nnx.Rngs(0)), "dropout: got 1.5, want a rate"),
     "linen cell": (lambda: linen.RNN(nn.SimpleCell(H)).init(KEY, XS), "cell: got SimpleCell, want one of LSTMCell"),
     "linen gate": (
         lambda: linen.RNN(nn.LSTMCell(H, activation_fn=nn.relu)).init(KEY, XS),

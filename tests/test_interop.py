@@ -158,6 +158,12 @@ def test_the_flat_vector_of_cudnn(layers, bidirectional):
     assert_trees_close(interop.cudnn.import_lstm(again, inputs, hidden, layers, bidirectional=bidirectional), params, 0)
 
 
+def nnx_state():
+    from flax import nnx
+
+    return nnx.state(nnx.OptimizedLSTMCell(4, 5, rngs=nnx.Rngs(0)), nnx.Param)
+
+
 def faults():
     lstm, gru = lj.init_params(jax.random.key(0), 4, 5), GRUParams(*map(jnp.ones, ((4, 15), (5, 15), (15,), (5,))))
     flat, dense = interop.linen.export_lstm(lstm), interop.nnx.export_lstm(lstm)
@@ -180,6 +186,10 @@ def faults():
         "nnx shape": (
             lambda: interop.nnx.import_lstm({**dense, "dense_i": {"kernel": jnp.zeros((4, 10))}}),
             r"dense_i.kernel'\]: got shape \(4, 10\), want \(4, 20\)",
+        ),
+        "nnx variables": (
+            lambda: interop.nnx.import_lstm(nnx_state()),
+            r"params\['dense_.*'\]: got Param, want arrays; see nnx.to_pure_dict",
         ),
         "nnx cell": (lambda: interop.nnx.export_lstm(lstm, "LSTM"), "cell: got 'LSTM', want one of"),
         "nnx GRU": (lambda: interop.nnx.export_gru(gru), "want 0: nnx.GRUCell has no b_hn"),

@@ -20,7 +20,7 @@ def data(count, seed=0):
     return draw(T, B, D), draw(count, B, H), draw(count, B, H)
 
 
-@pytest.mark.parametrize("lengths", [None, [T, 4, 1]], ids=["full", "ragged"])
+@pytest.mark.parametrize("lengths", [None, [T, 4, 0]], ids=["full", "ragged"])
 @pytest.mark.parametrize("initial", [False, True], ids=["zeros", "initial"])
 @pytest.mark.parametrize("kind", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("layers", [1, 3])

@@ -145,7 +145,7 @@ def mistakes():
     state = lj.zero_state(plain[0], (B,))
     return {
         "one layer's parameters": (lambda: lj.lstm_stack(plain[0], xs), "layers: got LSTMParams, want a tuple"),
-        "no layers": (lambda: lj.lstm_stack((), xs), "layers: got tuple, want"),
+        "no layers": (lambda: lj.lstm_stack((), xs), "layers: got no layer, want a tuple"),
         "a state for one": (lambda: lj.lstm_stack(plain, xs, state), "initial_state: got LSTMState, want a tuple of 2"),
         "too few states": (lambda: lj.lstm_stack(plain, xs, (state,)), "initial_state: got 1 parts, want a tuple of 2"),
         "one direction's state": (

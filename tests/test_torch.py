@@ -164,6 +164,17 @@ def test_half_precision_weights_keep_their_bits():
     )
 
 
+def test_half_precision_states_go_there_and_back():
+    """The memory is float32 here and half there; the states can be made inside a traced function."""
+    h, c = torch.randn(2, 1, 3, 5).half()
+    (state,) = interop.import_state(h, c)
+    assert (state.h.dtype, state.c.dtype) == (jnp.float16, jnp.float32)
+    back = interop.export_state((state,))
+    np.testing.assert_array_equal(back, np.stack([h.numpy(), c.numpy()]))
+    traced = jax.jit(lambda h, c: interop.export_state(interop.import_state(h, c)))(*back)
+    np.testing.assert_array_equal(traced, back)
+
+
 class Tagger(torch.nn.Module):
     """What a published checkpoint looks like: an LSTM among other modules."""
 
@@ -215,15 +226,21 @@ FAULTS = {
         lambda: interop.import_lstm(make(KINDS[0], 0, gru=True).state_dict()),
         r"weight_ih_l0'\]: got shape \(18, 4\), want \(24, 4\)",
     ),
-    "no prefix": (lambda: interop.import_lstm(Tagger().state_dict()), "want one of the prefixes 'encoder.lstm.'"),
+    "no prefix": (lambda: interop.import_lstm(Tagger().state_dict()), "prefixes with an LSTM or GRU: 'encoder.lstm.'"),
     "wrong prefix": (
         lambda: interop.import_lstm(Tagger().state_dict(), "decoder."),
-        "no name that begins with prefix 'decoder.'; want one of the prefixes 'encoder.lstm.'",
+        "no name that begins with prefix 'decoder.'; prefixes with an LSTM or GRU: 'encoder.lstm.'",
     ),
-    "no LSTM": (lambda: interop.import_lstm({"head.weight": np.zeros(3)}), "no weight_ih_l0 is in it at all"),
+    "no LSTM": (lambda: interop.import_lstm({"head.weight": np.zeros(3)}), "it has no weight_ih_l0 at all"),
+    "a module": (lambda: interop.import_lstm(torch.nn.LSTM(2, 3)), "state_dict: got LSTM, want a mapping of names"),
+    "states": (lambda: interop.import_state(np.zeros((3, 2, 4)), np.zeros((3, 1, 4))), r"c: got shape \(3, 1, 4\)"),
+    "odd states": (
+        lambda: interop.import_state(np.zeros((3, 2, 4)), np.zeros((3, 2, 4)), bidirectional=True),
+        "h: got 3 states, want two a layer",
+    ),
     "one layer": (
         lambda: interop.export_lstm(lj.init_params(jax.random.key(0), 2, 3)),
-        r"layers: got LSTMParams, want a tuple of layers; \(params,\) for one",
+        r"layers: got LSTMParams, want a tuple of each layer's .*; \(params,\) for one",
     ),
     "bias": (
         lambda: interop.export_lstm((lj.init_params(jax.random.key(0), 2, 3),), bias=False),

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lstm_jax.cells import GRU, LSTM
-from lstm_jax.flax_modules.shared import How, Kind, check_standard, override, run
+from lstm_jax.flax_modules.shared import How, Kind, check_rate, check_standard, override, run
 from lstm_jax.initializers import init_params
 from lstm_jax.interop.linen import import_gru, import_lstm
-from lstm_jax.stack import lstm_stack
+from lstm_jax.stack import Between, lstm_stack
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 KINDS = {
@@ -26,8 +26,9 @@ class RNN(nn.Module):
         nn.RNN(nn.OptimizedLSTMCell(256))        ->        RNN(nn.OptimizedLSTMCell(256))
 
     What differs, on purpose: outputs behind a sequence's length are 0; a length of 0 returns the initial carry; NaN in
-    padding reaches no gradient; with ``dtype=bfloat16`` the memory stays float32. ``resets`` and ``remat`` are those of
-    ``lstm_jax.lstm``. ``unroll`` and the options of ``nn.scan`` are not taken.
+    padding reaches no gradient; with ``dtype=bfloat16`` outputs are bfloat16 and the memory float32, where Flax returns
+    float32. ``resets`` and ``remat`` are those of ``lstm_jax.lstm``. ``unroll`` and the options of ``nn.scan`` are not
+    taken. The carry is Flax's ``(c, h)``; ``LSTMState`` goes in by name.
     """
 
     cell: nn.RNNCellBase
@@ -98,9 +99,11 @@ class LSTMStack(nn.Module):
         initial_state: tuple[PyTree, ...] | None = None,
         *,
         deterministic: bool = True,
+        between: Between | None = None,
         **options: Any,
     ) -> tuple[tuple[PyTree, ...], jax.Array]:
-        """``xs [T, *batch, D]``; ``options`` are those of ``lstm_stack``; dropout acts unless ``deterministic``."""
+        """``xs [T, *batch, D]``; dropout, unless ``deterministic``, comes before ``between``."""
+        check_rate(self.dropout)
         directions = ("_forward", "_backward") if self.bidirectional else ("",)
         layers, inputs = [], xs.shape[-1]
         for layer in range(self.num_layers):
@@ -110,10 +113,11 @@ class LSTMStack(nn.Module):
         dtype = self.dtype or jnp.result_type(xs, *jax.tree.leaves(layers))
         xs, layers = jax.tree.map(lambda leaf: leaf.astype(dtype), (xs, layers))
 
-        def between(layer: int, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
-            return nn.Dropout(self.dropout, name=f"dropout_{layer}")(outputs, deterministic=deterministic)
+        def drop(layer: int, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+            outputs = nn.Dropout(self.dropout, name=f"dropout_{layer}")(outputs, deterministic=deterministic)
+            return outputs if between is None else between(layer, inputs, outputs)
 
-        return lstm_stack(layers, xs, initial_state, between=between if self.dropout else None, **options)
+        return lstm_stack(layers, xs, initial_state, between=drop, **options)
 
     def _layer(self, name: str) -> "_Layer":
         return _Layer(self.hidden_size, self.scheme, self.param_dtype, self.partitioning, name=name)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax.cells import GRU, LSTM
-from lstm_jax.flax_modules.shared import How, Kind, check_standard, override, run
+from lstm_jax.flax_modules.shared import How, Kind, check_rate, check_standard, override, run
 from lstm_jax.initializers import init_params
 from lstm_jax.interop.nnx import import_gru, import_lstm
-from lstm_jax.stack import lstm_stack
+from lstm_jax.stack import Between, lstm_stack
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 KINDS = {
@@ -26,7 +26,8 @@ class RNN(nnx.Module):
         nnx.RNN(nnx.OptimizedLSTMCell(64, 256, rngs=rngs))    ->    RNN(nnx.OptimizedLSTMCell(64, 256, rngs=rngs))
 
     What differs, on purpose, is what differs in ``flax_modules.linen.RNN``; and no random state is kept, so the module
-    also works under plain ``jax.jit``, ``jax.grad`` and ``jax.vmap``.
+    also works under plain ``jax.jit``, ``jax.grad`` and ``jax.vmap``. ``rngs``, ``broadcast_rngs`` and ``state_axes``
+    are therefore not taken, and of a checkpoint of ``nnx.RNN`` the parameters load, ``nnx.state(model, nnx.Param)``.
     """
 
     def __init__(
@@ -73,7 +74,10 @@ class RNN(nnx.Module):
 
 
 class LSTMStack(nnx.Module):
-    """``lstm_stack`` with its parameters; options and names of parameters as in ``flax_modules.linen.LSTMStack``."""
+    """``lstm_stack`` with its parameters; options and names of parameters as in ``flax_modules.linen.LSTMStack``.
+
+    Dropout acts from the start, as ``nnx.Dropout`` does, until ``model.eval()``.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class LSTMStack(nnx.Module):
         partitioning: LSTMParams | None = None,
         rngs: nnx.Rngs,
     ):
+        check_rate(dropout)
         self.num_layers, self.bidirectional, self.dtype = num_layers, bidirectional, dtype
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
         directions = ("_forward", "_backward") if bidirectional else ("",)
@@ -99,16 +104,25 @@ class LSTMStack(nnx.Module):
                 setattr(self, f"layer_{layer}{name}", _Layer(params, partitioning))
 
     def __call__(
-        self, xs: jax.Array, initial_state: tuple[PyTree, ...] | None = None, **options: Any
+        self,
+        xs: jax.Array,
+        initial_state: tuple[PyTree, ...] | None = None,
+        *,
+        between: Between | None = None,
+        **options: Any,
     ) -> tuple[tuple[PyTree, ...], jax.Array]:
-        """``xs [T, *batch, D]``; ``options`` are those of ``lstm_stack``; dropout acts in ``model.train()``."""
+        """``xs [T, *batch, D]``; dropout comes before ``between``; options as for ``lstm_stack``."""
         layers = [self._layer(layer) for layer in range(self.num_layers)]
         dtype = self.dtype or jnp.result_type(xs, *jax.tree.leaves(layers))
         xs, layers = jax.tree.map(lambda leaf: leaf.astype(dtype), (xs, layers))
 
         dropout = self.dropout
-        between = None if dropout is None else lambda layer, inputs, outputs: dropout(outputs)
-        return lstm_stack(layers, xs, initial_state, between=between, **options)
+
+        def drop(layer: int, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+            outputs = outputs if dropout is None else dropout(outputs)
+            return outputs if between is None else between(layer, inputs, outputs)
+
+        return lstm_stack(layers, xs, initial_state, between=drop, **options)
 
     def _layer(self, layer: int) -> PyTree:
         if not self.bidirectional:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells import GRU
+from lstm_jax.checks import check_kind
 from lstm_jax.sequence import unroll
 from lstm_jax.steps import reading_order
 from lstm_jax.structs import Cell, LSTMState, PyTree, accumulator_dtype
@@ -62,7 +63,10 @@ def run(
         xs = jnp.moveaxis(xs, -2, 0)
         resets = None if resets is None else jnp.moveaxis(resets, -1, 0)
     state = _to_state(kind.cell, carry, dtype)
-    final, ys = unroll(kind.cell, ours, xs, state, lengths=lengths, resets=resets, reverse=how.reverse, remat=remat)
+    try:
+        final, ys = unroll(kind.cell, ours, xs, state, lengths=lengths, resets=resets, reverse=how.reverse, remat=remat)
+    except ValueError as fault:
+        raise ValueError(f"{fault} (in the engine's terms: time first, lengths for seq_lengths)") from fault
     if how.reverse and not how.keep_order:
         ys = reading_order(ys, lengths)
     ys = ys if how.time_major else jnp.moveaxis(ys, 0, -2)
@@ -72,9 +76,20 @@ def run(
 def _to_state(cell: Cell, carry: Any, dtype: Any) -> PyTree:
     """Flax's carry is ``(c, h)`` for an LSTM and ``h`` for a GRU."""
     if cell is GRU:
+        check_kind("initial_carry", carry, jax.Array, "the carry of a GRU is h")
         return carry.astype(dtype)
+    if isinstance(carry, LSTMState):
+        carry = carry.c, carry.h
+    if not isinstance(carry, tuple | list) or len(carry) != 2:
+        raise ValueError(f"initial_carry: got {type(carry).__name__}, want Flax's pair (c, h), or LSTMState")
     c, h = carry
     return LSTMState(h=h.astype(dtype), c=c.astype(accumulator_dtype(dtype)))
+
+
+def check_rate(dropout: float) -> None:
+    """A probability below 1."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: got {dropout}, want a rate from 0 to below 1")
 
 
 def _to_carry(state: PyTree) -> Any:

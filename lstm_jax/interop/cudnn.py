@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.checks import check_array
+from lstm_jax.checks import check_array, check_layers
 from lstm_jax.interop.arrays import to_jax
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
@@ -46,6 +46,7 @@ def import_lstm(
 
 def export_lstm(layers: Sequence[PyTree]) -> jax.Array:
     """The inverse of ``import_lstm``: the flat vector."""
+    check_layers(layers)
     flat = [one for both in layers for one in (both if isinstance(both, Bidirectional) else (both,))]
     for params in flat:
         if not isinstance(params, LSTMParams):

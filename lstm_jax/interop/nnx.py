@@ -73,6 +73,9 @@ def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
 def _flatten(cell: Mapping[str, Any], names: tuple[str, ...], gates: int) -> dict[str, Any]:
     flat = {f"{module}.{part}": array for module, parts in cell.items() for part, array in dict(parts).items()}
     check_keys("params", flat, names)
+    for name, array in flat.items():
+        if hasattr(array, "get_metadata"):
+            raise ValueError(f"params['{name}']: got {type(array).__name__}, want arrays; see nnx.to_pure_dict")
     arrays = to_jax(flat, "params")
     inputs, hidden = arrays["dense_i.kernel"].shape[0], arrays["dense_h.kernel"].shape[0]
     kernels = {"dense_i.kernel": (inputs, gates * hidden), "dense_h.kernel": (hidden, gates * hidden)}

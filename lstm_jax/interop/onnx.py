@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_jax.checks import check_layers
 from lstm_jax.interop.arrays import reorder, to_numpy
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
@@ -26,8 +27,8 @@ def export_lstm(
 
         onnx.save(lj.interop.onnx.export_lstm(layers, lengths=True), "lstm.onnx")
 
-    Inputs: ``xs [T, B, D]``; ``lengths [B]``, int32; ``h_0`` and ``c_0``, ``[layers * directions, B, H]``.
-    Outputs: ``ys [T, B, directions * H]``; ``h_n`` and ``c_n``, as ``h_0``. T and B are free.
+    Inputs: ``xs [T, B, D]``; ``lengths [B]``, int32, 0 to T; ``h_0`` and ``c_0``, ``[layers * directions, B, H]``.
+    Outputs: ``ys [T, B, directions * H]``; ``h_n`` and ``c_n``, as ``h_0``. T and B are free, T at least 1.
 
     Args:
         layers: a tuple of ``LSTMParams``, or of ``Bidirectional`` of two, of one width H; float32, float16 or float64.
@@ -39,6 +40,7 @@ def export_lstm(
     """
     from onnx import TensorProto, checker, helper
 
+    check_layers(layers)
     stack = [_tensors(layer, params) for layer, params in enumerate(layers)]
     hidden = stack[0]["R"].shape[-1]
     directions = stack[0]["R"].shape[0]
@@ -79,11 +81,13 @@ def _constants(stack: list[dict[str, np.ndarray]]) -> list[Any]:
     from onnx import numpy_helper
 
     named = {f"{name}_{k}": array for k, tensors in enumerate(stack) for name, array in tensors.items()}
-    return [numpy_helper.from_array(array, name) for name, array in (named | {"joined": np.array([0, 0, -1])}).items()]
+    shapes = {"joined": np.array([0, 0, -1]), "ends": np.array([0, 2])}
+    return [numpy_helper.from_array(array, name) for name, array in (named | shapes).items()]
 
 
 def _nodes(count: int, hidden: int, direction: str, lengths: bool, initial_state: bool) -> list[Any]:
     """The layers; between two of them ``[T, directions, B, H]`` becomes ``[T, B, directions * H]``."""
+    from onnx import TensorProto
     from onnx.helper import make_node
 
     nodes = []
@@ -97,6 +101,13 @@ def _nodes(count: int, hidden: int, direction: str, lengths: bool, initial_state
         nodes.append(make_node("LSTM", taken, given, hidden_size=hidden, direction=direction))
         nodes.append(make_node("Transpose", [f"apart_{k}"], [f"beside_{k}"], perm=[0, 2, 1, 3]))
         nodes.append(make_node("Reshape", [f"beside_{k}", "joined"], [above]))
-    for name in ("h_n", "c_n"):
-        nodes.append(make_node("Concat", [f"{name}_{k}" for k in range(count)], [name], axis=0))
+    keep = lengths and initial_state  # of an empty sequence, whose final state a runtime may return as 0
+    for name in ("h", "c"):
+        joined = f"{name}_ran" if keep else f"{name}_n"
+        nodes.append(make_node("Concat", [f"{name}_n_{k}" for k in range(count)], [joined], axis=0))
+        if keep:
+            nodes.append(make_node("Where", ["some", joined, f"{name}_0"], [f"{name}_n"]))
+    if keep:
+        nodes.insert(0, make_node("Unsqueeze", ["flags", "ends"], ["some"]))
+        nodes.insert(0, make_node("Cast", ["lengths"], ["flags"], to=TensorProto.BOOL))
     return nodes

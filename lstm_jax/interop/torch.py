@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import GRUParams, ProjectedLSTMParams
-from lstm_jax.checks import check_kind
+from lstm_jax.checks import check_kind, check_layers
 from lstm_jax.interop.arrays import (
     Array,
     check_droppable,
@@ -25,7 +27,7 @@ from lstm_jax.interop.arrays import (
     to_numpy,
     zeros_if_missing,
 )
-from lstm_jax.structs import Bidirectional, LSTMParams, LSTMState, PyTree
+from lstm_jax.structs import Bidirectional, LSTMParams, LSTMState, PyTree, accumulator_dtype
 
 NAME = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
 
@@ -75,17 +77,21 @@ def export_gru(layers: Sequence[PyTree], prefix: str = "", *, bias: bool = True)
 
 
 def import_state(h: Any, c: Any, *, bidirectional: bool = False) -> tuple[PyTree, ...]:
-    """``h_n`` and ``c_n``, each ``[layers * directions, *batch, H]``, to one state a layer."""
-    states = [to_jax(LSTMState(*pair)) for pair in zip(to_numpy(h), to_numpy(c), strict=True)]
-    if not bidirectional:
-        return tuple(states)
-    return tuple(Bidirectional(*pair) for pair in zip(states[::2], states[1::2], strict=True))
+    """``h_n`` and ``c_n``, ``[layers * directions, *batch, H]``, to one state a layer, its memory at least float32."""
+    h, c = to_jax((h, c), "h and c")
+    if h.shape[:-1] != c.shape[:-1]:
+        raise ValueError(f"c: got shape {c.shape}, want {(*h.shape[:-1], 'H')}, as h has {h.shape}")
+    if bidirectional and h.shape[0] % 2:
+        raise ValueError(f"h: got {h.shape[0]} states, want two a layer, since bidirectional is True")
+    states = [LSTMState(*pair) for pair in zip(h, c.astype(accumulator_dtype(c.dtype)), strict=True)]
+    return tuple(map(Bidirectional, states[::2], states[1::2])) if bidirectional else tuple(states)
 
 
 def export_state(states: Sequence[PyTree]) -> tuple[Array, Array]:
-    """The inverse of ``import_state``: ``(h_0, c_0)`` for a call of the module."""
+    """The inverse of ``import_state``: ``(h_0, c_0)`` for a call of the module, both in the dtype of h."""
     flat = [one for state in states for one in (state if isinstance(state, Bidirectional) else (state,))]
-    return np.stack([to_numpy(state.h) for state in flat]), np.stack([to_numpy(state.c) for state in flat])
+    pair = jnp.stack([state.h for state in flat]), jnp.stack([state.c.astype(state.h.dtype) for state in flat])
+    return pair if any(isinstance(leaf, jax.core.Tracer) for leaf in pair) else tuple(map(to_numpy, pair))
 
 
 def _lstm_params(parts: dict[str, Array]) -> PyTree:
@@ -146,11 +152,16 @@ def _import(state_dict: Mapping[str, Any], prefix: str, gates: int, build: Calla
 
 def _sort(state_dict: Mapping[str, Any], prefix: str) -> dict[tuple[int, bool], dict[str, Array]]:
     """(layer, reverse) to the tensors there, by name."""
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(f"state_dict: got {type(state_dict).__name__}, want a mapping of names; see state_dict()")
     found: dict[tuple[int, bool], dict[str, Array]] = {}
     for key in [key for key in state_dict if key.startswith(prefix)]:
         match = NAME.fullmatch(key, len(prefix))
         if match is None:
-            raise ValueError(f"state_dict: got unexpected {key!r} under the prefix {prefix!r}; {_advice(state_dict)}")
+            raise ValueError(
+                f"state_dict: got unexpected {key!r} under the prefix {prefix!r}, want plain weights and biases of one "
+                f"layer stack, without parametrizations; {_advice(state_dict)}"
+            )
         kind, layer, reverse = match.groups()
         found.setdefault((int(layer), reverse is not None), {})[kind] = to_numpy(state_dict[key])
     if not found:
@@ -160,7 +171,7 @@ def _sort(state_dict: Mapping[str, Any], prefix: str) -> dict[tuple[int, bool], 
 
 def _advice(state_dict: Mapping[str, Any]) -> str:
     known = sorted(key.removesuffix("weight_ih_l0") for key in state_dict if key.endswith("weight_ih_l0"))
-    return f"want one of the prefixes {', '.join(map(repr, known))}" if known else "no weight_ih_l0 is in it at all"
+    return f"prefixes with an LSTM or GRU: {', '.join(map(repr, known))}" if known else "it has no weight_ih_l0 at all"
 
 
 def _check(
@@ -186,8 +197,7 @@ def _suffix(layer: int, reverse: bool) -> str:
 
 
 def _export(layers: Sequence[PyTree], prefix: str, bias: bool, kinds: tuple, tensors: Callable) -> dict[str, Array]:
-    if hasattr(layers, "_fields"):
-        raise ValueError(f"layers: got {type(layers).__name__}, want a tuple of layers; (params,) for one")
+    check_layers(layers)
     result = {}
     for layer, both in enumerate(layers):
         directions = both if isinstance(both, Bidirectional) else (both,)
