@@ -57,7 +57,8 @@ def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
     time = ys.shape[0]
     if lengths is None:
         return ys[::-1]
-    steps = jnp.arange(time, dtype=lengths.dtype).reshape(time, *(1,) * (lengths.ndim + 1))
+    lengths = jnp.clip(jnp.asarray(lengths), 0, time).astype(jnp.int32)
+    steps = jnp.arange(time, dtype=jnp.int32).reshape(time, *(1,) * (lengths.ndim + 1))
     return jnp.take_along_axis(ys, (lengths[None, ..., None] - 1 - steps) % time, axis=0)
 
 

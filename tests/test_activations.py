@@ -24,6 +24,12 @@ def test_the_written_out_form_equals_tanh():
     np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=VALUE, atol=0)
 
 
+def test_far_out_it_is_exactly_one():
+    """Else a gate would never be fully open, and a memory would depend on how many rows stand beside it."""
+    x = jnp.asarray([9.1, 20.0, jnp.inf], jnp.float32)
+    np.testing.assert_array_equal(written_out(jnp.concatenate([x, -x])), [1, 1, 1, -1, -1, -1])
+
+
 def test_a_nan_stays_one():
     assert jnp.isnan(written_out(jnp.float32(jnp.nan)))
 

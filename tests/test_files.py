@@ -25,6 +25,12 @@ def test_any_tree_comes_back_bit_by_bit(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["stack.safetensors"]
 
 
+def test_host_arrays_that_are_not_contiguous_keep_their_order(tmp_path):
+    kernel = np.arange(6.0, dtype=np.float32).reshape(2, 3).T
+    interop.safetensors.save(tmp_path / "file", {"kernel": kernel})
+    np.testing.assert_array_equal(interop.safetensors.load_arrays(tmp_path / "file")["kernel"], kernel)
+
+
 def test_a_file_in_pytorchs_names(tmp_path):
     layers = lj.init_stack(KEY, 4, 5, 2)
     path = tmp_path / "model.safetensors"

@@ -204,6 +204,10 @@ def faults():
             lambda: interop.keras.import_gru([np.zeros((4, 15)), np.zeros((5, 15)), np.zeros(15)]),
             "reset_after=False the reset gate acts before the matrix product",
         ),
+        "keras stack": (
+            lambda: interop.keras.import_lstm([np.zeros(s) for s in ((8, 20), (5, 20), 20, (5, 20), (5, 20), 20)]),
+            "both directions of a Bidirectional layer read the same inputs",
+        ),
         "keras shape": (
             lambda: interop.keras.import_lstm([np.zeros((4, 15)), np.zeros((5, 20))]),
             r"weights\[0\]: got shape \(4, 15\), want \(4, 20\)",

@@ -6,10 +6,23 @@ import numpy as np
 import pytest
 
 import lstm_jax as lj
+from lstm_jax import steps
 
 T, B, D, H = 9, 3, 2, 4
 PARAMS = lj.init_params(jax.random.key(0), D, H)
 XS = jax.random.normal(jax.random.key(1), (T, B, D), jnp.float32)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.uint32, jnp.int32])
+def test_reading_order_turns_what_was_read_and_leaves_the_padding(dtype):
+    ys = jnp.arange(1.0, 201.0)[:, None, None] * jnp.ones((1, 3, 1))
+    lengths = np.array([100, 0, 127])
+    for asked in (jnp.asarray(lengths, dtype), jnp.asarray([100, 0, 127])):
+        got = np.asarray(steps.reading_order(ys, asked))[..., 0]
+        for row, length in enumerate(lengths):
+            np.testing.assert_array_equal(got[:length, row], np.arange(length, 0, -1))
+            np.testing.assert_array_equal(got[length:, row], np.arange(200, length, -1))
+    np.testing.assert_array_equal(steps.reading_order(ys, jnp.full(3, 300)), ys[::-1])
 
 
 def test_lengths_to_mask():

@@ -55,6 +55,11 @@ def _import(weights: Sequence[Any], gates: int, build: Any) -> PyTree:
     arrays = [to_numpy(array) for array in weights]
     if len(arrays) in (4, 6):
         half = len(arrays) // 2
+        if arrays[0].shape != arrays[half].shape:
+            raise ValueError(
+                f"weights[{half}]: got shape {arrays[half].shape}, want {arrays[0].shape}: both directions of a "
+                "Bidirectional layer read the same inputs; give layers of a model one by one"
+            )
         return Bidirectional(_import(arrays[:half], gates, build), _import(arrays[half:], gates, build))
     if len(arrays) not in (2, 3):
         raise ValueError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from lstm_jax.checks import check_array
 from lstm_jax.interop.arrays import check_keys, to_jax, to_numpy
@@ -24,7 +25,10 @@ def save(path: str | Path, tree: PyTree) -> None:
     part = Path(f"{path}.part")
     try:
         part.write_bytes(
-            serialize({name: to_numpy(leaf) for name, leaf in _named(tree).items()}, {"format": "lstm_jax"})
+            serialize(
+                {name: np.ascontiguousarray(to_numpy(leaf)) for name, leaf in _named(tree).items()},
+                {"format": "lstm_jax"},
+            )
         )
         os.replace(part, path)
     finally:
