@@ -5,7 +5,7 @@
 Writes ``report.md`` and one picture a sweep into the folder of the first file, or into ``--output``.
 
 A speed is the other row's time over ours, round by round: its median, and the interval that holds the median with 95 %
-certainty (94 % where there were only five rounds), from the order of the ratios. Above 1 we are faster. "best JAX" is
+certainty, from the order of the ratios. Above 1 we are faster. "best JAX" is
 the competitor with the smallest median.
 """
 
@@ -107,7 +107,7 @@ def every_row(cells: list[Cell]) -> str:
 
 def summary(cells: list[Cell]) -> str:
     """Geometric means over the named workloads, and what must stay flat."""
-    lines = ["| measure | value |", "|---|---|"]
+    lines = ["| measure | value |", "|---|---|", *_noise(cells)]
     named = [cell for cell in cells if cell["workload"] in WORKLOADS]
     for mode, row in (
         ("forward", "lstm_jax"),
@@ -137,6 +137,15 @@ def summary(cells: list[Cell]) -> str:
                 lines.append(f"| {row}, memory of linen's, B > 1 | at most {present[most]:.2f} ({most}) |")
     lines += _flatness(cells) + _overheads(named)
     return "\n".join(lines)
+
+
+def _noise(cells: list[Cell]) -> list[str]:
+    """How much the machine's speed moved, by the same product in every round."""
+    speeds = [cell["limit"]["flops"] / value / 1e9 for cell in cells for value in cell["limit"]["seconds"]]
+    if not speeds:
+        return []
+    low, middle, high = np.percentile(speeds, [5, 50, 95])
+    return [f"| a large product, GFLOP/s: median, 5 and 95 of 100 rounds | {middle:.0f}, {low:.0f} to {high:.0f} |"]
 
 
 def _flatness(cells: list[Cell]) -> list[str]:

@@ -6,8 +6,8 @@
 
 Measures the forward pass, and value and gradient with respect to parameters and inputs, on whatever device jax finds.
 Results of all rows are compared before any is timed. The file of results is written anew after each cell, whole or
-not at all; a run that was interrupted goes on with ``--output`` and its file. ``python -m benchmarks.report FILE ...``
-makes the tables.
+not at all; a run that was interrupted goes on with ``--output`` and its file, and remembers what it was asked for.
+``python -m benchmarks.report FILE ...`` makes the tables.
 """
 
 import argparse
@@ -26,12 +26,16 @@ from tqdm import tqdm
 
 from benchmarks.measure import LIMIT, measure, rows_of
 from benchmarks.programs import modes, nominal_flops
-from benchmarks.workloads import ALL, QUICK, SWEEPS, WORKLOADS
+from benchmarks.workloads import ALL, QUICK, SWEEPS, WORKLOADS, Workload
 
 LEAST, MOST = 6, 60
 """Rounds of a cell."""
+SECONDS = 15.0
+"""Measuring time of a cell, unless asked."""
+STAMP = "%Y%m%dT%H%M%S"
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "local"
+"""Where results go that nobody has decided to publish."""
 
 
 def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
@@ -106,31 +110,69 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"workloads: {', '.join(WORKLOADS)}; sweeps: {', '.join(SWEEPS)}")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
-    parser.add_argument("--seconds", type=float, default=15.0, help="measuring time of a cell (%(default)s)")
+    parser.add_argument("--seconds", type=float, help=f"measuring time of a cell ({SECONDS})")
     parser.add_argument("--output", type=Path, help="the file of results; continued if it exists")
     options = parser.parse_args()
-    chosen = options.names or (QUICK if options.quick else [*WORKLOADS, *SWEEPS])
-    unknown = [name for name in chosen if name not in ALL and name not in SWEEPS]
+    if options.names and options.quick:
+        parser.error("--quick: got workloads as well, want one of the two")
+    if options.seconds is not None and options.seconds <= 0:
+        parser.error(f"--seconds: got {options.seconds}, want more than 0")
+    unknown = [name for name in options.names if name not in ALL and name not in SWEEPS]
     if unknown:
         parser.error(f"got {unknown}, want workloads of {', '.join(WORKLOADS)} or sweeps of {', '.join(SWEEPS)}")
-    names = [inner for name in chosen for inner in SWEEPS.get(name, [name])]
     here = environment()
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    path = options.output or RESULTS / f"{here['platform']}-jax{here['versions']['jax']}-{stamp}.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"environment": here, "cells": []}
-    other = [key for key in here if key != "date" and results["environment"][key] != here[key]]
+    path = options.output or RESULTS / f"{here['platform']}-jax{here['versions']['jax']}-{time.strftime(STAMP)}.json"
+    asked = list(options.names or (QUICK if options.quick else ()))
+    try:
+        results = open_results(path, here, asked, options.seconds)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        measure_all(path, results)
+    except KeyboardInterrupt:
+        raise SystemExit(f"\nstopped; goes on with: python -m benchmarks.run --output {path}") from None
+    print(f"{path}\nTables and pictures: python -m benchmarks.report {path}")
+
+
+def open_results(path: Path, here: dict[str, Any], asked: list[str], seconds: float | None) -> dict[str, Any]:
+    """The results in a file, or new ones: environment, what was asked, the cells so far.
+
+    Raises:
+        ValueError: if the file is not one of results, or another environment or other workloads made it.
+    """
+    if not path.exists():
+        names = asked or [*WORKLOADS, *SWEEPS]
+        return {"environment": here, "names": names, "seconds": seconds or SECONDS, "cells": []}
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+        made, cells = results["environment"], results["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"--output: got {path}, which holds no results ({error!r}); want another file") from error
+    other = [key for key in here if key != "date" and made[key] != here[key]]
+    other += sorted({cell["workload"] for cell in cells if not same(ALL.get(cell["workload"]), cell)})
     if other:
-        parser.error(f"--output: got {path}, made with another {' and '.join(other)}; want a new file")
-    print(f"if interrupted, goes on with --output {path}")
+        raise ValueError(f"--output: got {path}, made with another {' and '.join(other)}; want a new file")
+    results["names"] = asked or results.get("names") or [*WORKLOADS, *SWEEPS]
+    results["seconds"] = seconds or results.get("seconds") or SECONDS
+    return results
+
+
+def same(workload: Workload | None, cell: dict[str, Any]) -> bool:
+    """Whether a cell measured this workload, as it is defined today."""
+    return workload is not None and all(cell[key] == value for key, value in workload._asdict().items())
+
+
+def measure_all(path: Path, results: dict[str, Any]) -> None:
+    """Measures the cells that are missing, and writes the file after each."""
+    print(f"writing {path}\nEach row: median time, and how many times our first row's time that is.")
+    names = [inner for name in results["names"] for inner in SWEEPS.get(name, [name])]
     done = {(cell["workload"], cell["mode"]) for cell in results["cells"]}
-    cells = [(name, mode) for name in names for mode in modes(ALL[name]) if (name, mode) not in done]
-    bar = tqdm(cells, unit="cell")
+    bar = tqdm([(name, mode) for name in names for mode in modes(ALL[name]) if (name, mode) not in done], unit="cell")
     for name, mode in bar:
         bar.set_postfix_str(f"{name}, {mode}")
-        results["cells"].append(cell_result(name, mode, options.seconds))
+        results["cells"].append(cell_result(name, mode, results["seconds"]))
         write_whole(path, results)
         tqdm.write(summary(results["cells"][-1]))
-    print(f"{path}\nTables and pictures: python -m benchmarks.report {path}")
 
 
 def summary(cell: dict[str, Any]) -> str:

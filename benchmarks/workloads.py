@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Workload(NamedTuple):
     """What one comparison runs: its kind (see ``programs.py``) and sizes.
 
-    T steps, B rows (None: no batch axis), D inputs, H hidden units.
+    T steps, B rows, D inputs, H hidden units.
     """
 
     T: int

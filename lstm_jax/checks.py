@@ -1,13 +1,13 @@
 """Argument checks at the border: each failure is a ValueError naming the argument, what it got, what it wants."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.structs import LSTMParams, PyTree
+from lstm_jax.structs import PyTree
 
 REMAT_NAMES = ("gates", "states")
 
@@ -30,24 +30,56 @@ def check_one_dtype(arrays: Mapping[str, jax.Array]) -> None:
         raise ValueError(f"{odd}: got dtype {dtypes[odd]}, want one floating dtype throughout; cast one of: {listing}")
 
 
-def check_lstm_params(params: LSTMParams, xs: jax.Array, name: str = "xs") -> None:
-    """The parameters fit each other and the input: ``[D, 4H]``, ``[H, 4H]``, ``[4H]``, one dtype with ``xs``."""
-    check_kind("params", params, LSTMParams, "see init_params")
-    for part, leaf in params._asdict().items():
-        check_kind(f"params.{part}", leaf, jax.Array | np.ndarray, "of zeros for a missing bias" * (part == "bias"))
-    if params.recurrent_kernel.ndim != 2:
-        raise ValueError(f"params.recurrent_kernel: got shape {params.recurrent_kernel.shape}, want (H, 4 * H)")
-    hidden = params.recurrent_kernel.shape[0]
-    check_array("params.recurrent_kernel", params.recurrent_kernel, (hidden, 4 * hidden))
-    check_array("params.bias", params.bias, (4 * hidden,))
-    if params.input_kernel.ndim != 2 or params.input_kernel.shape[1] != 4 * hidden:
-        raise ValueError(f"params.input_kernel: got shape {params.input_kernel.shape}, want (D, {4 * hidden})")
-    if params.input_kernel.shape[0] != xs.shape[-1]:
-        raise ValueError(
-            f"{name}: got {xs.shape[-1]} features on the last axis (shape {xs.shape}), want the "
-            f"{params.input_kernel.shape[0]} of params.input_kernel"
-        )
-    check_one_dtype({name: xs, **{f"params.{part}": leaf for part, leaf in params._asdict().items()}})
+def params_check(kind: type, **axes: str) -> Callable[..., None]:
+    """A cell's ``check(params, xs)``.
+
+    Args:
+        kind: the NamedTuple of the parameters.
+        axes: each field's axes, ``input_kernel="D 4H"``: a letter alone before its multiples, the input kernel's ``D``
+            among them. All fields are arrays of one floating dtype, that of ``xs``.
+    """
+
+    def check(params: PyTree, xs: jax.Array, name: str = "xs") -> None:
+        check_kind("params", params, kind)
+        for field, leaf in params._asdict().items():
+            hint = "of zeros for a missing bias" * ("bias" in field)
+            check_kind(f"params.{field}", leaf, jax.Array | np.ndarray, hint)
+        sizes: dict[str, int] = {}
+        for field, letters in axes.items():
+            _check_axes(f"params.{field}", getattr(params, field).shape, letters.split(), sizes)
+        if xs.shape[-1] != sizes["D"]:
+            raise ValueError(
+                f"{name}: got {xs.shape[-1]} features on the last axis (shape {xs.shape}), want the {sizes['D']} of "
+                "params.input_kernel"
+            )
+        check_one_dtype({name: xs, **{f"params.{field}": leaf for field, leaf in params._asdict().items()}})
+
+    return check
+
+
+def _check_axes(name: str, shape: tuple[int, ...], letters: list[str], sizes: dict[str, int]) -> None:
+    """The shape is that of the axes ``["H", "4H"]``, given the sizes known before; adds those found here."""
+    found = dict(sizes)
+    if len(shape) == len(letters):
+        for size, axis in zip(shape, letters, strict=True):
+            if len(axis) == 1:
+                found.setdefault(axis, size)
+        if shape == tuple(int(axis[:-1] or 1) * found[axis[-1]] for axis in letters):
+            sizes.update(found)
+            return
+    known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items() if letter in "".join(letters))
+    raise ValueError(f"{name}: got shape {shape}, want [{', '.join(letters)}]" + f" with {known}" * bool(known))
+
+
+def check_drawn(key: Any, dtype: Any, **sizes: Any) -> None:
+    """What parameters are drawn from: a random key, a floating dtype, sizes of at least 1."""
+    if not (isinstance(key, jax.Array | np.ndarray) and (key.ndim == 0 or key.dtype == jnp.uint32)):
+        raise ValueError(f"key: got {key!r}, want a random key, for example jax.random.key(0)")
+    for name, size in sizes.items():
+        if not isinstance(size, int | np.integer) or size < 1:
+            raise ValueError(f"{name}: got {size!r}, want an integer of at least 1")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, want a floating dtype")
 
 
 def check_kind(name: str, value: Any, kind: Any, hint: str = "") -> None:

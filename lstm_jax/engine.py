@@ -42,6 +42,18 @@ class Recurrence(NamedTuple):
     """whether what was saved is returned"""
 
 
+class Chunks(NamedTuple):
+    """Arrays over time, cut into chunks."""
+
+    whole: PyTree | None
+    """the chunks of full size, ``[count, chunk, ...]``"""
+    rest: PyTree | None
+    """the shorter one at the end of time, ``[remaining, ...]``"""
+
+
+NOTHING = Chunks(None, None)
+
+
 class Saved(NamedTuple):
     """What the tangent rule needs from the forward pass."""
 
@@ -84,12 +96,13 @@ def run(
     wide = widen(shared)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def segment(state: PyTree, inputs: tuple[jax.Array, Steps]) -> tuple[PyTree, PyTree]:
+    def segment(state: PyTree, inputs: tuple[jax.Array, Steps], _: None) -> tuple[PyTree, PyTree, None]:
         xs, steps = inputs
         params, reset_state = cast(wide, shared)
-        return run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates")
+        return *run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates"), None
 
-    return _scan_chunks(segment, state, (xs, steps), remat, reverse)
+    final, ys, _ = _scan_chunks(segment, state, (xs, steps), remat, reverse)
+    return final, ys
 
 
 def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTree, PyTree]:
@@ -101,14 +114,15 @@ def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTre
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _recurrence(
     how: Recurrence, params: PyTree, xs: jax.Array, steps: Steps, state: PyTree, reset_state: PyTree
-) -> tuple[PyTree, PyTree, Saved | None]:
+) -> tuple[PyTree, PyTree, Chunks]:
     """The loop over time: (final state, ys, what was saved)."""
     cell = how.cell
 
-    def chunk(state: PyTree, inputs: tuple[jax.Array, Steps]) -> tuple[PyTree, Any]:
+    def chunk(state: PyTree, inputs: tuple[jax.Array, Steps], _: None) -> tuple[PyTree, PyTree, Saved | None]:
         xs, steps = inputs
         zs = cell.project(params, _select(steps.taken, xs, None))
-        return lax.scan(take, state, (zs, steps), reverse=how.reverse)
+        state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse)
+        return state, ys, saved
 
     def take(state: PyTree, inputs: tuple[PyTree, Steps]) -> tuple[PyTree, Any]:
         z, steps = inputs
@@ -118,8 +132,7 @@ def _recurrence(
         saved = Saved(entering, a if how.remat == "gates" else None) if how.saves else None
         return _select(steps.taken, new, state), (_select(steps.taken, y, None), saved)
 
-    final, (ys, saved) = _scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
-    return final, ys, saved
+    return _scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
 
 
 @partial(_recurrence.defjvp, symbolic_zeros=True)
@@ -131,9 +144,8 @@ def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tup
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
     wide = (widen(dparams), widen(dreset))
     chunk = jax.checkpoint(partial(_tangent_chunk, how, params, *wide), prevent_cse=False)
-    inputs = (xs, dxs, steps, saved)
-    dfinal, (dys, dsaved) = _scan_chunks(chunk, dstate, inputs, how.chunk, how.reverse)
-    return (final, ys, saved if how.saves else None), (dfinal, dys, dsaved)
+    dfinal, dys, dsaved = _scan_chunks(chunk, dstate, (xs, dxs, steps), how.chunk, how.reverse, saved)
+    return (final, ys, saved if how.saves else NOTHING), (dfinal, dys, dsaved)
 
 
 def _tangent_chunk(
@@ -142,11 +154,12 @@ def _tangent_chunk(
     dparams: PyTree,
     dreset: PyTree,
     dstate: PyTree,
-    inputs: tuple[jax.Array, jax.Array | None, Steps, Saved],
-) -> tuple[PyTree, Any]:
+    inputs: tuple[jax.Array, jax.Array | None, Steps],
+    saved: Saved,
+) -> tuple[PyTree, PyTree, Saved | None]:
     """The tangent over a chunk, linear in ``dparams, dreset, dstate`` and ``dxs``; a None tangent is zero."""
     cell = how.cell
-    xs, dxs, steps, (entering, a) = inputs
+    (xs, dxs, steps), (entering, a) = inputs, saved
     dparams = cast(dparams, params)
     xs = _select(steps.taken, xs, None)
     dxs = None if dxs is None else _select(steps.taken, dxs, None)
@@ -169,34 +182,47 @@ def _tangent_chunk(
         dsaved = Saved(dentering, da if how.remat == "gates" else None) if how.saves else None
         return _select(steps.taken, dnew, dstate), (_select(steps.taken, dy, None), dsaved)
 
-    return lax.scan(take, dstate, (zs, coefficients, inflow, own, steps, entering), reverse=how.reverse)
+    each = (zs, coefficients, inflow, own, steps, entering)
+    dstate, (dys, dsaved) = lax.scan(take, dstate, each, reverse=how.reverse)
+    return dstate, dys, dsaved
 
 
-def _scan_chunks(body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool) -> tuple[PyTree, PyTree]:
-    """``lax.scan`` over chunks: ``body(carry, inputs [chunk, ...]) -> (carry, outputs [chunk, ...])``.
+def _scan_chunks(
+    body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool, saved: Chunks = NOTHING
+) -> tuple[PyTree, PyTree, Chunks]:
+    """``lax.scan`` over chunks: ``body(carry, inputs [chunk, ...], saved) -> (carry, ys [chunk, ...], to save)``.
 
-    What remains when the chunk does not divide the length is a shorter chunk at the end of time. A length that is a
-    symbol, in an exported program, is one chunk.
+    Inputs are sliced where they lie, since a copy would be linear in time; so would one of what is saved, which stays
+    in chunks for the next call. What remains when the chunk does not divide the length is a shorter chunk at the end
+    of time. A length that is a symbol, in an exported program, is one chunk.
     """
     length = jax.tree.leaves(inputs)[0].shape[0]
-    if not tuning.is_known(length):
-        return body(carry, inputs)
-    size = _chunk_size(length, limit)
-    count = length // size
-    if count <= 1 and size == length:
-        return body(carry, inputs)
-    whole = jax.tree.map(lambda leaf: leaf[: count * size].reshape(count, size, *leaf.shape[1:]), inputs)
-    rest = jax.tree.map(lambda leaf: leaf[count * size :], inputs)
-    tail = None
-    if reverse and length > count * size:
-        carry, tail = body(carry, rest)
-    carry, outputs = lax.scan(body, carry, whole, reverse=reverse)
-    outputs = jax.tree.map(lambda leaf: leaf.reshape(count * size, *leaf.shape[2:]), outputs)
-    if not reverse and length > count * size:
-        carry, tail = body(carry, rest)
-    if tail is not None:
-        outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, tail)
-    return carry, outputs
+    size = _chunk_size(length, limit) if tuning.is_known(length) else length
+    count = 0 if size == length else length // size
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def chunk(carry: PyTree, place: tuple[jax.Array, PyTree]) -> tuple[PyTree, tuple]:
+        index, saved = place
+        carry, *outputs = body(
+            carry, jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, index * size, size), inputs), saved
+        )
+        return carry, tuple(outputs)
+
+    whole = rest = (None, None)
+    for part in ("rest", "whole") if reverse else ("whole", "rest"):
+        if part == "whole" and count > 0:
+            carry, whole = lax.scan(chunk, carry, (jnp.arange(count), saved.whole), reverse=reverse)
+        if part == "rest" and count * size != length:
+            carry, *rest = body(carry, jax.tree.map(lambda leaf: leaf[count * size :], inputs), saved.rest)
+    return carry, _join(whole[0], rest[0]), Chunks(whole[1], rest[1])
+
+
+def _join(whole: PyTree | None, rest: PyTree | None) -> PyTree:
+    """Chunks ``[count, chunk, ...]`` and what remains ``[remaining, ...]`` as ``[T, ...]``."""
+    whole = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
+    if whole is None or rest is None:
+        return rest if whole is None else whole
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), whole, rest)
 
 
 def _chunk_size(length: int, limit: int) -> int:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers as jax_init
 
-from lstm_jax.checks import check_kind, check_name
+from lstm_jax.checks import check_drawn, check_kind, check_name
 from lstm_jax.structs import LSTMParams, LSTMState, accumulator_dtype, join_gates, split_gates
 
 Scheme = Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
@@ -48,15 +48,9 @@ def init_params(
     Raises:
         ValueError: a size below 1, an unknown scheme, or ``max_time`` missing, too small, or without effect.
     """
-    if not (isinstance(key, jax.Array | np.ndarray) and (key.ndim == 0 or key.dtype == jnp.uint32)):
-        raise ValueError(f"key: got {key!r}, want a random key, for example jax.random.key(0)")
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if not isinstance(size, int | np.integer) or size < 1:
-            raise ValueError(f"{name}: got {size!r}, want an integer of at least 1")
+    check_drawn(key, dtype, input_size=input_size, hidden_size=hidden_size)
     check_name("scheme", scheme, tuple(SCHEMES))
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, want a floating dtype")
-    if (scheme == "chrono") != (max_time is not None) or (max_time is not None and max_time < 3):
+    if (scheme == "chrono") != (max_time is not None) or (max_time is not None and not 3 <= max_time < np.inf):
         raise ValueError(f"max_time: got {max_time} with scheme {scheme!r}, want 3 or more with 'chrono', else None")
     kernels_key, bias_key = jax.random.split(key)
     params = SCHEMES[scheme](kernels_key, input_size, hidden_size, accumulator_dtype(dtype))

@@ -10,6 +10,7 @@ import numpy as np
 
 from lstm_jax import checks, engine
 from lstm_jax.cells.lstm import LSTM
+from lstm_jax.cells.lstm import check as lstm_check
 from lstm_jax.steps import lengths_to_mask, plan_steps
 from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree
 
@@ -95,11 +96,11 @@ def unroll(
         params: whatever the cell's functions take.
     """
     checks.check_kind("cell", cell, Cell, "for example cells.GRU")
-    checks.check_kind("reverse", reverse, bool)
+    checks.check_kind("reverse", reverse, bool, "a Python value, since it decides what is compiled")
     checks.check_exclusive(lengths, mask, resets, reset_state)
     checks.check_remat(remat)
     checks.check_sequence(xs)
-    params, xs, initial_state, reset_state = jax.tree.map(jnp.asarray, (params, xs, initial_state, reset_state))
+    params, xs, initial_state, reset_state = jax.tree.map(_as_jax, (params, xs, initial_state, reset_state))
     lengths, mask, resets = map(_as_array, (lengths, mask, resets))
     cell.check(params, xs)
     batch_shape = xs.shape[1:-1]
@@ -131,7 +132,7 @@ def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMS
     """
     if not isinstance(x, jax.Array) or x.ndim < 1:
         raise ValueError(f"x: got {getattr(x, 'shape', type(x).__name__)}, want an array [*batch, D]")
-    checks.check_lstm_params(params, x, "x")
+    lstm_check(params, x, "x")
     zeros = jax.eval_shape(lambda: LSTM.zero_state(params, x.shape[:-1]))
     checks.check_state("state", state, zeros, broadcasts=False)
     return engine.step(LSTM, params, state, x)
@@ -229,6 +230,11 @@ def _vary_alike(arrays: PyTree) -> PyTree:
         return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(widen, arrays)
+
+
+def _as_jax(leaf: Any) -> Any:
+    """What is not a number at all stays, for the cell's check to name."""
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic | int | float) else leaf
 
 
 def _as_array(array: Any) -> Any:

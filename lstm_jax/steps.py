@@ -48,8 +48,15 @@ def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:
     """Lengths ``[*batch]`` to the mask ``[steps, *batch]`` that is true before each sequence's end."""
     if isinstance(steps, jax.Array | np.ndarray | tuple | list):
         raise ValueError(f"steps: got {steps!r}, want the number of steps T; lengths come first")
-    lengths = jnp.asarray(lengths, jnp.int32)
+    lengths = _within(lengths, steps)
     return jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim) < lengths[None]
+
+
+def _within(lengths: jax.Array, steps: int) -> jax.Array:
+    """Lengths as int32 in ``0..steps``, compared in a dtype that holds both, so that none turns negative."""
+    lengths = jnp.asarray(lengths)
+    wide = lengths if lengths.dtype.itemsize >= 4 else lengths.astype(jnp.int32)
+    return jnp.clip(wide, 0, steps).astype(jnp.int32)
 
 
 def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
@@ -57,7 +64,7 @@ def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
     time = ys.shape[0]
     if lengths is None:
         return ys[::-1]
-    lengths = jnp.clip(jnp.asarray(lengths), 0, time).astype(jnp.int32)
+    lengths = _within(lengths, time)
     steps = jnp.arange(time, dtype=jnp.int32).reshape(time, *(1,) * (lengths.ndim + 1))
     return jnp.take_along_axis(ys, (lengths[None, ..., None] - 1 - steps) % time, axis=0)
 

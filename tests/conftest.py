@@ -1,12 +1,19 @@
 """Strict settings for every test, and where the optional data lies."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 
-import jax
 import pytest
 
-from lstm_jax import tuning
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)  # a third of the time; XLA_FLAGS= tests what users run
+
+import jax  # noqa: E402  reads XLA_FLAGS
+
+from lstm_jax import tuning  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

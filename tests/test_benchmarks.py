@@ -30,12 +30,27 @@ def as_users_run_it(monkeypatch):
 
 
 def run_suite(monkeypatch, output, *names):
-    monkeypatch.setattr("sys.argv", ["run", *names, "--seconds", "0", "--output", str(output)])
+    monkeypatch.setattr("sys.argv", ["run", *names, "--output", str(output)])
     run.main()
     return json.loads(output.read_text())
 
 
+@pytest.fixture
+def measures_nothing(monkeypatch):
+    """Cells without rows, since these tests are about the file; the names that were measured, in order."""
+    measured = []
+
+    def cell_result(name, mode, seconds):
+        measured.append((name, mode, seconds))
+        return {"workload": name, "mode": mode, **workloads.ALL[name]._asdict()}
+
+    monkeypatch.setattr(run, "cell_result", cell_result)
+    monkeypatch.setattr(run, "summary", lambda cell: "")
+    return measured
+
+
 def test_the_suite_measures_every_row_and_the_report_reads_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(run, "SECONDS", 1e-9)
     results = run_suite(monkeypatch, tmp_path / "cpu.json", *TINY)
     assert [(cell["workload"], cell["mode"]) for cell in results["cells"]] == [
         (name, mode) for name in TINY for mode in ("forward", "value_and_grad")
@@ -63,13 +78,21 @@ def test_the_suite_measures_every_row_and_the_report_reads_it(monkeypatch, tmp_p
     assert "haiku.dynamic_unroll takes no lengths" in written
 
 
-def test_a_file_of_another_machine_is_not_continued(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda results: results["environment"].update(device="abacus"), "made with another device; want a new file"),
+        (lambda results: results["cells"][0].update(H=5), "made with another tiny; want a new file"),
+        (lambda results: results.pop("cells"), "which holds no results (KeyError('cells'))"),
+    ],
+)
+def test_a_file_of_something_else_is_not_continued(change, message, monkeypatch, tmp_path, capsys, measures_nothing):
     results = run_suite(monkeypatch, tmp_path / "cpu.json", "tiny")
-    results["environment"]["device"] = "abacus"
+    change(results)
     (tmp_path / "cpu.json").write_text(json.dumps(results))
     with pytest.raises(SystemExit):
         run_suite(monkeypatch, tmp_path / "cpu.json", "tiny")
-    assert "made with another device; want a new file" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_sweep_makes_a_picture(tmp_path):
@@ -84,11 +107,21 @@ def test_a_sweep_makes_a_picture(tmp_path):
     assert all(path.stat().st_size > 5000 for path in made)
 
 
-def test_an_interrupted_run_is_continued(monkeypatch, tmp_path):
-    first = run_suite(monkeypatch, tmp_path / "cpu.json", "tiny")
-    second = run_suite(monkeypatch, tmp_path / "cpu.json", *TINY)
-    assert second["cells"][:2] == first["cells"]
-    assert len(second["cells"]) == 4
+def test_an_interrupted_run_goes_on_with_what_it_was_asked_for(monkeypatch, tmp_path, measures_nothing):
+    def interrupted(name, mode, seconds):
+        if name == "tiny ragged":
+            raise KeyboardInterrupt
+        return fake(name, mode, seconds)
+
+    fake, path = run.cell_result, tmp_path / "cpu.json"
+    monkeypatch.setattr(run, "cell_result", interrupted)
+    with pytest.raises(SystemExit, match=f"goes on with: python -m benchmarks.run --output {path}"):
+        run_suite(monkeypatch, path, *TINY, "--seconds", "2.5")
+    monkeypatch.setattr(run, "cell_result", fake)
+    results = run_suite(monkeypatch, path)
+    asked = [(name, mode, 2.5) for name in TINY for mode in ("forward", "value_and_grad")]
+    assert measures_nothing == asked
+    assert [(cell["workload"], cell["mode"], 2.5) for cell in results["cells"]] == asked
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,7 +163,12 @@ def test_the_speed_is_the_paired_ratio():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["magic"], "want workloads of control"), (["tiny", "--output"], "expected one argument")],
+    [
+        (["magic"], "want workloads of control"),
+        (["tiny", "--output"], "expected one argument"),
+        (["tiny", "--quick"], "--quick: got workloads as well"),
+        (["tiny", "--seconds", "-1"], "--seconds: got -1.0, want more than 0"),
+    ],
 )
 def test_a_wrong_call_is_explained(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["run", *arguments])

@@ -42,19 +42,19 @@ WRONG_CALLS = {
     "params and xs swapped": (lambda: lj.lstm(XS, PARAMS), "xs: got LSTMParams, want an array"),
     "bias of another size": (
         lambda: lj.lstm(PARAMS._replace(bias=zeros(H)), XS),
-        "params.bias: got shape (5,), want (20,)",
+        "params.bias: got shape (5,), want [4H] with H = 5",
     ),
     "recurrent kernel not square": (
         lambda: lj.lstm(PARAMS._replace(recurrent_kernel=zeros(H, 3 * H)), XS),
-        "params.recurrent_kernel: got shape (5, 15), want (5, 20)",
+        "params.recurrent_kernel: got shape (5, 15), want [H, 4H]",
     ),
     "recurrent kernel of one axis": (
         lambda: lj.lstm(PARAMS._replace(recurrent_kernel=zeros(H)), XS),
-        "params.recurrent_kernel: got shape (5,), want (H, 4 * H)",
+        "params.recurrent_kernel: got shape (5,), want [H, 4H]",
     ),
     "input kernel transposed": (
         lambda: lj.lstm(PARAMS._replace(input_kernel=PARAMS.input_kernel.T), XS),
-        "params.input_kernel: got shape (20, 3), want (D, 20)",
+        "params.input_kernel: got shape (20, 3), want [D, 4H] with H = 5",
     ),
     "initial state without batch": (
         lambda: lj.lstm(PARAMS, XS, lj.zero_state(PARAMS)),
@@ -116,7 +116,7 @@ WRONG_CALLS = {
     ),
     "gru of another width": (
         lambda: lj.unroll(GRU, GRUParams(zeros(7, 15), zeros(5, 15), zeros(15), zeros(5)), XS),
-        "params.input_kernel: got shape (7, 15), want (3, 15)",
+        "xs: got 3 features on the last axis (shape (4, 2, 3)), want the 7 of params.input_kernel",
     ),
     "a missing bias": (
         lambda: lj.lstm(PARAMS._replace(bias=None), XS),

@@ -61,7 +61,7 @@ def test_outputs_states_and_gradients(make, name, sizes):
             final, ys = run(weights, xs, state)
             return jnp.sum(ys * weight) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(final)), (final, ys)
 
-        return jax.grad(of, (0, 1, 2), has_aux=True)
+        return jax.jit(jax.grad(of, (0, 1, 2), has_aux=True))
 
     want = loss(lambda *args: theirs(framework.step, *args))(weights, xs, state)
     got = loss(lambda *args: ours(load, gru, *args))(weights, xs, state)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.checks import check_array, check_kind, check_one_dtype
+from lstm_jax.checks import params_check
 from lstm_jax.structs import Cell
 
 
@@ -70,15 +70,5 @@ def zero_state(params: GRUParams, batch_shape: tuple[int, ...] = ()) -> jax.Arra
     return jnp.zeros((*batch_shape, params.recurrent_kernel.shape[0]), params.recurrent_kernel.dtype)
 
 
-def check(params: GRUParams, xs: jax.Array) -> None:
-    """Raises ValueError if the parameters do not fit each other or the inputs."""
-    check_kind("params", params, GRUParams)
-    hidden = params.recurrent_kernel.shape[0]
-    check_array("params.input_kernel", params.input_kernel, (xs.shape[-1], 3 * hidden))
-    check_array("params.recurrent_kernel", params.recurrent_kernel, (hidden, 3 * hidden))
-    check_array("params.bias", params.bias, (3 * hidden,))
-    check_array("params.candidate_bias", params.candidate_bias, (hidden,))
-    check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
-
-
+check = params_check(GRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H", candidate_bias="H")
 GRU = Cell(project, recur, update, zero_state, lay_out, check)

@@ -19,7 +19,7 @@ from jax import lax
 
 from lstm_jax.cells.activations import tanh
 from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.checks import check_lstm_params
+from lstm_jax.checks import params_check
 from lstm_jax.initializers import zero_state
 from lstm_jax.structs import Cell, LSTMParams, LSTMState, join_gates, split_gates
 
@@ -93,4 +93,5 @@ def _halves(a: jax.Array) -> jax.Array:
     return lax.broadcast_to_rank(join_gates(0.5 * i, 0.5 * f, g, 0.5 * o), a.ndim)
 
 
-LSTM = Cell(project, recur, update, zero_state, lay_out, check_lstm_params)
+check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
+LSTM = Cell(project, recur, update, zero_state, lay_out, check)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from lstm_jax.cells.dense import lay_out, matmul
 from lstm_jax.cells.lstm import advance, project, recur
-from lstm_jax.checks import check_array, check_kind, check_one_dtype
+from lstm_jax.checks import check_drawn, params_check
 from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
 
 
@@ -35,6 +35,7 @@ def init_projected_params(
     key: jax.Array, input_size: int, hidden_size: int, projection_size: int, *, dtype: jnp.dtype = jnp.float32
 ) -> ProjectedLSTMParams:
     """Draws every parameter from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does; the one bias is the sum of its two."""
+    check_drawn(key, dtype, input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
     keys = jax.random.split(key, 5)
     bound = hidden_size**-0.5
 
@@ -66,18 +67,7 @@ def zero_state(params: ProjectedLSTMParams, batch_shape: tuple[int, ...] = ()) -
     )
 
 
-def check(params: ProjectedLSTMParams, xs: jax.Array) -> None:
-    """Raises ValueError if the parameters do not fit each other or the inputs."""
-    check_kind("params", params, ProjectedLSTMParams)
-    if params.projection.ndim != 2:
-        raise ValueError(f"params.projection: got shape {params.projection.shape}, want (H, P)")
-    hidden, width = params.projection.shape
-    check_array("params.input_kernel", params.input_kernel, (xs.shape[-1], 4 * hidden))
-    check_array("params.recurrent_kernel", params.recurrent_kernel, (width, 4 * hidden))
-    check_array("params.bias", params.bias, (4 * hidden,))
-    check_one_dtype({"xs": xs, **{f"params.{name}": leaf for name, leaf in params._asdict().items()}})
-
-
+check = params_check(ProjectedLSTMParams, projection="H P", recurrent_kernel="P 4H", input_kernel="D 4H", bias="4H")
 PROJECTED_LSTM = Cell(
     project, recur, update, zero_state, partial(lay_out, names=("recurrent_kernel", "projection")), check
 )
