@@ -12,7 +12,7 @@ from lstm_jax.structs import PyTree
 REMAT_NAMES = ("gates", "states")
 
 
-def check_array(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+def check_array(name: str, array: jax.Array | np.ndarray, shape: tuple[int, ...]) -> None:
     """The array has exactly this shape."""
     if array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}, want {shape}")
@@ -44,9 +44,8 @@ def params_check(kind: type, **axes: str) -> Callable[..., None]:
         for field, leaf in params._asdict().items():
             hint = "of zeros for a missing bias" * ("bias" in field)
             check_kind(f"params.{field}", leaf, jax.Array | np.ndarray, hint)
-        sizes: dict[str, int] = {}
-        for field, letters in axes.items():
-            _check_axes(f"params.{field}", getattr(params, field).shape, letters.split(), sizes)
+        shapes = {f"params.{field}": getattr(params, field).shape for field in axes}
+        sizes = check_axes(shapes, {f"params.{field}": letters for field, letters in axes.items()})
         if xs.shape[-1] != sizes["D"]:
             raise ValueError(
                 f"{name}: got {xs.shape[-1]} features on the last axis (shape {xs.shape}), want the {sizes['D']} of "
@@ -57,18 +56,21 @@ def params_check(kind: type, **axes: str) -> Callable[..., None]:
     return check
 
 
-def _check_axes(name: str, shape: tuple[int, ...], letters: list[str], sizes: dict[str, int]) -> None:
-    """The shape is that of the axes ``["H", "4H"]``, given the sizes known before; adds those found here."""
-    found = dict(sizes)
-    if len(shape) == len(letters):
-        for size, axis in zip(shape, letters, strict=True):
-            if len(axis) == 1:
-                found.setdefault(axis, size)
-        if shape == tuple(int(axis[:-1] or 1) * found[axis[-1]] for axis in letters):
-            sizes.update(found)
-            return
-    known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items() if letter in "".join(letters))
-    raise ValueError(f"{name}: got shape {shape}, want [{', '.join(letters)}]" + f" with {known}" * bool(known))
+def check_axes(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, str]) -> dict[str, int]:
+    """Each shape is that of its axes, ``"H 4H"``, a letter alone before its multiples; returns the letters' sizes.
+
+    Axes without a shape are left out.
+    """
+    sizes: dict[str, int] = {}
+    for name, shape in ((name, shapes[name]) for name in axes if name in shapes):
+        letters = axes[name].split()
+        alone = {axis: size for axis, size in zip(letters, shape, strict=False) if len(axis) == 1}
+        found = alone | sizes
+        if shape != tuple(int(axis[:-1] or 1) * found.get(axis[-1], -1) for axis in letters):
+            known = ", ".join(f"{letter} = {size}" for letter, size in sizes.items() if letter in axes[name])
+            raise ValueError(f"{name}: got shape {shape}, want [{', '.join(letters)}]" + f" with {known}" * bool(known))
+        sizes = found
+    return sizes
 
 
 def check_drawn(key: Any, dtype: Any, **sizes: Any) -> None:

@@ -40,3 +40,10 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set LSTM_JAX_DATA")
     return folder
+
+
+@pytest.fixture
+def standard_promotion():
+    """Flax and optax mix dtypes, which the tests forbid for our own code."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

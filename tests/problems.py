@@ -14,6 +14,7 @@ T, B, D, H = 19, 4, 3, 5
 """Longer than two of the ``short_chunks`` and not a multiple, so that chunks and remainder both run."""
 
 REMATS = ("gates", "states", 4)
+FLOAT = jnp.float32
 
 
 class Options(NamedTuple):
@@ -108,3 +109,8 @@ def assert_trees_close(got, want, tolerance):
         np.testing.assert_allclose(
             np.asarray(got_leaf, np.float64), np.asarray(want_leaf, np.float64), rtol=tolerance, atol=tolerance
         )
+
+
+def shaped(*shape):
+    """A float32 array to be, for what only compiles."""
+    return jax.ShapeDtypeStruct(shape, FLOAT)

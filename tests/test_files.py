@@ -25,6 +25,22 @@ def test_any_tree_comes_back_bit_by_bit(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["stack.safetensors"]
 
 
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"two arrays of the name 'a\.b', want keys without a dot"):
+        interop.safetensors.save(tmp_path / "file", {"a.b": jnp.ones(1), "a": {"b": jnp.zeros(1)}})
+
+
+def test_a_model_of_other_things_too_is_read_by_prefix(tmp_path):
+    """Counters of a norm are 64-bit integers, which JAX would cut: only what is asked for is converted."""
+    tensors = interop.torch.export_lstm(lj.init_stack(KEY, 4, 5, 1), "encoder.") | {"norm.seen": np.arange(3)}
+    interop.safetensors.save(tmp_path / "file", tensors)
+    with jax.enable_x64(False):
+        layers = interop.torch.import_lstm(interop.safetensors.load_arrays(tmp_path / "file"), "encoder.")
+        assert layers[0].input_kernel.shape == (4, 20)
+        with pytest.raises(ValueError, match=r"norm\.seen: got int64, which JAX would cut to int32"):
+            interop.safetensors.load(tmp_path / "file", tensors)
+
+
 def test_host_arrays_that_are_not_contiguous_keep_their_order(tmp_path):
     kernel = np.arange(6.0, dtype=np.float32).reshape(2, 3).T
     interop.safetensors.save(tmp_path / "file", {"kernel": kernel})

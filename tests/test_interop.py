@@ -164,6 +164,12 @@ def nnx_state():
     return nnx.state(nnx.OptimizedLSTMCell(4, 5, rngs=nnx.Rngs(0)), nnx.Param)
 
 
+def linen_box(array):
+    from flax import linen as nn
+
+    return nn.Partitioned(array, names=(None,) * array.ndim)
+
+
 def faults():
     lstm, gru = lj.init_params(jax.random.key(0), 4, 5), GRUParams(*map(jnp.ones, ((4, 15), (5, 15), (15,), (5,))))
     flat, dense = interop.linen.export_lstm(lstm), interop.nnx.export_lstm(lstm)
@@ -177,7 +183,17 @@ def faults():
         "linen extra": (lambda: interop.linen.import_lstm({**flat, "norm": {"scale": 0}}), "unexpected norm.scale"),
         "linen shape": (
             lambda: interop.linen.import_lstm(wrong),
-            r"params\['hf.kernel'\]: got shape \(4, 5\), want \(5, 5\)",
+            r"params\['hf.kernel'\]: got shape \(4, 5\), want \[H, H\] with H = 5",
+        ),
+        "linen of another depth": (
+            lambda: interop.linen.import_lstm(jax.tree.map(lambda leaf: leaf[None], flat)),
+            r"params\['hi.kernel'\]: got shape \(1, 5, 5\), want \[H, H\]",
+        ),
+        "linen scopes": (lambda: interop.linen.import_lstm({"encoder": flat}), "unexpected encoder"),
+        "linen array": (lambda: interop.linen.import_lstm({**flat, "ii": jnp.ones(3)}), "unexpected ii, want"),
+        "linen boxed": (
+            lambda: interop.linen.import_lstm(jax.tree.map(lambda leaf: linen_box(leaf), flat)),
+            "got Partitioned, want arrays; see flax.linen.meta.unbox",
         ),
         "nnx missing": (
             lambda: interop.nnx.import_lstm({"dense_i": dense["dense_i"]}),
@@ -185,7 +201,7 @@ def faults():
         ),
         "nnx shape": (
             lambda: interop.nnx.import_lstm({**dense, "dense_i": {"kernel": jnp.zeros((4, 10))}}),
-            r"dense_i.kernel'\]: got shape \(4, 10\), want \(4, 20\)",
+            r"dense_i.kernel'\]: got shape \(4, 10\), want \[D, 4H\] with H = 5",
         ),
         "nnx variables": (
             lambda: interop.nnx.import_lstm(nnx_state()),
@@ -220,6 +236,10 @@ def faults():
         "cudnn dtype": (
             lambda: interop.cudnn.export_lstm((jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), lstm),)),
             "layers: got bfloat16, want float32",
+        ),
+        "cudnn chain": (
+            lambda: interop.cudnn.export_lstm((lstm, lstm)),
+            r"layers\[1\].input_kernel: got shape \(4, 20\), want \(5, 20\)",
         ),
         "wrong kind": (lambda: interop.linen.export_lstm(gru), "params: got GRUParams, want LSTMParams"),
     }

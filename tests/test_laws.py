@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from problems import (
     GRID,
     REMATS,
@@ -277,28 +276,6 @@ def test_shapes_of_the_results():
     params = lj.init_params(jax.random.key(0), D, H)
     (h, c), ys = lj.lstm(params, jnp.zeros((T, B, D), jnp.float32))
     assert (h.shape, c.shape, ys.shape) == ((B, H), (B, H), (T, B, H))
-
-
-@every_remat
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
-def test_a_batch_sharded_over_devices_gives_the_same_numbers(kind, remat):
-    options = Options("mask", "zeros", True)
-    problem = random_problem(2, options)
-    (params, xs, *_), chosen, weights = arguments(problem, options), flags(problem, options), cotangents(2)
-    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
-
-    @jax.jit
-    def value_and_grad(params, xs, flags):
-        run = lambda params, xs: call((params, xs, None, None), flags, options, remat)  # noqa: E731
-        return jax.value_and_grad(lambda *args: weigh(run(*args), weights), (0, 1))(params, xs)
-
-    want = value_and_grad(params, xs, chosen)
-    with jax.set_mesh(mesh):
-        whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data"))
-        weights = jax.tree.map(lambda leaf: jax.device_put(leaf, whole), weights)
-        sharded = jax.device_put((params, xs, chosen), (whole, split, split))
-        got = value_and_grad(*sharded)
-    assert_trees_close(got, want, TOL)
 
 
 def test_a_reset_starts_from_the_cells_own_zero_state():

@@ -1,5 +1,7 @@
 """Flax linen: ``RNN`` in the place of ``nn.RNN``, and ``LSTMStack``."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -86,6 +88,8 @@ class LSTMStack(nn.Module):
     dropout: float = 0.0
     """rate between layers, a new mask at each step; drawn from the stream "dropout" """
     scheme: str = "orthogonal_per_gate"
+    max_time: int | None = None
+    """for the scheme "chrono" """
     dtype: Any = None
     """of the computation; None: what inputs and parameters promote to"""
     param_dtype: Any = jnp.float32
@@ -120,23 +124,22 @@ class LSTMStack(nn.Module):
         return lstm_stack(layers, xs, initial_state, between=drop, **options)
 
     def _layer(self, name: str) -> "_Layer":
-        return _Layer(self.hidden_size, self.scheme, self.param_dtype, self.partitioning, name=name)
+        draw = partial(init_params, scheme=self.scheme, max_time=self.max_time, dtype=self.param_dtype)
+        return _Layer(self.hidden_size, draw, self.partitioning, name=name)
 
 
 class _Layer(nn.Module):
     """The parameters of one layer and direction."""
 
     hidden_size: int
-    scheme: str
-    param_dtype: Any
+    draw: Callable[..., LSTMParams]
     partitioning: LSTMParams | None
 
     @nn.compact
     def __call__(self, input_size: int) -> LSTMParams:
         def draw(part: str) -> Any:
             def init(key: jax.Array) -> jax.Array:
-                params = init_params(key, input_size, self.hidden_size, scheme=self.scheme, dtype=self.param_dtype)
-                return getattr(params, part)
+                return getattr(self.draw(key, input_size, self.hidden_size), part)
 
             axes = None if self.partitioning is None else getattr(self.partitioning, part)
             return self.param(part, init if axes is None else nn.with_partitioning(init, axes))

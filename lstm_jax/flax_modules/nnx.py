@@ -88,6 +88,7 @@ class LSTMStack(nnx.Module):
         bidirectional: bool = False,
         dropout: float = 0.0,
         scheme: str = "orthogonal_per_gate",
+        max_time: int | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         partitioning: LSTMParams | None = None,
@@ -100,7 +101,8 @@ class LSTMStack(nnx.Module):
         for layer in range(num_layers):
             inputs = len(directions) * hidden_size if layer else input_size
             for name in directions:
-                params = init_params(rngs.params(), inputs, hidden_size, scheme=scheme, dtype=param_dtype)
+                options = {"scheme": scheme, "max_time": max_time, "dtype": param_dtype}
+                params = init_params(rngs.params(), inputs, hidden_size, **options)
                 setattr(self, f"layer_{layer}{name}", _Layer(params, partitioning))
 
     def __call__(

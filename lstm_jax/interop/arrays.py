@@ -1,14 +1,15 @@
 """What the conversions share: arrays of any kind, blocks of gates, names that must be there."""
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.checks import check_array
-from lstm_jax.structs import PyTree
+from lstm_jax.checks import check_array, check_axes
+from lstm_jax.structs import Bidirectional, PyTree
 
 Array = Any
 """An array of NumPy or of JAX."""
@@ -73,11 +74,36 @@ def check_keys(name: str, got: Collection[str], wanted: Collection[str]) -> None
         raise ValueError(f"{name}: got {' and '.join(faults)}, want {', '.join(sorted(wanted))}")
 
 
-def check_shapes(name: str, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Each array has its shape."""
-    for key, shape in shapes.items():
-        if key in arrays:
-            check_array(f"{name}[{key!r}]", arrays[key], shape)
+def arrays_of(params: Any, axes: Mapping[str, str], unbox: str) -> dict[str, Any]:
+    """The arrays of a module's submodules by name, ``{"gate.kernel": "D H"}`` and nothing else, as arrays of JAX.
+
+    Args:
+        params: ``{"gate": {"kernel": array}}``.
+        axes: see ``checks.check_axes``.
+        unbox: what turns the framework's own variables into arrays.
+    """
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params: got {type(params).__name__}, want a mapping of the cell's parts")
+    flat: dict[str, Any] = {}
+    for module, parts in params.items():
+        flat |= (
+            {f"{module}.{part}": leaf for part, leaf in parts.items()} if hasattr(parts, "items") else {module: parts}
+        )
+    check_keys("params", flat, axes)
+    for name, leaf in flat.items():
+        if not hasattr(leaf, "shape") or hasattr(leaf, "get_metadata") or hasattr(leaf, "unbox"):
+            raise ValueError(f"params['{name}']: got {type(leaf).__name__}, want arrays; see {unbox}")
+    arrays: dict[str, Any] = to_jax(flat, "params")
+    check_named("params", arrays, axes)
+    return arrays
+
+
+def check_named(name: str, arrays: Mapping[str, Array], axes: Mapping[str, str]) -> None:
+    """``check_axes`` for the entries of a mapping."""
+    check_axes(
+        {f"{name}[{key!r}]": array.shape for key, array in arrays.items()},
+        {f"{name}[{key!r}]": letters for key, letters in axes.items()},
+    )
 
 
 def zeros_if_missing(bias: Array | None, like: Array, size: int) -> Array:
@@ -91,3 +117,15 @@ def check_droppable(bias: Array, reason: str) -> None:
     """A bias that the other side has no place for is 0."""
     if np.any(to_numpy(bias)):
         raise ValueError(f"params: got a bias that is not 0, want 0: {reason}")
+
+
+def check_chain(layers: Sequence[PyTree]) -> None:
+    """Each layer reads what the one below it puts out."""
+    for layer, (below, above) in enumerate(pairwise(layers), start=1):
+        width = sum(params.recurrent_kernel.shape[0] for params in _directions(below))
+        for params in _directions(above):
+            check_array(f"layers[{layer}].input_kernel", params.input_kernel, (width, params.input_kernel.shape[-1]))
+
+
+def _directions(params: PyTree) -> tuple[PyTree, ...]:
+    return tuple(params) if isinstance(params, Bidirectional) else (params,)

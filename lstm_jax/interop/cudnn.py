@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.checks import check_array, check_layers
-from lstm_jax.interop.arrays import to_jax
+from lstm_jax.interop.arrays import check_chain, to_jax
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 
@@ -53,6 +53,7 @@ def export_lstm(layers: Sequence[PyTree]) -> jax.Array:
             raise ValueError(f"layers: got {type(params).__name__}, want LSTMParams; the binding has no projection")
         if params.bias.dtype != jnp.float32:
             raise ValueError(f"layers: got {params.bias.dtype}, want float32, the one dtype of jax.experimental.rnn")
+    check_chain(layers)
     kernels = [kernel.T.reshape(-1) for params in flat for kernel in params[:2]]
     biases = [bias for params in flat for bias in (params.bias, jnp.zeros_like(params.bias))]
     return jnp.concatenate(kernels + biases)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lstm_jax.cells import GRUParams
 from lstm_jax.checks import check_kind
-from lstm_jax.interop.arrays import check_shapes, to_jax, zeros_if_missing
+from lstm_jax.interop.arrays import check_named, to_jax, zeros_if_missing
 from lstm_jax.structs import LSTMParams
 
 
@@ -41,13 +41,10 @@ def _read(cell: Any, names: tuple[str, ...], gates: int) -> list[Any]:
     if absent:
         raise ValueError(f"cell: got {type(cell).__name__} without {', '.join(absent)}, want a cell of equinox.nn")
     arrays = {name: to_jax(getattr(cell, name), "cell") for name in names if getattr(cell, name) is not None}
-    hidden = arrays["weight_hh"].shape[-1]
-    shapes = {
-        "weight_ih": (gates * hidden, arrays["weight_ih"].shape[-1]),
-        "weight_hh": (gates * hidden, hidden),
-        "bias": (gates * hidden,),
-        "bias_n": (hidden,),
-    }
-    check_shapes("cell", arrays, shapes)
+    slab = f"{gates}H"
+    axes = {"weight_hh": f"{slab} H", "weight_ih": f"{slab} D", "bias": slab, "bias_n": "H"}
+    check_named("cell", arrays, axes)
     kernels = [arrays["weight_ih"].T, arrays["weight_hh"].T]
-    return kernels + [zeros_if_missing(arrays.get(name), kernels[0], shapes[name][0]) for name in names[2:]]
+    hidden = kernels[1].shape[0]
+    sizes = {"bias": gates * hidden, "bias_n": hidden}
+    return kernels + [zeros_if_missing(arrays.get(name), kernels[0], sizes[name]) for name in names[2:]]

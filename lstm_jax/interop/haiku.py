@@ -10,8 +10,8 @@ all else comes back bit by bit. The state is ``hk.LSTMState(hidden, cell)``.
 from collections.abc import Mapping
 from typing import Any
 
-from lstm_jax.checks import check_kind
-from lstm_jax.interop.arrays import check_keys, check_shapes, concatenate, reorder, split, to_jax, without_scopes
+from lstm_jax.checks import check_array, check_kind
+from lstm_jax.interop.arrays import check_keys, concatenate, reorder, split, to_jax, without_scopes
 from lstm_jax.structs import LSTMParams
 
 FORGET_OFFSET = 1
@@ -28,7 +28,9 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
     check_keys("params", module, ("w", "b"))
     arrays = to_jax(dict(module), "params")
     hidden = arrays["b"].shape[-1] // 4
-    check_shapes("params", arrays, {"w": (max(arrays["w"].shape[0], hidden + 1), 4 * hidden), "b": (4 * hidden,)})
+    rows = max(arrays["w"].shape[0], hidden + 1)
+    check_array("params['w']", arrays["w"], (rows, 4 * hidden))
+    check_array("params['b']", arrays["b"], (4 * hidden,))
     kernel, bias = (reorder(leaf, "igfo", "ifgo") for leaf in (arrays["w"], arrays["b"]))
     return LSTMParams(kernel[:-hidden], kernel[-hidden:], _shift(bias, FORGET_OFFSET))
 

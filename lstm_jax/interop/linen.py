@@ -11,8 +11,14 @@ from typing import Any
 
 from lstm_jax.cells import GRUParams
 from lstm_jax.checks import check_kind
-from lstm_jax.interop.arrays import check_keys, check_shapes, concatenate, split, to_jax, without_scopes
+from lstm_jax.interop.arrays import arrays_of, concatenate, split, without_scopes
 from lstm_jax.structs import LSTMParams
+
+LSTM_AXES = {f"{side}{gate}.kernel": f"{axis} H" for side, axis in ("hH", "iD") for gate in "ifgo"}
+LSTM_AXES |= {f"h{gate}.bias": "H" for gate in "ifgo"}
+GRU_AXES = {f"{side}{gate}.kernel": f"{axis} H" for side, axis in ("hH", "iD") for gate in "rzn"}
+GRU_AXES |= {f"{name}.bias": "H" for name in ("ir", "iz", "in", "hn")}
+UNBOX = "flax.linen.meta.unbox"
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
@@ -24,8 +30,7 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
         ValueError: naming a missing, unexpected or misshapen array.
     """
     cell = without_scopes(params, ("params", "cell"))
-    want = {f"i{gate}": ("kernel",) for gate in "ifgo"} | {f"h{gate}": ("kernel", "bias") for gate in "ifgo"}
-    arrays = _flatten(cell, want)
+    arrays = arrays_of(cell, LSTM_AXES, UNBOX)
     return LSTMParams(
         concatenate([arrays[f"i{gate}.kernel"] for gate in "ifgo"]),
         concatenate([arrays[f"h{gate}.kernel"] for gate in "ifgo"]),
@@ -45,9 +50,7 @@ def export_lstm(params: LSTMParams) -> dict[str, dict[str, Any]]:
 def import_gru(params: Mapping[str, Any]) -> GRUParams:
     """The parameters of ``GRUCell``, with the scopes of ``nn.RNN`` around them or not."""
     cell = without_scopes(params, ("params", "cell"))
-    both = ("kernel", "bias")
-    want = {"ir": both, "iz": both, "in": both, "hr": both[:1], "hz": both[:1], "hn": both}
-    arrays = _flatten(cell, want)
+    arrays = arrays_of(cell, GRU_AXES, UNBOX)
     return GRUParams(
         concatenate([arrays[f"i{gate}.kernel"] for gate in "rzn"]),
         concatenate([arrays[f"h{gate}.kernel"] for gate in "rzn"]),
@@ -64,15 +67,3 @@ def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
     cell = {f"i{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in inputs}
     cell |= {f"h{gate}": {"kernel": kernel} for gate, kernel in zip("rzn", recurrents, strict=True)}
     return cell | {"hn": {**cell["hn"], "bias": params.candidate_bias}}
-
-
-def _flatten(cell: Mapping[str, Any], want: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """``gate.kernel`` and ``gate.bias`` to arrays of the shapes that belong together."""
-    flat = {f"{gate}.{part}": array for gate, parts in cell.items() for part, array in dict(parts).items()}
-    check_keys("params", flat, [f"{gate}.{part}" for gate, parts in want.items() for part in parts])
-    arrays = to_jax(flat, "params")
-    first = next(iter(want))
-    inputs, hidden = arrays[f"{first}.kernel"].shape
-    shapes = {f"{gate}.kernel": (inputs if gate[0] == "i" else hidden, hidden) for gate in want}
-    check_shapes("params", arrays, shapes | {name: (hidden,) for name in arrays if name.endswith("bias")})
-    return arrays

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from lstm_jax.cells import GRUParams
 from lstm_jax.checks import check_kind, check_name
 from lstm_jax.interop import linen
-from lstm_jax.interop.arrays import check_droppable, check_keys, check_shapes, to_jax, without_scopes
+from lstm_jax.interop.arrays import arrays_of, check_droppable, without_scopes
 from lstm_jax.structs import LSTMParams
 
 CELLS = ("OptimizedLSTMCell", "LSTMCell")
+UNBOX = "nnx.to_pure_dict"
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
@@ -33,7 +34,8 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
     cell = without_scopes(params, ("cell",))
     if "ii" in cell:
         return linen.import_lstm({"if" if name == "if_" else name: parts for name, parts in cell.items()})
-    arrays = _flatten(cell, ("dense_i.kernel", "dense_h.kernel", "dense_h.bias"), 4)
+    axes = {"dense_h.kernel": "H 4H", "dense_i.kernel": "D 4H", "dense_h.bias": "4H"}
+    arrays = arrays_of(cell, axes, UNBOX)
     return LSTMParams(*(arrays[name] for name in ("dense_i.kernel", "dense_h.kernel", "dense_h.bias")))
 
 
@@ -51,7 +53,8 @@ def export_lstm(params: LSTMParams, cell: str = "OptimizedLSTMCell") -> dict[str
 
 def import_gru(params: Mapping[str, Any]) -> GRUParams:
     """The parameters of ``GRUCell``, with ``{"cell": ...}`` around them or not; the missing ``b_hn`` is 0."""
-    arrays = _flatten(without_scopes(params, ("cell",)), ("dense_i.kernel", "dense_i.bias", "dense_h.kernel"), 3)
+    axes = {"dense_h.kernel": "H 3H", "dense_i.kernel": "D 3H", "dense_i.bias": "3H"}
+    arrays = arrays_of(without_scopes(params, ("cell",)), axes, UNBOX)
     kernel, recurrent = arrays["dense_i.kernel"], arrays["dense_h.kernel"]
     return GRUParams(kernel, recurrent, arrays["dense_i.bias"], jnp.zeros(recurrent.shape[0], recurrent.dtype))
 
@@ -68,16 +71,3 @@ def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
         "dense_i": {"kernel": params.input_kernel, "bias": params.bias},
         "dense_h": {"kernel": params.recurrent_kernel},
     }
-
-
-def _flatten(cell: Mapping[str, Any], names: tuple[str, ...], gates: int) -> dict[str, Any]:
-    flat = {f"{module}.{part}": array for module, parts in cell.items() for part, array in dict(parts).items()}
-    check_keys("params", flat, names)
-    for name, array in flat.items():
-        if hasattr(array, "get_metadata"):
-            raise ValueError(f"params['{name}']: got {type(array).__name__}, want arrays; see nnx.to_pure_dict")
-    arrays = to_jax(flat, "params")
-    inputs, hidden = arrays["dense_i.kernel"].shape[0], arrays["dense_h.kernel"].shape[0]
-    kernels = {"dense_i.kernel": (inputs, gates * hidden), "dense_h.kernel": (hidden, gates * hidden)}
-    check_shapes("params", arrays, kernels | {name: (gates * hidden,) for name in names if name.endswith("bias")})
-    return arrays

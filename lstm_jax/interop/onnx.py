@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.checks import check_layers
-from lstm_jax.interop.arrays import reorder, to_numpy
+from lstm_jax.interop.arrays import check_chain, reorder, to_numpy
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 OPSET, IR_VERSION = 18, 9
@@ -46,6 +46,7 @@ def export_lstm(
     directions = stack[0]["R"].shape[0]
     if any(tensors["R"].shape != stack[0]["R"].shape for tensors in stack):
         raise ValueError("layers: got layers of different widths or directions, want one of each")
+    check_chain(layers)
     if reverse and directions == 2:
         raise ValueError("reverse: got True, but the layers are Bidirectional and read both ways; want False")
     kind = helper.np_dtype_to_tensor_dtype(stack[0]["W"].dtype)

@@ -50,16 +50,23 @@ def load(path: str | Path, like: PyTree) -> PyTree:
         check_array(f"{path}: {name}", arrays[name], leaf.shape)
         if arrays[name].dtype != leaf.dtype:
             raise ValueError(f"{path}: {name}: got {arrays[name].dtype}, want {leaf.dtype}")
-    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in want])
+    return jax.tree.unflatten(jax.tree.structure(like), [to_jax(arrays[name], f"{path}: {name}") for name in want])
 
 
-def load_arrays(path: str | Path) -> dict[str, jax.Array]:
-    """The arrays of any safetensors file by name."""
+def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of any safetensors file by name, on the host: a model's file holds more than its LSTM."""
     from safetensors.numpy import load_file
 
-    return to_jax(load_file(path), str(path))
+    arrays: dict[str, np.ndarray] = load_file(path)
+    return arrays
 
 
 def _named(tree: PyTree) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    named: dict[str, Any] = {}
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name in named:
+            raise ValueError(f"tree: got two arrays of the name {name!r}, want keys without a dot")
+        named[name] = leaf
+    return named

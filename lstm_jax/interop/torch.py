@@ -16,12 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells import GRUParams, ProjectedLSTMParams
-from lstm_jax.checks import check_kind, check_layers
+from lstm_jax.checks import check_array, check_kind, check_layers
 from lstm_jax.interop.arrays import (
     Array,
     check_droppable,
     check_keys,
-    check_shapes,
     concatenate,
     to_jax,
     to_numpy,
@@ -188,8 +187,8 @@ def _check(
         "bias_hh": (gates * hidden,),
         "weight_hr": (width, hidden),
     }
-    named = {f"{prefix}{name}{_suffix(*place)}": tensor for name, tensor in tensors.items()}
-    check_shapes("state_dict", named, {f"{prefix}{name}{_suffix(*place)}": shape for name, shape in shapes.items()})
+    for kind, tensor in tensors.items():
+        check_array(f"state_dict[{f'{prefix}{kind}{_suffix(*place)}'!r}]", tensor, shapes[kind])
 
 
 def _suffix(layer: int, reverse: bool) -> str:
