@@ -27,7 +27,7 @@ LAYERS = [
 ]
 """Each module imports from the rows above its own, and nothing else from this package."""
 
-ALLOWED = {"jax", "numpy", "collections", "functools", "itertools", "itertools", "math", "os", "pathlib", "re", "typing"}
+ALLOWED = {"jax", "numpy", "collections", "functools", "itertools", "math", "os", "pathlib", "re", "typing"}
 """What every module may import from elsewhere."""
 
 EXTRAS = {
