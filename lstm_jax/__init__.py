@@ -1,17 +1,20 @@
 """The LSTM for JAX: pure functions, every derivative, one exact meaning on every device."""
 
-from lstm_jax import cells, interop
+from lstm_jax import attention, cells, interop, regularizers
 from lstm_jax.initializers import init_params, zero_state
+from lstm_jax.parallel import parallel_unroll
 from lstm_jax.sequence import check_replay, lstm, lstm_cell, unroll
 from lstm_jax.stack import init_stack, lstm_stack, stack_zero_state, unroll_stack
 from lstm_jax.steps import lengths_to_mask, resets_from_done, resets_from_segment_ids
-from lstm_jax.structs import Bidirectional, Cell, LSTMParams, LSTMState
+from lstm_jax.structs import Bidirectional, Cell, Inputs, LSTMParams, LSTMState
 
 __all__ = [
     "Bidirectional",
     "Cell",
+    "Inputs",
     "LSTMParams",
     "LSTMState",
+    "attention",
     "cells",
     "check_replay",
     "init_params",
@@ -21,6 +24,8 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_stack",
+    "parallel_unroll",
+    "regularizers",
     "resets_from_done",
     "resets_from_segment_ids",
     "stack_zero_state",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.structs import PyTree
+from lstm_jax.structs import Inputs, PyTree
 
 REMAT_NAMES = ("gates", "states")
 
@@ -101,11 +101,19 @@ def check_step(before: PyTree, after: Any) -> None:
             raise ValueError(f"cell.zero_state: got a part of dtype {leaf.dtype}, want floating parts only")
 
 
-def check_sequence(xs: Any) -> None:
-    """The input is an array with a time axis and a feature axis."""
-    check_kind("xs", xs, jax.Array | np.ndarray, "[T, *batch, D]: time first, features last")
-    if xs.ndim < 2:
-        raise ValueError(f"xs: got shape {xs.shape}, want [T, *batch, D]: time first, features last")
+def check_sequence(xs: Any, space: int = 0) -> None:
+    """The input is an array with a time axis, as many spatial axes, and a feature axis."""
+    axes = "[T, *batch, D]: time first, features last"
+    if space:
+        axes = f"[T, *batch, {'X, Y, Z, '[: 3 * space]}D]: time first, {space} spatial axes, features last"
+    x, name = (xs.x, "xs.x") if isinstance(xs, Inputs) else (xs, "xs")
+    check_kind(name, x, jax.Array | np.ndarray, axes)
+    if x.ndim < 2 + space:
+        raise ValueError(f"{name}: got shape {x.shape}, want {axes}")
+    lead = x.shape[: -1 - space]
+    for leaf in jax.tree.leaves(xs.each) if isinstance(xs, Inputs) else ():
+        if leaf.shape[: len(lead)] != lead:
+            raise ValueError(f"xs.each: got shape {leaf.shape}, want {lead} first, [T, *batch]")
 
 
 def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool) -> None:

@@ -25,7 +25,7 @@ from jax import lax
 
 from lstm_jax import tuning
 from lstm_jax.steps import Steps
-from lstm_jax.structs import Cell, PyTree
+from lstm_jax.structs import Cell, PyTree, sequence_of
 from lstm_jax.tangents import add, cast, directional, drop_zero, fill_zero, linearize_steps, only_used, widen
 
 
@@ -66,7 +66,7 @@ class Saved(NamedTuple):
 def run(
     cell: Cell,
     params: PyTree,
-    xs: jax.Array,
+    xs: PyTree,
     state: PyTree,
     steps: Steps,
     reset_state: PyTree,
@@ -74,7 +74,7 @@ def run(
     reverse: bool,
     remat: str | int | None,
 ) -> tuple[PyTree, PyTree]:
-    """Runs the cell over ``xs [T, *batch, D]``; the arguments are checked and complete.
+    """Runs the cell over ``xs [T, *batch, D]``, or ``Inputs``; the arguments are checked and complete.
 
     Args:
         state: the state before the first step read, ``[*batch, H]``.
@@ -84,11 +84,11 @@ def run(
     Returns:
         (final state, ys ``[T, *batch, ...]``)
     """
-    width = jax.tree.leaves(state)[0].shape[-1]
+    width, shape = jax.tree.leaves(state)[0].shape[-1], sequence_of(xs).shape
     if remat is None:
-        remat = tuning.choose_remat(xs.shape[0], width)
+        remat = tuning.choose_remat(shape[0], width)
     if isinstance(remat, str):
-        how = Recurrence(cell, reverse, remat, tuning.chunk_limit(remat, xs.shape, width))
+        how = Recurrence(cell, reverse, remat, tuning.chunk_limit(remat, shape, width))
         final, ys, _ = _recurrence(how, params, xs, steps, state, reset_state)
         return final, ys
 
@@ -96,7 +96,7 @@ def run(
     wide = widen(shared)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def segment(state: PyTree, inputs: tuple[jax.Array, Steps], _: None) -> tuple[PyTree, PyTree, None]:
+    def segment(state: PyTree, inputs: tuple[PyTree, Steps], _: None) -> tuple[PyTree, PyTree, None]:
         xs, steps = inputs
         params, reset_state = cast(wide, shared)
         return *run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates"), None
@@ -113,12 +113,12 @@ def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTre
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _recurrence(
-    how: Recurrence, params: PyTree, xs: jax.Array, steps: Steps, state: PyTree, reset_state: PyTree
+    how: Recurrence, params: PyTree, xs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
 ) -> tuple[PyTree, PyTree, Chunks]:
     """The loop over time: (final state, ys, what was saved)."""
     cell = how.cell
 
-    def chunk(state: PyTree, inputs: tuple[jax.Array, Steps], _: None) -> tuple[PyTree, PyTree, Saved | None]:
+    def chunk(state: PyTree, inputs: tuple[PyTree, Steps], _: None) -> tuple[PyTree, PyTree, Saved | None]:
         xs, steps = inputs
         zs = cell.project(params, _select(steps.taken, xs, None))
         state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse)
@@ -154,7 +154,7 @@ def _tangent_chunk(
     dparams: PyTree,
     dreset: PyTree,
     dstate: PyTree,
-    inputs: tuple[jax.Array, jax.Array | None, Steps],
+    inputs: tuple[PyTree, PyTree, Steps],
     saved: Saved,
 ) -> tuple[PyTree, PyTree, Saved | None]:
     """The tangent over a chunk, linear in ``dparams, dreset, dstate`` and ``dxs``; a None tangent is zero."""

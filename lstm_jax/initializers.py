@@ -12,7 +12,7 @@ import numpy as np
 from jax.nn import initializers as jax_init
 
 from lstm_jax.checks import check_drawn, check_kind, check_name
-from lstm_jax.structs import LSTMParams, LSTMState, accumulator_dtype, join_gates, split_gates
+from lstm_jax.structs import LSTMParams, LSTMState, PyTree, accumulator_dtype, join_gates, split_gates
 
 Scheme = Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
 
@@ -65,16 +65,32 @@ def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMSta
     if recurrent is None or recurrent.ndim != 2 or recurrent.shape[1] != 4 * recurrent.shape[0]:
         raise ValueError(f"params: got {type(params).__name__}, want those of an LSTM; else see the cell's zero_state")
     check_kind("batch_shape", batch_shape, tuple, "for example (32,)")
-    dtype = params.recurrent_kernel.dtype
-    shape = (*batch_shape, params.recurrent_kernel.shape[0])
-    return LSTMState(jnp.zeros(shape, dtype), jnp.zeros(shape, accumulator_dtype(dtype)))
+    return zero_memory(params, batch_shape)
+
+
+def zero_memory(params: PyTree, batch_shape: tuple[int, ...] = ()) -> LSTMState:
+    """The same for every cell whose ``h`` and ``c`` are as wide as its recurrent kernel has rows."""
+    kernel = params.recurrent_kernel
+    shape = (*batch_shape, kernel.shape[0])
+    return LSTMState(jnp.zeros(shape, kernel.dtype), jnp.zeros(shape, accumulator_dtype(kernel.dtype)))
+
+
+def draw_kernels(
+    key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, blocks: int = 4
+) -> tuple[jax.Array, jax.Array]:
+    """``[D, GH]``, Glorot uniform, and ``[H, GH]``, orthogonal, each block of ``H`` drawn apart: for any cell."""
+    input_key, recurrent_key = jax.random.split(key)
+    kernel = _per_gate(jax_init.glorot_uniform(), input_key, (inputs, hidden), dtype, blocks)
+    return kernel, _per_gate(jax_init.orthogonal(), recurrent_key, (hidden, hidden), dtype, blocks)
+
+
+def forget_bias(hidden: int, dtype: jnp.dtype, blocks: str = "ifgo") -> jax.Array:
+    """``[GH]``: 1 for the forget gate and 0 for the others."""
+    return jnp.concatenate([jnp.full(hidden, float(name == "f"), dtype) for name in blocks])
 
 
 def _orthogonal_per_gate(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
-    input_key, recurrent_key = jax.random.split(key)
-    kernel = _per_gate(jax_init.glorot_uniform(), input_key, (inputs, hidden), dtype)
-    recurrent = _per_gate(jax_init.orthogonal(), recurrent_key, (hidden, hidden), dtype)
-    return LSTMParams(kernel, recurrent, _forget_bias(hidden, dtype))
+    return LSTMParams(*draw_kernels(key, inputs, hidden, dtype), forget_bias(hidden, dtype))
 
 
 def _torch(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
@@ -91,7 +107,7 @@ def _keras(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMPa
     input_key, recurrent_key = jax.random.split(key)
     kernel = jax_init.glorot_uniform()(input_key, (inputs, 4 * hidden), dtype)
     recurrent = jax_init.orthogonal()(recurrent_key, (hidden, 4 * hidden), dtype)
-    return LSTMParams(kernel, recurrent, _forget_bias(hidden, dtype))
+    return LSTMParams(kernel, recurrent, forget_bias(hidden, dtype))
 
 
 def _flax(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
@@ -104,7 +120,7 @@ def _flax(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMPar
 def _haiku(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
     scale = (inputs + hidden) ** -0.5
     both = jax_init.truncated_normal(scale)(key, (inputs + hidden, 4 * hidden), dtype)
-    return LSTMParams(both[:inputs], both[inputs:], _forget_bias(hidden, dtype))
+    return LSTMParams(both[:inputs], both[inputs:], forget_bias(hidden, dtype))
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -117,13 +133,8 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def _per_gate(draw: Callable, key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype) -> jax.Array:
-    return join_gates(*(draw(gate_key, shape, dtype) for gate_key in jax.random.split(key, 4)))
-
-
-def _forget_bias(hidden: int, dtype: jnp.dtype) -> jax.Array:
-    zeros = jnp.zeros(hidden, dtype)
-    return join_gates(zeros, jnp.ones(hidden, dtype), zeros, zeros)
+def _per_gate(draw: Callable, key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype, blocks: int = 4) -> jax.Array:
+    return jnp.concatenate([draw(gate_key, shape, dtype) for gate_key in jax.random.split(key, blocks)], axis=-1)
 
 
 def _chrono_bias(key: jax.Array, bias: jax.Array, max_time: int) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ import numpy as np
 from lstm_jax import checks, engine
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.lstm import check as lstm_check
-from lstm_jax.steps import lengths_to_mask, plan_steps
-from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree
+from lstm_jax.steps import Steps, lengths_to_mask, plan_steps
+from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree, sequence_of
 
 IMPLEMENTATIONS = ("scan",)
 """The ways to run the loop of ``lstm`` over time; "scan" is the engine."""
@@ -93,28 +93,12 @@ def unroll(
 
     Args:
         cell: for example ``cells.GRU``; one object a program, since its identity is part of what is compiled.
+        xs: ``[T, *batch, D]``, or ``Inputs`` for cells that read more at each step.
         params: whatever the cell's functions take.
     """
-    checks.check_kind("cell", cell, Cell, "for example cells.GRU")
-    checks.check_kind("reverse", reverse, bool, "a Python value, since it decides what is compiled")
-    checks.check_exclusive(lengths, mask, resets, reset_state)
     checks.check_remat(remat)
-    checks.check_sequence(xs)
-    params, xs, initial_state, reset_state = jax.tree.map(_as_jax, (params, xs, initial_state, reset_state))
-    lengths, mask, resets = map(_as_array, (lengths, mask, resets))
-    cell.check(params, xs)
-    batch_shape = xs.shape[1:-1]
-    zeros = jax.eval_shape(lambda: cell.zero_state(params, batch_shape))
-    if initial_state is not None:
-        checks.check_state("initial_state", initial_state, zeros, broadcasts=False)
-    if reset_state is not None:
-        checks.check_state("reset_state", reset_state, zeros, broadcasts=True)
-    if lengths is not None:
-        checks.check_lengths(lengths, batch_shape, xs.shape[0])
-    for name, flags in (("mask", mask), ("resets", resets)):
-        if flags is not None:
-            checks.check_flags(name, flags, xs.shape[:-1])
-    return _run(cell, reverse, remat, params, xs, initial_state, lengths, mask, resets, reset_state)
+    call = checked(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    return _run(cell, reverse, remat, call)
 
 
 @jax.jit
@@ -175,11 +159,20 @@ def check_replay(
             raise ValueError("replay: the outputs agree but the final state differs from the roll-out's")
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _run(
+class Call(NamedTuple):
+    """The arrays of a call, checked against each other."""
+
+    params: PyTree
+    xs: jax.Array
+    initial_state: PyTree | None
+    lengths: jax.Array | None
+    mask: jax.Array | None
+    resets: jax.Array | None
+    reset_state: PyTree | None
+
+
+def checked(
     cell: Cell,
-    reverse: bool,
-    remat: str | int | None,
     params: PyTree,
     xs: jax.Array,
     initial_state: PyTree | None,
@@ -187,23 +180,65 @@ def _run(
     mask: jax.Array | None,
     resets: jax.Array | None,
     reset_state: PyTree | None,
-) -> tuple[PyTree, PyTree]:
-    """Completes the arguments and runs the engine: the one compiled function behind every call."""
-    zeros = cell.zero_state(params, xs.shape[1:-1])
-    state = zeros if initial_state is None else initial_state
-    one_step = jax.eval_shape(lambda params, state, xs: engine.step(cell, params, state, xs.sum(0)), params, state, xs)
-    checks.check_step(zeros, one_step)
-    after, y = one_step
-    if xs.shape[0] == 0:
-        return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
+    reverse: bool,
+) -> Call:
+    """The arguments as arrays, or ValueError naming the one that is wrong."""
+    checks.check_kind("cell", cell, Cell, "for example cells.GRU")
+    checks.check_kind("reverse", reverse, bool, "a Python value, since it decides what is compiled")
+    checks.check_exclusive(lengths, mask, resets, reset_state)
+    checks.check_sequence(xs, cell.space)
+    params, xs, initial_state, reset_state = jax.tree.map(_as_jax, (params, xs, initial_state, reset_state))
+    lengths, mask, resets = map(_as_array, (lengths, mask, resets))
+    cell.check(params, xs)
+    shape = sequence_of(xs).shape
+    steps, *batch = shape[: -1 - cell.space]
+    zeros = jax.eval_shape(lambda: cell.zero_state(params, shape[1:-1]))
+    if initial_state is not None:
+        checks.check_state("initial_state", initial_state, zeros, broadcasts=False)
+    if reset_state is not None:
+        checks.check_state("reset_state", reset_state, zeros, broadcasts=True)
     if lengths is not None:
-        mask = lengths_to_mask(lengths, xs.shape[0])
+        checks.check_lengths(lengths, tuple(batch), steps)
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            checks.check_flags(name, flags, (steps, *batch))
+    return Call(params, xs, initial_state, lengths, mask, resets, reset_state)
+
+
+def complete(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, Steps, PyTree]:
+    """The state before the first step read, what happens at each step, and the state that resets give, if any do."""
+    shape = sequence_of(call.xs).shape
+    zeros = cell.zero_state(call.params, shape[1:-1])
+    state = zeros if call.initial_state is None else call.initial_state
+    mask, reset_state = call.mask, call.reset_state
+    if call.lengths is not None:
+        mask = lengths_to_mask(call.lengths, shape[0])
     if reset_state is not None:
         reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
-    elif mask is not None or resets is not None:
+    elif mask is not None or call.resets is not None:
         reset_state = zeros
+    return state, plan_steps(mask, call.resets, reverse=reverse), reset_state
+
+
+def one_step(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
+    """What a step returns, (state, y) as shapes, checked."""
+    zeros = cell.zero_state(call.params, sequence_of(call.xs).shape[1:-1])
+    state = zeros if call.initial_state is None else call.initial_state
+    x = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), call.xs)
+    step = jax.eval_shape(lambda x: engine.step(cell, call.params, state, x), x)
+    checks.check_step(zeros, step)
+    return step
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(cell: Cell, reverse: bool, remat: str | int | None, call: Call) -> tuple[PyTree, PyTree]:
+    """Completes the arguments and runs the engine: the one compiled function behind every call."""
+    state, steps, reset_state = complete(cell, call, reverse)
+    after, y = one_step(cell, call)
+    params, xs = call.params, call.xs
+    if sequence_of(xs).shape[0] == 0:
+        return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
     state, reset_state = _shard_alike((state, reset_state), after)
-    steps = plan_steps(mask, resets, reverse=reverse)
     params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))
     return engine.run(cell, cell.prepare(params), xs, state, steps, reset_state, reverse=reverse, remat=remat)
 

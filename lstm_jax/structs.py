@@ -1,7 +1,8 @@
 """The containers, the axis letters and the gate order: the only place that states the layout.
 
 Axis letters, used in every docstring: ``T`` time (always axis 0), ``D`` input size, ``H`` hidden size,
-``*batch`` any number of batch axes, none included.
+``*batch`` any number of batch axes, none included. Cells have more: ``G`` gates with weights, ``P`` the width of a
+projection, ``*space`` the spatial axes of a map, ``*window`` the size of a convolution's kernel.
 
 The four gates of an LSTM lie side by side in blocks of ``H`` along the last axis, in the order
 ``i, f, g, o``: input gate, forget gate, candidate, output gate.
@@ -45,7 +46,21 @@ class Bidirectional(NamedTuple):
     backward: PyTree
 
 
-for container in (LSTMParams, LSTMState, Bidirectional):
+class Inputs(NamedTuple):
+    """A sequence, and what a cell reads at each step besides it, such as the masks of a regulariser."""
+
+    x: jax.Array
+    """``[T, *batch, D]``"""
+    each: PyTree
+    """arrays ``[T, *batch, ...]``; no derivative is taken with respect to booleans and integers"""
+
+
+def sequence_of(xs: PyTree) -> jax.Array:
+    """The sequence itself."""
+    return xs.x if isinstance(xs, Inputs) else xs
+
+
+for container in (LSTMParams, LSTMState, Bidirectional, Inputs):
     export.register_namedtuple_serialization(container, serialized_name=f"lstm_jax.{container.__name__}")
 
 
@@ -57,7 +72,7 @@ class Cell(NamedTuple):
     loop over time, in both directions; see ``engine.py``.
     """
 
-    project: Callable[[PyTree, jax.Array], PyTree]
+    project: Callable[[PyTree, Any], PyTree]
     """``project(params, x) -> z``: what the input contributes"""
     recur: Callable[[PyTree, PyTree, PyTree], PyTree]
     """``recur(params, z, state) -> a``: ``z`` joined by what the state contributes; the matrix products"""
@@ -68,8 +83,11 @@ class Cell(NamedTuple):
     prepare: Callable[[PyTree], PyTree] = lambda params: params
     """``prepare(params) -> params``: what is done once before the loop, such as laying out a kernel for it; the three
     functions take parameters with and without it"""
-    check: Callable[[PyTree, jax.Array], None] = lambda params, xs: None
+    check: Callable[[PyTree, Any], None] = lambda params, xs: None
     """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
+    space: int = 0
+    """spatial axes between the batch and the features, for convolutions: ``x [..., *space, D]``, and
+    ``zero_state(params, (*batch, *space))``"""
 
 
 def split_gates(slab: jax.Array) -> list[jax.Array]:

@@ -1,7 +1,6 @@
-"""Every derivative against plain autodiff of a naive scan, and the cells that prove the engine general."""
+"""Every derivative against plain autodiff of a naive scan."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +11,8 @@ import pytest
 from problems import (
     REMATS,
     B,
-    D,
     H,
     Options,
-    T,
     arguments,
     assert_trees_close,
     call,
@@ -27,14 +24,10 @@ from problems import (
 )
 
 import lstm_jax as lj
-from lstm_jax.cells import GRU, PROJECTED_LSTM, GRUParams, ProjectedLSTMParams
-from lstm_jax.cells.dense import add_bias, matmul
-from lstm_jax.structs import Cell, LSTMState, split_gates
+from lstm_jax.structs import Cell
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
-WIDE = H + 2
-"""The memory of a projected LSTM."""
 TOL = 100 * tolerance(jnp.float64)  # a second derivative sums over pairs of steps
 EVERYTHING = [Options("mask", "state", False), Options("lengths", "state", True)]
 every_remat = pytest.mark.parametrize("remat", REMATS)
@@ -185,112 +178,6 @@ def test_the_equations_of_back_propagation_through_time():
         np.testing.assert_allclose(dparams.recurrent_kernel[:, columns], np.outer(h, block), atol=1e-13)
     np.testing.assert_allclose(dinitial.c[0], dL_dc * f, atol=1e-13)
     np.testing.assert_allclose(dxs[0, 0], problem.weights.W @ np.concatenate(slab), atol=1e-13)
-
-
-def plain_unroll(cell, params, xs, initial, mask=None, reverse=False):
-    """Any cell in a plain scan, with a mask by selection; plain autodiff is its derivative."""
-    mask = jnp.ones(xs.shape[:2], bool) if mask is None else mask
-
-    def body(state, inputs):
-        x, take = inputs
-        new, y = cell.update(params, cell.recur(params, cell.project(params, x), state), state)
-        keep = partial(jax.tree.map, lambda new, old: jnp.where(take[:, None], new, old))
-        return keep(new, state), jnp.where(take[:, None], y, jnp.zeros_like(y))
-
-    return jax.lax.scan(body, initial, (xs, mask), reverse=reverse)
-
-
-class PeepholeParams(NamedTuple):
-    input_kernel: jax.Array
-    recurrent_kernel: jax.Array
-    bias: jax.Array
-    peephole: jax.Array  # [3, H]: how i and f see c, and how o sees the new c
-
-
-def peephole_update(params, a, state):
-    i, f, g, o = split_gates(a)
-    p_i, p_f, p_o = (jax.lax.broadcast_to_rank(p, a.ndim) for p in params.peephole)
-    i, f = jax.nn.sigmoid(i + p_i * state.c), jax.nn.sigmoid(f + p_f * state.c)
-    c = f * state.c + i * jnp.tanh(g)
-    h = jax.nn.sigmoid(o + p_o * c) * jnp.tanh(c)
-    return LSTMState(h, c), h
-
-
-PEEPHOLE = lj.cells.LSTM._replace(update=peephole_update, check=lambda params, xs: None)
-
-
-class MultiplicativeParams(NamedTuple):
-    input_kernel: jax.Array
-    recurrent_kernel: jax.Array
-    bias: jax.Array
-    mixing: jax.Array  # [D, H]
-    recurrent_mixing: jax.Array  # [H, H]
-
-
-def multiplicative_recur(params, z, state):
-    gates, mixing = z
-    intermediate = mixing * matmul(state.h, params.recurrent_mixing)
-    return add_bias(gates + matmul(intermediate, params.recurrent_kernel), params.bias)
-
-
-MULTIPLICATIVE = lj.cells.LSTM._replace(
-    project=lambda params, x: (matmul(x, params.input_kernel), matmul(x, params.mixing)),
-    recur=multiplicative_recur,
-    check=lambda params, xs: None,
-)
-
-
-def cell_case(name):
-    rng = np.random.default_rng(0)
-
-    def draw(*shape):
-        return jnp.asarray(rng.normal(size=shape) * 0.5)
-
-    shared = (draw(D, 4 * H), draw(H, 4 * H), draw(4 * H))
-    return {
-        "gru": (GRU, GRUParams(draw(D, 3 * H), draw(H, 3 * H), draw(3 * H), draw(H)), draw(B, H)),
-        "peephole": (PEEPHOLE, PeepholeParams(*shared, draw(3, H)), LSTMState(draw(B, H), draw(B, H))),
-        "multiplicative": (
-            MULTIPLICATIVE,
-            MultiplicativeParams(*shared, draw(D, H), draw(H, H)),
-            LSTMState(draw(B, H), draw(B, H)),
-        ),
-        "projected": (
-            PROJECTED_LSTM,
-            ProjectedLSTMParams(draw(D, 4 * WIDE), draw(H, 4 * WIDE), draw(4 * WIDE), draw(WIDE, H)),
-            LSTMState(draw(B, H), draw(B, WIDE)),
-        ),
-    }[name]
-
-
-@every_remat
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["gru", "peephole", "multiplicative", "projected"])
-def test_any_cell_equals_its_plain_scan(name, reverse, remat):
-    cell, params, initial = cell_case(name)
-    rng = np.random.default_rng(1)
-    xs = jnp.asarray(rng.normal(size=(T, B, D)))
-    mask = jnp.asarray(rng.random((T, B)) < 0.7)
-    weight = jnp.asarray(rng.normal(size=(T, B, H)))
-
-    def total(result):
-        state, ys = result
-        return jnp.sum(jnp.sin(ys) * weight) + sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(state))
-
-    def ours(*args):
-        return total(lj.unroll(cell, *args, mask=mask, reverse=reverse, remat=remat))
-
-    def plain(*args):
-        return total(plain_unroll(cell, *args, mask=mask, reverse=reverse))
-
-    args = (params, xs, initial)
-    direction = jax.tree.map(jnp.cos, args)
-
-    def derivatives(loss):
-        gradient = jax.grad(loss, (0, 1, 2))
-        return jax.value_and_grad(loss, (0, 1, 2))(*args), jax.jvp(gradient, args, direction)[1]
-
-    assert_trees_close(jax.jit(partial(derivatives, ours))(), jax.jit(partial(derivatives, plain))(), TOL)
 
 
 def test_a_cell_is_three_functions_a_zero_state_and_two_optional_functions():

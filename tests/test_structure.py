@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import shaped
-from test_derivatives import PEEPHOLE, PeepholeParams, plain_unroll
 
 import lstm_jax as lj
 from lstm_jax import engine, tangents, tuning
+from lstm_jax.cells import PEEPHOLE_LSTM, PeepholeParams
 
 
 def equations(jaxpr):
@@ -56,7 +56,7 @@ def count_dots(text):
 
 def loss_and_shapes(cell, remat, *, time=128, batch=4, inputs=8, hidden=16):
     shared = (shaped(inputs, 4 * hidden), shaped(hidden, 4 * hidden), shaped(4 * hidden))
-    params = lj.LSTMParams(*shared) if cell is lj.cells.LSTM else PeepholeParams(*shared, shaped(3, hidden))
+    params = lj.LSTMParams(*shared) if cell is lj.cells.LSTM else PeepholeParams(*shared, shaped(3 * hidden))
 
     def loss(params, xs, weight):
         return jnp.sum(lj.unroll(cell, params, xs, remat=remat)[1] * weight)
@@ -64,7 +64,7 @@ def loss_and_shapes(cell, remat, *, time=128, batch=4, inputs=8, hidden=16):
     return loss, (params, shaped(time, batch, inputs), shaped(time, batch, hidden))
 
 
-CELLS = {"lstm": lj.cells.LSTM, "peephole": PEEPHOLE}
+CELLS = {"lstm": lj.cells.LSTM, "peephole": PEEPHOLE_LSTM}
 every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 every_name = pytest.mark.parametrize("remat", ["gates", "states"])
 
@@ -113,9 +113,9 @@ def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
 
 
 def test_only_parameters_read_by_update_have_a_tangent_there():
-    params = PeepholeParams(*(jnp.ones(shape) for shape in ((8, 16), (4, 16), (16,), (3, 4))))
+    params = PeepholeParams(*(jnp.ones(shape) for shape in ((8, 16), (4, 16), (16,), (12,))))
     state = lj.LSTMState(jnp.ones((2, 4)), jnp.ones((2, 4)))
-    used = tangents.only_used(lambda params: PEEPHOLE.update(params, jnp.ones((2, 16)), state), params, params)
+    used = tangents.only_used(lambda params: PEEPHOLE_LSTM.update(params, jnp.ones((2, 16)), state), params, params)
     assert [leaf is None for leaf in used] == [True, True, True, False]
     used = tangents.only_used(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
     assert jax.tree.leaves(used) == []
@@ -211,7 +211,8 @@ def test_a_plain_scan_breaks_the_two_laws_above():
     split, whole = NamedSharding(mesh, PartitionSpec(None, "data")), NamedSharding(mesh, PartitionSpec())
 
     def loss(params, xs, weight):
-        return jnp.sum(plain_unroll(lj.cells.LSTM, params, xs, lj.zero_state(params, (4,)))[1] * weight)
+        body = partial(lj.lstm_cell, params)
+        return jnp.sum(jax.lax.scan(body, lj.zero_state(params, (4,)), xs)[1] * weight)
 
     assert weights_summed_in_loops_over_time(loss, (params, xs, weight)) == 3
     gradient = jax.jit(jax.grad(loss), in_shardings=(whole, split, split), out_shardings=whole)

@@ -1,7 +1,55 @@
-"""Recurrent cells, one file each."""
+"""Recurrent cells, one file each; ``table.py`` has them by name."""
 
-from lstm_jax.cells.gru import GRU, GRUParams
+from lstm_jax.cells.conv import CONV_LSTM_1D, CONV_LSTM_2D, ConvLSTMParams, conv_lstm
+from lstm_jax.cells.gates import Form
+from lstm_jax.cells.gru import GRU, ORIGINAL_GRU, GRUParams, OriginalGRUParams
+from lstm_jax.cells.layer_norm import GATE_NORM_LSTM, LAYER_NORM_LSTM, GateNormParams, LayerNormParams
 from lstm_jax.cells.lstm import LSTM
+from lstm_jax.cells.minimal import MIN_GRU, MIN_LSTM, MinimalParams
+from lstm_jax.cells.mogrifier import MOGRIFIER_LSTM, MogrifierParams
+from lstm_jax.cells.multiplicative import MULTIPLICATIVE_LSTM, MultiplicativeParams
+from lstm_jax.cells.peephole import PEEPHOLE_LSTM, PeepholeParams
 from lstm_jax.cells.projected import PROJECTED_LSTM, ProjectedLSTMParams, init_projected_params
+from lstm_jax.cells.simple import SIMPLE, SimpleParams, simple_cell
+from lstm_jax.cells.slstm import SLSTM, SLSTMState
+from lstm_jax.cells.table import CELLS, init_cell
+from lstm_jax.cells.variants import FORMS, GatedParams, variant
 
-__all__ = ["GRU", "LSTM", "PROJECTED_LSTM", "GRUParams", "ProjectedLSTMParams", "init_projected_params"]
+__all__ = [
+    "CELLS",
+    "CONV_LSTM_1D",
+    "CONV_LSTM_2D",
+    "FORMS",
+    "GATE_NORM_LSTM",
+    "GRU",
+    "LAYER_NORM_LSTM",
+    "LSTM",
+    "MIN_GRU",
+    "MIN_LSTM",
+    "MOGRIFIER_LSTM",
+    "MULTIPLICATIVE_LSTM",
+    "ORIGINAL_GRU",
+    "PEEPHOLE_LSTM",
+    "PROJECTED_LSTM",
+    "SIMPLE",
+    "SLSTM",
+    "ConvLSTMParams",
+    "Form",
+    "GRUParams",
+    "GateNormParams",
+    "GatedParams",
+    "LayerNormParams",
+    "MinimalParams",
+    "MogrifierParams",
+    "MultiplicativeParams",
+    "OriginalGRUParams",
+    "PeepholeParams",
+    "ProjectedLSTMParams",
+    "SLSTMState",
+    "SimpleParams",
+    "conv_lstm",
+    "init_cell",
+    "init_projected_params",
+    "simple_cell",
+    "variant",
+]

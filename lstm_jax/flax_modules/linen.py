@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lstm_jax.cells import GRU, LSTM
-from lstm_jax.flax_modules.shared import How, Kind, check_rate, check_standard, override, run
+from lstm_jax.flax_modules.shared import How, Kind, check_standard, override, run
 from lstm_jax.initializers import init_params
 from lstm_jax.interop.linen import import_gru, import_lstm
+from lstm_jax.regularizers import check_rate
 from lstm_jax.stack import Between, lstm_stack
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
@@ -107,7 +108,7 @@ class LSTMStack(nn.Module):
         **options: Any,
     ) -> tuple[tuple[PyTree, ...], jax.Array]:
         """``xs [T, *batch, D]``; dropout, unless ``deterministic``, comes before ``between``."""
-        check_rate(self.dropout)
+        check_rate("dropout", self.dropout)
         directions = ("_forward", "_backward") if self.bidirectional else ("",)
         layers, inputs = [], xs.shape[-1]
         for layer in range(self.num_layers):

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax.cells import GRU, LSTM
-from lstm_jax.flax_modules.shared import How, Kind, check_rate, check_standard, override, run
+from lstm_jax.flax_modules.shared import How, Kind, check_standard, override, run
 from lstm_jax.initializers import init_params
 from lstm_jax.interop.nnx import import_gru, import_lstm
+from lstm_jax.regularizers import check_rate
 from lstm_jax.stack import Between, lstm_stack
 from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
@@ -94,7 +95,7 @@ class LSTMStack(nnx.Module):
         partitioning: LSTMParams | None = None,
         rngs: nnx.Rngs,
     ):
-        check_rate(dropout)
+        check_rate("dropout", dropout)
         self.num_layers, self.bidirectional, self.dtype = num_layers, bidirectional, dtype
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else None
         directions = ("_forward", "_backward") if bidirectional else ("",)

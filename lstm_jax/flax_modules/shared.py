@@ -86,11 +86,5 @@ def _to_state(cell: Cell, carry: Any, dtype: Any) -> PyTree:
     return LSTMState(h=h.astype(dtype), c=c.astype(accumulator_dtype(dtype)))
 
 
-def check_rate(dropout: float) -> None:
-    """A probability below 1."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: got {dropout}, want a rate from 0 to below 1")
-
-
 def _to_carry(state: PyTree) -> Any:
     return (state.c, state.h) if isinstance(state, LSTMState) else state

@@ -1,0 +1,136 @@
+"""The layer-normalised LSTM, over a whole slab or gate by gate; N is (v - mean) / sqrt(variance + 1e-5) over units.
+
+Joint, Ba, Kiros and Hinton 2016 (arXiv:1607.06450, equations 20 to 22):
+
+    a = s_x * N(x W) + s_h * N(h R) + b           N over all 4H
+    h' = o * tanh(s_c * N(c') + b_c)
+
+Per gate, as TensorFlow's ``LayerNormBasicLSTMCell`` computed it:
+
+    a_k = s_k * N(x W_k + h R_k) + b_k            N over the H of each gate k
+    c' is normalised too, and carried so:  c' = s_c * N(f * c + i * g) + b_c,    h' = o * tanh(c')
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lstm_jax.cells import lstm
+from lstm_jax.cells.dense import add_bias, lay_out, matmul
+from lstm_jax.cells.gates import activate, remember
+from lstm_jax.cells.lstm import STANDARD
+from lstm_jax.checks import params_check
+from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
+from lstm_jax.structs import Cell, LSTMState
+
+EPSILON = 1e-5
+
+
+class LayerNormParams(NamedTuple):
+    """Parameters of one layer, joint normalisation; blocks i, f, g, o."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[H, 4H]``"""
+    bias: jax.Array
+    """``[4H]``"""
+    input_scale: jax.Array
+    """``[4H]``: s_x"""
+    recurrent_scale: jax.Array
+    """``[4H]``: s_h"""
+    memory_scale: jax.Array
+    """``[H]``: s_c"""
+    memory_bias: jax.Array
+    """``[H]``: b_c"""
+
+
+class GateNormParams(NamedTuple):
+    """Parameters of one layer, normalisation per gate; blocks i, f, g, o."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[H, 4H]``"""
+    bias: jax.Array
+    """``[4H]``"""
+    scale: jax.Array
+    """``[4H]``"""
+    memory_scale: jax.Array
+    """``[H]``"""
+    memory_bias: jax.Array
+    """``[H]``"""
+
+
+def normalize(v: jax.Array) -> jax.Array:
+    """Mean 0 and variance 1 over the last axis."""
+    centred = v - jnp.mean(v, axis=-1, keepdims=True)
+    return centred * lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + EPSILON)
+
+
+def scaled(v: jax.Array, scale: jax.Array) -> jax.Array:
+    """``scale * v``, the scale ``[M]`` in the dtype of ``v [..., M]``."""
+    return v * lax.broadcast_to_rank(scale.astype(v.dtype), v.ndim)
+
+
+def _memory_norm(params: LayerNormParams | GateNormParams, c: jax.Array) -> jax.Array:
+    return add_bias(scaled(normalize(c), params.memory_scale), params.memory_bias)
+
+
+def _joint_project(params: LayerNormParams, x: jax.Array) -> jax.Array:
+    return scaled(normalize(lstm.project(params, x)), params.input_scale)
+
+
+def _joint_recur(params: LayerNormParams, z: jax.Array, state: LSTMState) -> jax.Array:
+    r = scaled(normalize(matmul(state.h, params.recurrent_kernel)), params.recurrent_scale)
+    return add_bias(z + r, params.bias)
+
+
+def _joint_update(params: LayerNormParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    gates = activate(STANDARD, a)
+    c = remember(STANDARD, gates, state.c)
+    h = (gates["o"] * jnp.tanh(_memory_norm(params, c))).astype(state.h.dtype)
+    return LSTMState(h, c), h
+
+
+def _gate_recur(params: GateNormParams, z: jax.Array, state: LSTMState) -> jax.Array:
+    slab = z + matmul(state.h, params.recurrent_kernel)
+    gates = slab.reshape(*slab.shape[:-1], 4, slab.shape[-1] // 4)
+    return add_bias(scaled(normalize(gates).reshape(slab.shape), params.scale), params.bias)
+
+
+def _gate_update(params: GateNormParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    gates = activate(STANDARD, a)
+    c = _memory_norm(params, remember(STANDARD, gates, state.c))
+    h = (gates["o"] * jnp.tanh(c)).astype(state.h.dtype)
+    return LSTMState(h, c), h
+
+
+AXES = {"recurrent_kernel": "H 4H", "input_kernel": "D 4H", "bias": "4H", "memory_scale": "H", "memory_bias": "H"}
+LAYER_NORM_LSTM = Cell(
+    _joint_project,
+    _joint_recur,
+    _joint_update,
+    zero_memory,
+    lay_out,
+    params_check(LayerNormParams, **AXES, input_scale="4H", recurrent_scale="4H"),
+)
+GATE_NORM_LSTM = Cell(
+    lstm.project, _gate_recur, _gate_update, zero_memory, lay_out, params_check(GateNormParams, **AXES, scale="4H")
+)
+
+
+def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LayerNormParams:
+    """The LSTM's default scheme; scales 1, biases of norms 0."""
+    whole, unit = jnp.ones(4 * hidden, dtype), jnp.ones(hidden, dtype)
+    kernels = draw_kernels(key, inputs, hidden, dtype)
+    return LayerNormParams(*kernels, forget_bias(hidden, dtype), whole, whole, unit, 0 * unit)
+
+
+def draw_per_gate(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> GateNormParams:
+    """The same."""
+    whole, unit = jnp.ones(4 * hidden, dtype), jnp.ones(hidden, dtype)
+    kernels = draw_kernels(key, inputs, hidden, dtype)
+    return GateNormParams(*kernels, forget_bias(hidden, dtype), whole, unit, 0 * unit)

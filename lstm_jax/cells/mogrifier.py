@@ -1,0 +1,80 @@
+"""The Mogrifier LSTM of Melis, Kocisky and Blunsom 2020 (arXiv:1909.01792): x and h gate each other first.
+
+for n = 1, 2, ..., rounds:
+    x = 2 sigmoid(h Q_n) * x        n odd
+    h = 2 sigmoid(x Q_n) * h        n even
+i, f, g, o, c', h'                  as in ``lstm.py``, from these x and h
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers as jax_init
+
+from lstm_jax.cells import lstm
+from lstm_jax.cells.dense import lay_out, matmul
+from lstm_jax.checks import params_check
+from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
+from lstm_jax.structs import Cell, LSTMState
+
+
+class MogrifierParams(NamedTuple):
+    """Parameters of one layer with ``N`` rounds that gate x and ``M`` that gate h, N = M or M + 1."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[H, 4H]``"""
+    bias: jax.Array
+    """``[4H]``"""
+    input_gates: jax.Array
+    """``[N, H, D]``: Q_1, Q_3, ..."""
+    state_gates: jax.Array
+    """``[M, D, H]``: Q_2, Q_4, ..."""
+
+
+def project(params: MogrifierParams, x: jax.Array) -> jax.Array:
+    """x itself: what it becomes depends on the state."""
+    return x
+
+
+def recur(params: MogrifierParams, x: jax.Array, state: LSTMState) -> jax.Array:
+    """The rounds, then ``x W + h R + b``."""
+    h = state.h
+    for n in range(params.input_gates.shape[0] + params.state_gates.shape[0]):
+        if n % 2 == 0:
+            x = (2 * jax.nn.sigmoid(matmul(h, params.input_gates[n // 2])) * x).astype(state.h.dtype)
+        else:
+            h = (2 * jax.nn.sigmoid(matmul(x, params.state_gates[n // 2])) * h).astype(state.h.dtype)
+    return lstm.recur(params, lstm.project(params, x), state._replace(h=h))
+
+
+shapes_check = params_check(
+    MogrifierParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", input_gates="N H D", state_gates="M D H"
+)
+
+
+def check(params: MogrifierParams, xs: jax.Array) -> None:
+    """Raises ValueError if the parameters do not fit each other or the inputs."""
+    shapes_check(params, xs)
+    first, second = params.input_gates.shape[0], params.state_gates.shape[0]
+    if first - second not in (0, 1):
+        raise ValueError(
+            f"params.state_gates: got {second} rounds beside {first} of input_gates, want as many or 1 less"
+        )
+
+
+MOGRIFIER_LSTM = Cell(project, recur, lstm.update, zero_memory, lay_out, check)
+
+
+def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, rounds: int = 5) -> MogrifierParams:
+    """The LSTM's default scheme; the Q Glorot uniform. The paper finds 5 rounds best."""
+    key, input_key, state_key = jax.random.split(key, 3)
+    draw_gates = jax_init.glorot_uniform(batch_axis=0)
+    return MogrifierParams(
+        *draw_kernels(key, inputs, hidden, dtype),
+        forget_bias(hidden, dtype),
+        draw_gates(input_key, ((rounds + 1) // 2, hidden, inputs), dtype),
+        draw_gates(state_key, (rounds // 2, inputs, hidden), dtype),
+    )

@@ -1,0 +1,68 @@
+"""The multiplicative LSTM of Krause, Lu, Murray and Renals 2016 (arXiv:1609.07959).
+
+m = (x W_m) * (h R_m)
+i, f, g, o, c', h'      as in ``lstm.py``, with m in the place of h
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.cells import lstm
+from lstm_jax.cells.dense import add_bias, lay_out, matmul
+from lstm_jax.checks import params_check
+from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
+from lstm_jax.structs import Cell, LSTMState
+
+
+class MultiplicativeParams(NamedTuple):
+    """Parameters of one layer; blocks i, f, g, o."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[H, 4H]``"""
+    bias: jax.Array
+    """``[4H]``"""
+    input_factor: jax.Array
+    """``[D, H]``: W_m"""
+    recurrent_factor: jax.Array
+    """``[H, H]``: R_m"""
+
+
+def project(params: MultiplicativeParams, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """``x W`` and ``x W_m``."""
+    return lstm.project(params, x), matmul(x, params.input_factor)
+
+
+def recur(params: MultiplicativeParams, z: tuple[jax.Array, jax.Array], state: LSTMState) -> jax.Array:
+    """``x W + m R + b``."""
+    gates, factor = z
+    m = (factor * matmul(state.h, params.recurrent_factor)).astype(state.h.dtype)
+    return add_bias(gates + matmul(m, params.recurrent_kernel), params.bias)
+
+
+def prepare(params: MultiplicativeParams) -> MultiplicativeParams:
+    """Both recurrent kernels two-way."""
+    return lay_out(params, ("recurrent_kernel", "recurrent_factor"))
+
+
+check = params_check(
+    MultiplicativeParams,
+    recurrent_kernel="H 4H",
+    input_kernel="D 4H",
+    bias="4H",
+    input_factor="D H",
+    recurrent_factor="H H",
+)
+MULTIPLICATIVE_LSTM = Cell(project, recur, lstm.update, zero_memory, prepare, check)
+
+
+def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MultiplicativeParams:
+    """All kernels Glorot uniform and orthogonal, forget bias 1."""
+    key, factor_key = jax.random.split(key)
+    kernels = draw_kernels(key, inputs, hidden, dtype)
+    return MultiplicativeParams(
+        *kernels, forget_bias(hidden, dtype), *draw_kernels(factor_key, inputs, hidden, dtype, 1)
+    )

@@ -1,0 +1,73 @@
+"""The LSTM with peepholes of Gers, Schraudolph and Schmidhuber 2002 (JMLR 3), one weight a unit.
+
+i = sigmoid(x W_i + h R_i + p_i * c + b_i)
+f = sigmoid(x W_f + h R_f + p_f * c + b_f)
+g = tanh(x W_g + h R_g + b_g)
+c' = f * c + i * g
+o = sigmoid(x W_o + h R_o + p_o * c' + b_o)       the output gate looks at the new memory
+h' = o * tanh(c')
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lstm_jax.cells import lstm
+from lstm_jax.cells.dense import lay_out
+from lstm_jax.cells.gates import Form, activate, remember
+from lstm_jax.checks import params_check
+from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
+from lstm_jax.structs import Cell, LSTMState
+
+BEFORE, AFTER = Form("ifg"), Form("o")
+"""The gates before the memory and the one after it."""
+
+
+class PeepholeParams(NamedTuple):
+    """Parameters of one layer; blocks i, f, g, o."""
+
+    input_kernel: jax.Array
+    """``[D, 4H]``"""
+    recurrent_kernel: jax.Array
+    """``[H, 4H]``"""
+    bias: jax.Array
+    """``[4H]``"""
+    peepholes: jax.Array
+    """``[3H]``: p_i, p_f, p_o"""
+
+
+def recur(params: PeepholeParams, z: jax.Array, state: LSTMState) -> jax.Array:
+    """All pre-activations but for what the output gate sees of the new memory, ``[..., 4H]``."""
+    a = lstm.recur(params, z, state)
+    p_i, p_f, _ = _peepholes(params, a)
+    nothing = jnp.zeros_like(state.c)
+    return a + jnp.concatenate([p_i * state.c, p_f * state.c, nothing, nothing], axis=-1)
+
+
+def update(params: PeepholeParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    """The memory, then the output gate that looks at it."""
+    before, after = jnp.split(a, [3 * state.c.shape[-1]], axis=-1)
+    c = remember(BEFORE, activate(BEFORE, before), state.c)
+    o = activate(AFTER, after + _peepholes(params, a)[2] * c)["o"]
+    h = (o * jnp.tanh(c)).astype(state.h.dtype)
+    return LSTMState(h, c), h
+
+
+def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
+    """``p_i, p_f, p_o`` in the dtype and rank of the pre-activations."""
+    return jnp.split(lax.broadcast_to_rank(params.peepholes.astype(like.dtype), like.ndim), 3, axis=-1)
+
+
+check = params_check(PeepholeParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", peepholes="3H")
+PEEPHOLE_LSTM = Cell(lstm.project, recur, update, zero_memory, lay_out, check)
+
+
+def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> PeepholeParams:
+    """The kernels and bias as the LSTM's default scheme; peepholes normal of scale 0.1."""
+    kernels_key, peephole_key = jax.random.split(key)
+    kernels = draw_kernels(kernels_key, inputs, hidden, dtype)
+    return PeepholeParams(
+        *kernels, forget_bias(hidden, dtype), 0.1 * jax.random.normal(peephole_key, (3 * hidden,), dtype)
+    )

@@ -1,0 +1,65 @@
+"""The sLSTM of Beck et al. 2024 (xLSTM, arXiv:2405.04517): exponential gates, a normaliser and a stabiliser.
+
+    i = exp(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
+    c' = f c + i g        n' = f n + i        h' = o c' / n'
+
+with a = x W + h R + b. What is carried is c and n times exp(-m), where m' = max(log f + m, a_i), so that no exponential
+overflows; h does not depend on m. A sequence starts from c = n = 0, where m is as good as minus infinity. At the tie
+log f + m = a_i the derivative of the maximum is split in halves; that of h is smooth there, since m cancels in it.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.cells import lstm
+from lstm_jax.cells.dense import lay_out
+from lstm_jax.checks import params_check
+from lstm_jax.initializers import draw_kernels, forget_bias
+from lstm_jax.structs import Cell, LSTMParams, accumulator_dtype, split_gates
+
+EMPTY = -1e30
+"""The stabiliser of an empty memory: exp(EMPTY - m') is 0 for every m' of the first step."""
+
+
+class SLSTMState(NamedTuple):
+    """State between two steps, each ``[*batch, H]``."""
+
+    h: jax.Array
+    """the output; dtype of the parameters"""
+    c: jax.Array
+    """the memory times exp(-m)"""
+    n: jax.Array
+    """the normaliser times exp(-m)"""
+    m: jax.Array
+    """the stabiliser: the logarithm of the largest weight in the memory"""
+
+
+def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMState, jax.Array]:
+    """Gates, memory and normaliser from the pre-activations ``[..., 4H]``."""
+    a_i, a_f, a_g, a_o = split_gates(a)
+    kept = jax.nn.log_sigmoid(a_f) + state.m
+    m = jnp.maximum(kept, a_i)
+    i, f = jnp.exp(a_i - m), jnp.exp(kept - m)
+    c, n = f * state.c + i * jnp.tanh(a_g), f * state.n + i
+    h = (jax.nn.sigmoid(a_o) * c / n).astype(state.h.dtype)
+    return SLSTMState(h, c, n, m), h
+
+
+def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMState:
+    """``h = c = n = 0`` and ``m = EMPTY``, each ``[*batch, H]``."""
+    kernel = params.recurrent_kernel
+    zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator_dtype(kernel.dtype))
+    return SLSTMState(zeros.astype(kernel.dtype), zeros, zeros, jnp.full_like(zeros, EMPTY))
+
+
+check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
+SLSTM = Cell(lstm.project, lstm.recur, update, zero_state, lay_out, check)
+
+
+def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+    """The LSTM's default scheme, with forget biases spread from 3 to 6 over the units."""
+    kernels = draw_kernels(key, inputs, hidden, dtype)
+    spread = jnp.linspace(3.0, 6.0, hidden, dtype=dtype)
+    return LSTMParams(*kernels, forget_bias(hidden, dtype) * jnp.tile(spread, 4))

@@ -1,0 +1,226 @@
+"""The laws of the core for every cell in the table."""
+
+from functools import partial
+from typing import NamedTuple
+
+import cell_oracles
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import assert_trees_close, tolerance
+from test_structure import equations
+
+import lstm_jax as lj
+from lstm_jax.cells import CELLS, init_cell
+
+pytestmark = pytest.mark.usefixtures("short_chunks")
+
+T, B, D, H = 19, 3, 4, 6
+SPACE = 5
+OPTIONS = {"projected": {"projection_size": 3}, "mogrifier": {"rounds": 3}}
+every_cell = pytest.mark.parametrize("name", CELLS)
+WAYS = [("gates", False), ("states", True), (4, False)]
+every_way = pytest.mark.parametrize(("remat", "reverse"), WAYS, ids=["gates", "states-reverse", "4"])
+TOL = tolerance(jnp.float64)
+
+
+class Problem(NamedTuple):
+    """A random problem of a cell: lengths of 0, some and all steps, resets, states."""
+
+    cell: lj.Cell
+    params: object
+    xs: jax.Array
+    initial: object
+    reset: object
+    lengths: jax.Array
+    resets: jax.Array
+
+
+def make_problem(name, dtype=jnp.float64):
+    cell, rng = CELLS[name].cell, np.random.default_rng(len(name))
+    params = init_cell(name, jax.random.key(3), D, H, dtype=dtype, **OPTIONS.get(name, {}))
+    params = jax.tree.map(lambda leaf: leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), dtype), params)
+    space = (SPACE,) * cell.space
+    zeros = cell.zero_state(params, (B, *space))
+    draw = partial(jax.tree.map, lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype))
+    initial, reset = draw(zeros), draw(zeros)
+    if name == "slstm":  # a normaliser is positive
+        initial, reset = (state._replace(n=jnp.exp(state.n)) for state in (initial, reset))
+    xs = jnp.asarray(rng.normal(size=(T, B, *space, D)), dtype)
+    resets = jnp.asarray(rng.random((T, B)) < 0.2)
+    return Problem(cell, params, xs, initial, reset, jnp.array([0, T - 3, T]), resets)
+
+
+def run(problem, remat=None, reverse=False, **changes):
+    p = problem._replace(**changes)
+    return lj.unroll(
+        p.cell,
+        p.params,
+        p.xs,
+        p.initial,
+        lengths=p.lengths,
+        resets=p.resets,
+        reset_state=p.reset,
+        reverse=reverse,
+        remat=remat,
+    )
+
+
+def as_numpy(tree):
+    return tuple(np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree))
+
+
+@every_way
+@every_cell
+def test_values_equal_the_oracle(name, remat, reverse):
+    problem = make_problem(name)
+    taken = np.arange(T)[:, None] < np.asarray(problem.lengths)
+    final, ys = run(problem, remat, reverse)
+    named = {field: np.asarray(leaf) for field, leaf in problem.params._asdict().items()}
+    states = as_numpy(problem.initial), as_numpy(problem.reset)
+    want_final, want_ys = cell_oracles.run(
+        name, named, np.asarray(problem.xs), *states, taken, np.asarray(problem.resets), reverse
+    )
+    if name == "slstm":
+        final, want_final = unstabilised(final), unstabilised(want_final)
+    assert_trees_close((final, ys), (want_final, want_ys), TOL)
+
+
+def unstabilised(state):
+    """What does not depend on the stabiliser."""
+    h, c, n, m = state
+    return h, c * np.exp(m), n * np.exp(m)
+
+
+@every_way
+@every_cell
+def test_derivatives_equal_those_of_a_plain_scan(name, remat, reverse):
+    """Gradient, and the gradient's own derivative, with respect to parameters, inputs and both states."""
+    problem = make_problem(name)
+    args = (problem.params, problem.xs, problem.initial, problem.reset)
+    direction = jax.tree.map(jnp.cos, args)
+    weight = jax.random.normal(jax.random.key(5), run(problem)[1].shape)
+
+    def total(runner, params, xs, initial, reset):
+        state, ys = runner(problem._replace(params=params, xs=xs, initial=initial, reset=reset))
+        return jnp.sum(jnp.sin(ys) * weight) + sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(state))
+
+    def derivatives(runner):
+        gradient = jax.grad(partial(total, runner), (0, 1, 2, 3))
+        return gradient(*args), jax.jvp(gradient, args, direction)[1]
+
+    ours = jax.jit(lambda: derivatives(lambda p: run(p, remat, reverse)))()
+    assert_trees_close(ours, jax.jit(lambda: derivatives(lambda p: plain(p, reverse)))(), 10 * TOL)
+
+
+def plain(problem, reverse):
+    """A plain scan with the semantics by selection, and the derivative that plain autodiff gives it."""
+    cell, params, taken = problem.cell, problem.params, lj.lengths_to_mask(problem.lengths, T)
+
+    def select(flags, there, elsewhere):
+        return jax.tree.map(lambda a, b: jnp.where(flags.reshape(B, *(1,) * (a.ndim - 1)), a, b), there, elsewhere)
+
+    def body(carry, inputs):
+        state, boundary, begun = carry
+        x, take, reset = inputs
+        boundary = boundary if reverse else boundary | reset
+        start = select(boundary, problem.reset, state)
+        new, y = cell.update(params, cell.recur(params, cell.project(params, x), start), start)
+        boundary, begun = boundary & ~take, begun | take
+        boundary = boundary | (reset & begun) if reverse else boundary  # read in reverse, it lies after the step
+        return (select(take, new, state), boundary, begun), select(take, y, jnp.zeros_like(y))
+
+    start = (problem.initial, jnp.zeros(B, bool), jnp.zeros(B, bool))
+    (final, *_), ys = jax.lax.scan(body, start, (problem.xs, taken, problem.resets), reverse=reverse)
+    return final, ys
+
+
+@every_cell
+def test_vmap_equals_the_batched_call(name):
+    problem = make_problem(name)
+
+    def of_row(xs, initial, reset, lengths, resets):
+        return run(problem, xs=xs, initial=initial, reset=reset, lengths=lengths, resets=resets)
+
+    axes = {"in_axes": (1, 0, 0, 0, 1), "out_axes": (0, 1)}
+    rows = jax.vmap(of_row, **axes)(problem.xs, problem.initial, problem.reset, problem.lengths, problem.resets)
+    assert_trees_close(rows, run(problem), TOL)
+
+
+@every_cell
+def test_splitting_a_run_changes_nothing(name):
+    problem = make_problem(name)._replace(lengths=None)
+    first, ys = run(problem, xs=problem.xs[:7], resets=problem.resets[:7])
+    final, more = run(problem, xs=problem.xs[7:], resets=problem.resets[7:], initial=first)
+    assert_trees_close((final, jnp.concatenate([ys, more])), run(problem), TOL)
+
+
+@every_cell
+def test_padding_and_other_rows_are_not_seen(name):
+    """NaN behind a length changes no bit, in the gradient either; a row depends on itself alone."""
+    problem = make_problem(name)
+    taken = lj.lengths_to_mask(problem.lengths, T).reshape(T, B, *(1,) * (problem.xs.ndim - 2))
+    padded = jnp.where(taken, problem.xs, jnp.nan)
+
+    @jax.jit
+    def value_and_grad(xs):
+        def loss(params, xs):
+            final, ys = run(problem, params=params, xs=xs)
+            return jnp.sum(ys**2), (final, ys)
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(problem.params, xs)
+
+    got, want = value_and_grad(padded), value_and_grad(jnp.where(taken, problem.xs, 0))
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    other = run(problem, xs=problem.xs.at[:, 1].add(1))
+    pick = partial(jax.tree.map, lambda leaf: leaf[2])
+    jax.tree.map(np.testing.assert_array_equal, pick(other[0]), pick(run(problem)[0]))
+
+
+@every_cell
+def test_no_loop_over_time_carries_a_weight_gradient(name):
+    """In the backward pass the innermost loops carry the state's cotangent and nothing of a parameter's shape."""
+    problem = make_problem(name)
+    loss = lambda params, xs: jnp.sum(run(problem, "states", params=params, xs=xs)[1] ** 2)  # noqa: E731
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(problem.params, problem.xs).jaxpr
+    scans = [e for e in equations(jaxpr) if e.primitive.name == "scan"]
+    inner = [e for e in scans if not any(i.primitive.name == "scan" for i in equations(e.params["jaxpr"].jaxpr))]
+    states = {leaf.shape for leaf in jax.tree.leaves(problem.initial)}
+    assert inner
+    for scan in inner:
+        start = scan.params["num_consts"]
+        carried = scan.invars[start : start + scan.params["num_carry"]]
+        shapes = [var.aval.shape for var in carried if jnp.issubdtype(var.aval.dtype, jnp.floating)]
+        assert set(shapes) <= states, shapes
+        assert len(shapes) <= len(jax.tree.leaves(problem.initial))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda dtype: dtype.__name__)
+@every_cell
+def test_every_dtype_comes_out_as_it_goes_in(name, dtype):
+    """Within 3 % of float64 with the same parameters: half precision has 8 bits, rounded once a step."""
+    problem = make_problem(name, dtype)
+    final, ys = run(problem)
+    assert ys.dtype == dtype
+    assert [leaf.dtype for leaf in jax.tree.leaves(final)] == [leaf.dtype for leaf in jax.tree.leaves(problem.initial)]
+    wide = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, problem[1:]
+    )
+    want = run(Problem(problem.cell, *wide))[1]
+    np.testing.assert_allclose(ys.astype(jnp.float64), want, atol=0.03 * float(jnp.abs(want).max()))
+
+
+@every_cell
+def test_wrong_parameters_are_named(name):
+    problem = make_problem(name)
+    with pytest.raises(ValueError, match=r"xs: got 5 features on the last axis .* want the 4 of params.input_kernel"):
+        run(problem, xs=jnp.concatenate([problem.xs, problem.xs[..., :1]], -1))
+    with pytest.raises(ValueError, match=r"params\.bias: got shape \(1,\)"):
+        run(problem, params=problem.params._replace(bias=problem.params.bias[:1]))
+    with pytest.raises(ValueError, match=r"params: got tuple, want \w+Params"):
+        run(problem, params=tuple(problem.params))
+
+
+def test_every_cell_has_an_oracle():
+    assert set(cell_oracles.STEPS) == set(CELLS)

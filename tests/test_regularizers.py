@@ -1,0 +1,255 @@
+"""Masks: the same key gives the same numbers, a split run those of the whole, and the expectation is right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax as lj
+from lstm_jax import regularizers
+from lstm_jax.cells import CELLS, FORMS, Form, init_cell, variant
+
+T, B, D, H = 13, 3, 4, 6
+KEY = jax.random.key(7)
+XS = jax.random.normal(jax.random.key(1), (T, B, D))
+CELL_NAMES = [name for name, kind in CELLS.items() if kind.cell.space == 0]
+every_cell = pytest.mark.parametrize("name", CELL_NAMES)
+
+
+def problem(name="lstm"):
+    options = {"projection_size": 3} if name == "projected" else {}
+    params = init_cell(name, jax.random.key(2), D, H, dtype=jnp.float64, **options)
+    cell = CELLS[name].cell
+    return cell, params, cell.zero_state(params, (B,))
+
+
+def rates_of(state, rate):
+    return jax.tree.map(lambda leaf: rate, state)
+
+
+def assert_same(got, want):
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@every_cell
+def test_zoneout_keeps_what_its_mask_says(name):
+    """One step, by hand: each unit of each part of the state is the old one or the new one."""
+    cell, params, zeros = problem(name)
+    old = jax.tree.map(lambda leaf: leaf * 0 + 0.3, zeros)
+    wrapped, inputs = regularizers.zoneout(cell, XS[:1], rates_of(zeros, 0.5), zeros, KEY)
+    got, ys = lj.unroll(wrapped, params, inputs, old)
+    new, _ = lj.unroll(cell, params, XS[:1], old)
+    masks = jax.tree.map(lambda mask: mask[0], inputs.each)
+    assert {0.0, 1.0} == set(np.unique(jnp.concatenate([mask.ravel() for mask in jax.tree.leaves(masks)])))
+    want = jax.tree.map(lambda mask, old, new: jnp.where(mask == 1, old, new), masks, old, new)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-14), got, want)
+    np.testing.assert_array_equal(ys[0], regularizers.visible(got))
+
+
+@every_cell
+def test_zoneout_of_a_split_run_and_its_gradient(name):
+    cell, params, zeros = problem(name)
+    rates = rates_of(zeros, 0.3)
+
+    def run(params, xs, state, start):
+        wrapped, inputs = regularizers.zoneout(cell, xs, rates, zeros, KEY, start)
+        return lj.unroll(wrapped, params, inputs, state, remat="states")
+
+    whole, ys = run(params, XS, zeros, 0)
+    middle, first = run(params, XS[:5], zeros, 0)
+    final, second = run(params, XS[5:], middle, 5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13),
+        (whole, ys),
+        (final, jnp.concatenate([first, second])),
+    )
+    loss = lambda params: jnp.sum(run(params, XS, zeros, 0)[1] ** 2)  # noqa: E731
+    way = jax.tree.map(jnp.cos, params)
+    slope = jax.jvp(loss, (params,), (way,))[1]
+    step = 1e-6
+    moved = [loss(jax.tree.map(lambda leaf, w, s=sign: leaf + s * step * w, params, way)) for sign in (1, -1)]
+    np.testing.assert_allclose(slope, (moved[0] - moved[1]) / (2 * step), rtol=1e-6)
+    gradient = jax.grad(loss)(params)
+    dotted = sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(way), strict=True))
+    np.testing.assert_allclose(dotted, slope, rtol=1e-10)
+
+
+def test_zoneout_at_evaluation_is_the_expectation_of_a_step():
+    cell, params, zeros = problem()
+    old = jax.tree.map(lambda leaf: leaf + 0.3, zeros)
+    rates = lj.LSTMState(h=0.2, c=0.6)
+    wrapped, inputs = regularizers.zoneout(cell, XS[:1], rates, zeros)
+    got, _ = lj.unroll(wrapped, params, inputs, old)
+    new, _ = lj.unroll(cell, params, XS[:1], old)
+    want = jax.tree.map(lambda rate, old, new: rate * old + (1 - rate) * new, rates, old, new)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-14), got, want)
+
+
+@every_cell
+def test_recurrent_dropout_masks_what_the_recurrent_product_sees(name):
+    """A mask of ones is the plain cell; with all of h dropped no output depends on the initial h."""
+    cell, params, zeros = problem(name)
+    start = jax.tree.map(lambda leaf: leaf + 0.3, zeros)
+    wrapped, masked = regularizers.recurrent_dropout(cell, params, 0.5, zeros, KEY)
+    assert {0.0, 2.0} == set(np.unique(masked.mask))
+    ones = masked._replace(mask=jnp.ones_like(masked.mask))
+    got, want = lj.unroll(wrapped, ones, XS, start), lj.unroll(cell, params, XS, start)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13), got, want)
+    if hasattr(start, "h"):
+        none = masked._replace(mask=jnp.zeros_like(masked.mask))
+        other = start._replace(h=start.h + 1)
+        assert_same(lj.unroll(wrapped, none, XS, start)[1], lj.unroll(wrapped, none, XS, other)[1])
+    gradient = jax.grad(lambda params: jnp.sum(lj.unroll(wrapped, masked._replace(params=params), XS, start)[1] ** 2))(
+        params
+    )
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_locked_dropout_is_one_mask_for_all_steps():
+    dropped = regularizers.locked_dropout(KEY, jnp.ones((T, B, D)), 0.4)
+    assert (dropped == dropped[:1]).all()
+    assert_same(dropped, regularizers.locked_dropout(KEY, jnp.ones((T, B, D)), 0.4))
+    rows = jax.vmap(lambda key, xs: regularizers.locked_dropout(key, xs, 0.4), (0, 1), 1)(
+        jax.random.split(KEY, B), jnp.ones((T, B, D))
+    )
+    assert len(np.unique(rows[0], axis=0)) > 1, "rows under vmap have masks of their own"
+
+
+def test_step_dropout_of_a_split_run():
+    whole = regularizers.step_dropout(KEY, XS, 0.4)
+    parts = [regularizers.step_dropout(KEY, XS[:5], 0.4), regularizers.step_dropout(KEY, XS[5:], 0.4, start=5)]
+    assert_same(whole, jnp.concatenate(parts))
+    assert len(np.unique(whole == 0, axis=0)) > T // 2
+
+
+def test_embedding_dropout_drops_words():
+    dropped = regularizers.embedding_dropout(KEY, jnp.ones((50, 3)), 0.5)
+    assert (dropped == dropped[:, :1]).all()
+    assert {0.0, 2.0} == set(np.unique(dropped))
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_drop_connect(rows):
+    params = lj.init_params(KEY, D, 32)
+    dropped = regularizers.drop_connect(KEY, params, 0.5, rows=rows)
+    assert_same(dropped._replace(recurrent_kernel=0), params._replace(recurrent_kernel=0))
+    ratio = np.asarray(dropped.recurrent_kernel / params.recurrent_kernel)
+    assert {0.0, 2.0} == set(np.unique(ratio))
+    assert (ratio == ratio[:, :1]).all() == rows
+    assert_same(dropped, regularizers.drop_connect(KEY, params, 0.5, rows=rows))
+
+
+def interval(count, rate):
+    """Five standard errors of the mean of ``count`` masks scaled to expectation 1."""
+    return 5 * (rate / (1 - rate) / count) ** 0.5
+
+
+MEANS = {
+    "locked": lambda key, rate: regularizers.locked_dropout(key, jnp.ones((1, 50, 40)), rate),
+    "step": lambda key, rate: regularizers.step_dropout(key, jnp.ones((20, 10, 10)), rate),
+    "embedding": lambda key, rate: regularizers.embedding_dropout(key, jnp.ones((2000, 1)), rate),
+    "connect": lambda key, rate: (
+        regularizers.drop_connect(
+            key, lj.LSTMParams(jnp.ones(1), jnp.ones((50, 40)), jnp.ones(1)), rate
+        ).recurrent_kernel
+    ),
+    "zoneout": lambda key, rate: (1 - zoneout_mask(key, rate)) / (1 - rate),
+}
+
+
+def zoneout_mask(key, rate):
+    state = lj.LSTMState(jnp.zeros((10, 10)), jnp.zeros((10, 10)))
+    return regularizers.zoneout(CELLS["lstm"].cell, jnp.ones((20, 10, 1)), rates_of(state, rate), state, key)[1].each.c
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("name", MEANS)
+def test_the_expectation_over_masks_is_one(name, rate):
+    """Over 25 keys of 2000 masks each: false alarms once in a million runs."""
+    masks = jnp.stack([MEANS[name](jax.random.key(seed), rate) for seed in range(25)])
+    np.testing.assert_allclose(masks.mean(), 1, atol=interval(masks.size, rate))
+
+
+@pytest.mark.parametrize("name", ["standard", *FORMS])
+def test_memory_dropout_drops_candidates_and_never_the_memory(name):
+    form = FORMS.get(name, Form())
+    params = init_cell(name if name in FORMS else "lstm", KEY, D, H, dtype=jnp.float64)
+    state = variant(form).zero_state(params, (B,))
+    cell, inputs = regularizers.memory_dropout(form, XS[:1], 0.5, state, KEY)
+    got, _ = lj.unroll(cell, params, inputs, state)
+    plain, _ = lj.unroll(variant(form), params, XS[:1], state)
+    want = inputs.each[0] * plain.c
+    want = want if form.clip is None else jnp.clip(want, -form.clip, form.clip)
+    np.testing.assert_allclose(got.c, want, atol=1e-15)
+    loss = lambda params: jnp.sum(lj.unroll(cell, params, inputs, state)[1] ** 2)  # noqa: E731
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(loss)(params)))
+
+
+def test_a_rate_of_zero_compiles_to_nothing():
+    cell, params, state = problem()
+    assert regularizers.locked_dropout(KEY, XS, 0.0) is XS
+    assert regularizers.step_dropout(KEY, XS, 0) is XS
+    assert regularizers.drop_connect(KEY, params, 0.0) is params
+    assert regularizers.recurrent_dropout(cell, params, 0.0, state, KEY) == (cell, params)
+    assert regularizers.zoneout(cell, XS, lj.LSTMState(0.0, 0.0), state, KEY) == (cell, XS)
+    assert regularizers.memory_dropout(Form(), XS, 0.0, state, KEY)[0] is variant(Form())
+
+
+def test_a_traced_rate_works_for_a_population():
+    cell, params, state = problem()
+
+    @jax.jit
+    @jax.vmap
+    def loss(rate):
+        wrapped, inputs = regularizers.zoneout(cell, XS, lj.LSTMState(h=rate, c=rate), state, KEY)
+        xs = regularizers.locked_dropout(KEY, inputs.x, rate)
+        dropped = regularizers.drop_connect(KEY, params, rate)
+        return jnp.sum(lj.unroll(wrapped, dropped, inputs._replace(x=xs))[1] ** 2)
+
+    losses = loss(jnp.array([0.0, 0.5]))
+    np.testing.assert_allclose(losses[0], jnp.sum(lj.unroll(cell, params, XS)[1] ** 2), rtol=1e-12)
+    assert abs(losses[1] - losses[0]) > 1e-3
+
+
+def test_regularisers_with_every_option_equal_a_split_by_rows():
+    """Lengths, resets and reversal around a wrapped cell: each row alone gives its part of the batch."""
+    cell, params, state = problem("gru")
+    lengths, resets = jnp.array([13, 0, 7]), jax.random.bernoulli(KEY, 0.2, (T, B))
+    wrapped, inputs = regularizers.zoneout(cell, XS, 0.4, state, KEY)
+
+    def run(inputs, lengths, resets):
+        return lj.unroll(wrapped, params, inputs, lengths=lengths, resets=resets, reverse=True, remat=4)
+
+    rows = jax.vmap(run, (1, 0, 1), (0, 1))(inputs, lengths, resets)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-13), rows, run(inputs, lengths, resets))
+
+
+def test_penalties():
+    params = {"lstm": lj.LSTMParams(jnp.full((2, 4), -2.0), jnp.ones((1, 4)), jnp.ones(4)), "head": jnp.ones(3)}
+    assert regularizers.penalty(params, l1=0.5) == 0.5 * (16 + 4 + 4 + 3)
+    assert regularizers.penalty(params, l2=0.25, names="kernel") == 0.25 * (32 + 4)
+    assert regularizers.penalty(params, l1=1.0, l2=1.0, names=r"^lstm\.bias") == 8
+    ys = jnp.array([[1.0], [3.0], [2.0]])
+    np.testing.assert_allclose(regularizers.activation(ys), 14 / 3, rtol=1e-15)
+    np.testing.assert_allclose(regularizers.temporal_activation(ys), (4 + 1) / 2, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda cell, params, state: regularizers.locked_dropout(KEY, XS, 1.0), "rate: got 1.0, want a rate from 0"),
+        (lambda cell, params, state: regularizers.zoneout(cell, XS, 0.5, state, KEY), "rates: got 0.5, want one rate"),
+        (
+            lambda cell, params, state: regularizers.drop_connect(KEY, params, 0.5, names=("kernel",)),
+            "names: got 'kernel', want some of 'input_kernel'",
+        ),
+        (lambda cell, params, state: regularizers.penalty(params, l1=1.0, names="w_hh"), "which no parameter's path"),
+        (
+            lambda cell, params, state: lj.unroll(cell, params, lj.Inputs(XS, jnp.ones((T, 2)))),
+            r"xs.each: got shape \(13, 2\), want \(13, 3\) first",
+        ),
+    ],
+)
+def test_wrong_calls_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*problem())
