@@ -142,6 +142,21 @@ def gate_norm(p, state, x):
     return (h, c), h
 
 
+def batch_norm(p, state, x):
+    h, c, place = state
+    at = min(int(place[0]), len(p["memory_mean"]) - 1)
+
+    def standard(v, name):
+        return (v - p[f"{name}_mean"][at]) / np.sqrt(p[f"{name}_variance"][at] + 1e-5)
+
+    a = p["input_scale"] * standard(x @ p["input_kernel"], "input")
+    a += p["recurrent_scale"] * standard(h @ p["recurrent_kernel"], "recurrent")
+    i, f, g, o = np.split(a + p["bias"], 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(p["memory_scale"] * standard(c, "memory") + p["memory_bias"])
+    return (h, c, place + 1), h
+
+
 def multiplicative(p, state, x):
     m = (x @ p["input_factor"]) * (state[0] @ p["recurrent_factor"])
     return lstm(p, (m, state[1]), x)
@@ -205,8 +220,8 @@ STEPS = {
     step.__name__: step
     for step in (
         *(simple, gru, gru_original, lstm, coupled, no_input_gate, no_forget_gate, no_output_gate, capped, janet),
-        *(clipped, relu, peephole, projected, layer_norm, gate_norm, multiplicative, mogrifier, slstm, min_gru),
-        min_lstm,
+        *(clipped, relu, peephole, projected, layer_norm, gate_norm, batch_norm, multiplicative, mogrifier),
+        *(slstm, min_gru, min_lstm),
     )
 } | {"conv_1d": conv, "conv_2d": conv}
 

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import competitors, measure, plots, report, run, workloads
+from benchmarks import cells, competitors, measure, plots, report, run, workloads
 from benchmarks.programs import disagreement, make_problem
 from benchmarks.workloads import Workload
+from lstm_jax.cells import CELLS
 
 TINY = {
     "tiny": Workload(T=6, B=2, D=3, H=4),
@@ -175,3 +176,19 @@ def test_a_wrong_call_is_explained(arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run.main()
     assert message in capsys.readouterr().err
+
+
+def test_the_page_of_cells_is_filled():
+    """Every cell has its row on the page, and a measurement changes the numbers alone."""
+    timed = cells.measure_all(
+        Workload(T=4, B=2, D=64, H=128), seconds=0.0, names=["lstm", "conv_2d", "min_gru, parallel"]
+    )
+    assert timed["lstm"].parameters == (64 + 128 + 1) * 512
+    assert timed["lstm"].forward == timed["lstm"].gradient == 1.0
+    page = cells.PAGE.read_text(encoding="utf-8")
+    rows = {name: cells.Timed(12345, 1.25, 1.5) for name in [*CELLS, *cells.PARALLEL]}
+    filled = cells.fill(page, rows, "today")
+    assert filled.count("| 12345 | 1.25 | 1.50 |") == len(rows)
+    assert f"{cells.TIMED}today" in filled
+    before = cells.fill(page, {name: cells.Timed(0, 0, 0) for name in rows}, "")
+    assert cells.fill(filled, {name: cells.Timed(0, 0, 0) for name in rows}, "") == before

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("short_chunks")
 
 T, B, D, H = 19, 3, 4, 6
 SPACE = 5
-OPTIONS = {"projected": {"projection_size": 3}, "mogrifier": {"rounds": 3}}
+OPTIONS = {"projected": {"projection_size": 3}, "mogrifier": {"rounds": 3}, "batch_norm": {"places": 5}}
 every_cell = pytest.mark.parametrize("name", CELLS)
 WAYS = [("gates", False), ("states", True), (4, False)]
 every_way = pytest.mark.parametrize(("remat", "reverse"), WAYS, ids=["gates", "states-reverse", "4"])
@@ -47,6 +47,8 @@ def make_problem(name, dtype=jnp.float64):
     initial, reset = draw(zeros), draw(zeros)
     if name == "slstm":  # a normaliser is positive
         initial, reset = (state._replace(n=jnp.exp(state.n)) for state in (initial, reset))
+    if name == "batch_norm":  # a place is a whole number
+        initial, reset = (state._replace(place=jnp.round(jnp.abs(3 * state.place))) for state in (initial, reset))
     xs = jnp.asarray(rng.normal(size=(T, B, *space, D)), dtype)
     resets = jnp.asarray(rng.random((T, B)) < 0.2)
     return Problem(cell, params, xs, initial, reset, jnp.array([0, T - 3, T]), resets)

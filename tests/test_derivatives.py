@@ -24,7 +24,6 @@ from problems import (
 )
 
 import lstm_jax as lj
-from lstm_jax.structs import Cell
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
@@ -178,7 +177,3 @@ def test_the_equations_of_back_propagation_through_time():
         np.testing.assert_allclose(dparams.recurrent_kernel[:, columns], np.outer(h, block), atol=1e-13)
     np.testing.assert_allclose(dinitial.c[0], dL_dc * f, atol=1e-13)
     np.testing.assert_allclose(dxs[0, 0], problem.weights.W @ np.concatenate(slab), atol=1e-13)
-
-
-def test_a_cell_is_three_functions_a_zero_state_and_two_optional_functions():
-    assert Cell._fields == ("project", "recur", "update", "zero_state", "prepare", "check")

@@ -1,11 +1,18 @@
 """Recurrent cells, one file each; ``table.py`` has them by name."""
 
+from lstm_jax.cells.batch_norm import (
+    BATCH_NORM_LSTM,
+    BatchNormParams,
+    BatchNormState,
+    batch_norm_train,
+    update_statistics,
+)
 from lstm_jax.cells.conv import CONV_LSTM_1D, CONV_LSTM_2D, ConvLSTMParams, conv_lstm
 from lstm_jax.cells.gates import Form
 from lstm_jax.cells.gru import GRU, ORIGINAL_GRU, GRUParams, OriginalGRUParams
 from lstm_jax.cells.layer_norm import GATE_NORM_LSTM, LAYER_NORM_LSTM, GateNormParams, LayerNormParams
 from lstm_jax.cells.lstm import LSTM
-from lstm_jax.cells.minimal import MIN_GRU, MIN_LSTM, MinimalParams
+from lstm_jax.cells.minimal import MIN_GRU, MIN_LSTM, MinGRUParams, MinLSTMParams
 from lstm_jax.cells.mogrifier import MOGRIFIER_LSTM, MogrifierParams
 from lstm_jax.cells.multiplicative import MULTIPLICATIVE_LSTM, MultiplicativeParams
 from lstm_jax.cells.peephole import PEEPHOLE_LSTM, PeepholeParams
@@ -16,6 +23,7 @@ from lstm_jax.cells.table import CELLS, init_cell
 from lstm_jax.cells.variants import FORMS, GatedParams, variant
 
 __all__ = [
+    "BATCH_NORM_LSTM",
     "CELLS",
     "CONV_LSTM_1D",
     "CONV_LSTM_2D",
@@ -33,13 +41,16 @@ __all__ = [
     "PROJECTED_LSTM",
     "SIMPLE",
     "SLSTM",
+    "BatchNormParams",
+    "BatchNormState",
     "ConvLSTMParams",
     "Form",
     "GRUParams",
     "GateNormParams",
     "GatedParams",
     "LayerNormParams",
-    "MinimalParams",
+    "MinGRUParams",
+    "MinLSTMParams",
     "MogrifierParams",
     "MultiplicativeParams",
     "OriginalGRUParams",
@@ -47,9 +58,11 @@ __all__ = [
     "ProjectedLSTMParams",
     "SLSTMState",
     "SimpleParams",
+    "batch_norm_train",
     "conv_lstm",
     "init_cell",
     "init_projected_params",
     "simple_cell",
+    "update_statistics",
     "variant",
 ]

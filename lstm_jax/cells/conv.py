@@ -7,17 +7,16 @@ Inputs ``[T, *batch, *space, D]``, states ``[*batch, *space, H]``; lengths, mask
 Keras and Flax compute the same; the peepholes of the paper's equation 3 they leave out as well.
 """
 
-import math
 from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jax.nn import initializers as jax_init
 
 from lstm_jax.cells import lstm
-from lstm_jax.cells.dense import add_bias
+from lstm_jax.cells.dense import add_bias, matmul
 from lstm_jax.checks import params_check
 from lstm_jax.initializers import forget_bias
 from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
@@ -35,13 +34,23 @@ class ConvLSTMParams(NamedTuple):
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """``x [..., *space, N]`` with ``kernel [*window, N, M]`` to ``[..., *space, M]``, in the accumulator dtype."""
-    space, wide = kernel.ndim - 2, accumulator_dtype(x.dtype)
-    maps = x.reshape(math.prod(x.shape[: -space - 1]), *x.shape[-space - 1 :]).astype(wide)
-    letters = "XYZ"[:space]
-    layout = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-    result = lax.conv_general_dilated(maps, kernel.astype(wide), (1,) * space, "SAME", dimension_numbers=layout)
-    return result.reshape(*x.shape[:-1], kernel.shape[-1])
+    """``x [..., *space, N]`` with ``kernel [*window, N, M]`` to ``[..., *space, M]``, in the accumulator dtype.
+
+    Each place with its window ``[..., *space, window * N]`` in one matrix product. On CPU the derivative of XLA's own
+    convolution is slow: value and gradient 2188 against 84 ms with a window of 3 x 3 and 5385 against 198 with 5 x 5,
+    forward 27 against 18 and 68 against 52 ms (T=10 B=8, map 16 x 16, D=16 H=32, two x86 cores, Zen 4, jax 0.10.2).
+    The windows of one chunk of time are in memory at once.
+    """
+    window = kernel.shape[:-2]
+    rows = x.ndim - 1 - len(window)
+    space = x.shape[rows:-1]
+    margins = [((size - 1) // 2, size // 2) for size in window]
+    padded = jnp.pad(x, [(0, 0)] * rows + margins + [(0, 0)])
+    shifted = [
+        padded[(..., *(slice(start, start + size) for start, size in zip(offset, space, strict=True)), slice(None))]
+        for offset in np.ndindex(*window)
+    ]
+    return matmul(jnp.concatenate(shifted, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def project(params: ConvLSTMParams, x: jax.Array) -> jax.Array:

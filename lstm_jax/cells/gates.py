@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.cells.activations import tanh
+from lstm_jax.cells.blocks import Blocks
 
 Gates = Mapping[str, jax.Array]
 """Gates by their letters, each ``[..., H]``."""
@@ -38,16 +39,20 @@ class Form(NamedTuple):
     """where the new memory is cut, on both sides"""
 
 
-def activate(form: Form, a: jax.Array) -> dict[str, jax.Array]:
-    """The gates with weights from their pre-activations ``[..., GH]``.
+def one_slab(form: Form) -> bool:
+    """Whether pre-activations come in one slab; else in blocks, see ``blocks.py``."""
+    return form.gate is jax.nn.sigmoid and form.candidate is jnp.tanh and "o" in form.blocks
 
-    The usual ones take one tanh over the whole slab, sliced afterwards, since sigmoid(x) = (1 + tanh(x / 2)) / 2.
-    Nonlinearities applied to four slices do not vectorise on CPU: 13.0 against 2.7 ns for each cell of a step (B=32
-    H=256).
+
+def activate(form: Form, a: jax.Array | Blocks) -> dict[str, jax.Array]:
+    """The gates with weights from their pre-activations, blocks ``[..., H]`` or a slab ``[..., GH]``.
+
+    A slab takes one tanh, sliced afterwards, since sigmoid(x) = (1 + tanh(x / 2)) / 2. Nonlinearities applied to four
+    slices of it do not vectorise on CPU: 13.0 against 2.7 ns for each cell of a step (B=32 H=256).
     """
     count = len(form.blocks)
-    if form.gate is not jax.nn.sigmoid or form.candidate is not jnp.tanh:
-        parts = zip(form.blocks, jnp.split(a, count, axis=-1), strict=True)
+    if isinstance(a, tuple):
+        parts = zip(form.blocks, a, strict=True)
         return {name: form.candidate(part) if name == "g" else form.gate(part) for name, part in parts}
     slab = zip(form.blocks, jnp.split(tanh(a * _halves(form.blocks, a)), count, axis=-1), strict=True)
     return {name: part if name == "g" else 0.5 * part + 0.5 for name, part in slab}

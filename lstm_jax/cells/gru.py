@@ -19,6 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax.cells import blocks
+from lstm_jax.cells.blocks import Blocks
 from lstm_jax.cells.dense import add_bias, lay_out, matmul
 from lstm_jax.cells.simple import zero_state
 from lstm_jax.checks import params_check
@@ -42,31 +44,29 @@ class GRUParams(NamedTuple):
 class Preactivations(NamedTuple):
     """What the gates see; the candidate's two parts stay apart because ``r`` multiplies one of them."""
 
-    reset_update: jax.Array
-    """``[..., 2H]``"""
+    reset: jax.Array
+    """``[..., H]``"""
+    update: jax.Array
+    """``[..., H]``"""
     candidate_input: jax.Array
     """``[..., H]``"""
     candidate_state: jax.Array
     """``[..., H]``"""
 
 
-def project(params: GRUParams, x: jax.Array) -> jax.Array:
-    """``x W``: ``[..., D] -> [..., 3H]``."""
-    return matmul(x, params.input_kernel)
+project = blocks.projection(3)
 
 
-def recur(params: GRUParams, z: jax.Array, h: jax.Array) -> Preactivations:
-    """The pre-activations from ``z [..., 3H]`` and ``h [..., H]``."""
-    gates = 2 * h.shape[-1]
-    z = add_bias(z, params.bias)
-    r = matmul(h, params.recurrent_kernel)
-    candidate_state = add_bias(r[..., gates:], params.candidate_bias)
-    return Preactivations(z[..., :gates] + r[..., :gates], z[..., gates:], candidate_state)
+def recur(params: GRUParams, z: Blocks, h: jax.Array) -> Preactivations:
+    """The pre-activations from ``x W`` and ``h [..., H]``."""
+    r, u, n = blocks.with_bias(z, params.bias)
+    r_h, u_h, n_h = blocks.split(matmul(h, params.recurrent_kernel), 3)
+    return Preactivations(r + r_h, u + u_h, n, add_bias(n_h, params.candidate_bias))
 
 
 def update(params: GRUParams, a: Preactivations, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
-    r, z = jnp.split(jax.nn.sigmoid(a.reset_update), 2, axis=-1)
+    r, z = jax.nn.sigmoid(a.reset), jax.nn.sigmoid(a.update)
     return _mix(z, jnp.tanh(a.candidate_input + r * a.candidate_state), h)
 
 
@@ -85,19 +85,19 @@ class OriginalGRUParams(NamedTuple):
     """``[3H]``"""
 
 
-def recur_before(params: OriginalGRUParams, z: jax.Array, h: jax.Array) -> jax.Array:
-    """The pre-activations ``[..., 3H]``: of the gates, and with their reset gate of the candidate."""
-    width = 2 * h.shape[-1]
-    z = add_bias(z, params.bias)
-    gates = z[..., :width] + matmul(h, params.recurrent_kernel[:, :width])
-    r = jax.nn.sigmoid(jnp.split(gates, 2, axis=-1)[0])
-    candidate = z[..., width:] + matmul((r * h.astype(r.dtype)).astype(h.dtype), params.recurrent_kernel[:, width:])
-    return jnp.concatenate([gates, candidate], axis=-1)
+def recur_before(params: OriginalGRUParams, z: Blocks, h: jax.Array) -> Blocks:
+    """The pre-activations of the update gate and, with the reset gate, of the candidate."""
+    gates = 2 * h.shape[-1]
+    r, u, n = blocks.with_bias(z, params.bias)
+    r_h, u_h = blocks.split(matmul(h, params.recurrent_kernel[:, :gates]), 2)
+    r = jax.nn.sigmoid(r + r_h)
+    n_h = matmul((r * h.astype(r.dtype)).astype(h.dtype), params.recurrent_kernel[:, gates:])
+    return u + u_h, n + n_h
 
 
-def update_before(params: OriginalGRUParams, a: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+def update_before(params: OriginalGRUParams, a: Blocks, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
-    _, z, n = jnp.split(a, 3, axis=-1)
+    z, n = a
     return _mix(jax.nn.sigmoid(z), jnp.tanh(n), h)
 
 

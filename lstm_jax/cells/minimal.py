@@ -16,16 +16,25 @@ import jax.numpy as jnp
 from lstm_jax.cells.dense import add_bias, matmul
 from lstm_jax.checks import params_check
 from lstm_jax.initializers import draw_kernels, forget_bias
-from lstm_jax.structs import Cell, accumulator_dtype
+from lstm_jax.structs import Cell, PyTree, accumulator_dtype
 
 
-class MinimalParams(NamedTuple):
-    """Parameters of one layer: blocks z, v of a minGRU, f, i, v of a minLSTM."""
+class MinGRUParams(NamedTuple):
+    """Parameters of one minGRU; blocks z, v."""
 
     input_kernel: jax.Array
-    """``[D, 2H]`` or ``[D, 3H]``"""
+    """``[D, 2H]``"""
     bias: jax.Array
-    """``[2H]`` or ``[3H]``"""
+    """``[2H]``"""
+
+
+class MinLSTMParams(NamedTuple):
+    """Parameters of one minLSTM; blocks f, i, v."""
+
+    input_kernel: jax.Array
+    """``[D, 3H]``"""
+    bias: jax.Array
+    """``[3H]``"""
 
 
 class Linear(NamedTuple):
@@ -35,50 +44,50 @@ class Linear(NamedTuple):
     inflow: jax.Array
 
 
-def project_gru(params: MinimalParams, x: jax.Array) -> Linear:
+def project_gru(params: MinGRUParams, x: jax.Array) -> Linear:
     """The two numbers of each unit."""
     z, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 2, axis=-1)
     z = jax.nn.sigmoid(z)
     return Linear(1 - z, z * v)
 
 
-def project_lstm(params: MinimalParams, x: jax.Array) -> Linear:
+def project_lstm(params: MinLSTMParams, x: jax.Array) -> Linear:
     """The two numbers of each unit; f / (f + i) = sigmoid(log f - log i), which no small gates can break."""
     f, i, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 3, axis=-1)
     decay = jax.nn.sigmoid(jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i))
     return Linear(decay, (1 - decay) * v)
 
 
-def recur(params: MinimalParams, z: Linear, h: jax.Array) -> Linear:
+def recur(params: PyTree, z: Linear, h: jax.Array) -> Linear:
     """The state contributes nothing."""
     return z
 
 
-def update(params: MinimalParams, a: Linear, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+def update(params: PyTree, a: Linear, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, carried in the accumulator dtype, and the output in that of the parameters."""
     h = a.decay * h + a.inflow
     return h, h.astype(params.bias.dtype)
 
 
-def _cell(project: Callable[[MinimalParams, jax.Array], Linear], blocks: int) -> Cell:
-    def zero_state(params: MinimalParams, batch_shape: tuple[int, ...] = ()) -> jax.Array:
+def _cell(kind: type, project: Callable[[PyTree, jax.Array], Linear], blocks: int) -> Cell:
+    def zero_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> jax.Array:
         """``h = 0``: ``[*batch, H]``."""
         return jnp.zeros((*batch_shape, params.bias.shape[0] // blocks), accumulator_dtype(params.bias.dtype))
 
-    check = params_check(MinimalParams, input_kernel="D M", bias="M")
+    check = params_check(kind, input_kernel="D M", bias="M")
     return Cell(project, recur, update, zero_state, check=check)
 
 
-MIN_GRU, MIN_LSTM = _cell(project_gru, 2), _cell(project_lstm, 3)
+MIN_GRU, MIN_LSTM = _cell(MinGRUParams, project_gru, 2), _cell(MinLSTMParams, project_lstm, 3)
 
 
-def draw_gru(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MinimalParams:
+def draw_gru(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MinGRUParams:
     """Glorot uniform per block; 0, but 1 to keep: b_z = -1."""
     kernel, _ = draw_kernels(key, inputs, hidden, dtype, 2)
-    return MinimalParams(kernel, -forget_bias(hidden, dtype, "fv"))
+    return MinGRUParams(kernel, -forget_bias(hidden, dtype, "fv"))
 
 
-def draw_lstm(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MinimalParams:
+def draw_lstm(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MinLSTMParams:
     """Glorot uniform per block; 0, but 1 to keep: b_f = 1."""
     kernel, _ = draw_kernels(key, inputs, hidden, dtype, 3)
-    return MinimalParams(kernel, forget_bias(hidden, dtype, "fiv"))
+    return MinLSTMParams(kernel, forget_bias(hidden, dtype, "fiv"))

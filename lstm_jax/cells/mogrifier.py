@@ -44,9 +44,9 @@ def recur(params: MogrifierParams, x: jax.Array, state: LSTMState) -> jax.Array:
     h = state.h
     for n in range(params.input_gates.shape[0] + params.state_gates.shape[0]):
         if n % 2 == 0:
-            x = (2 * jax.nn.sigmoid(matmul(h, params.input_gates[n // 2])) * x).astype(state.h.dtype)
+            x = _gated(matmul(h, params.input_gates[n // 2]), x)
         else:
-            h = (2 * jax.nn.sigmoid(matmul(x, params.state_gates[n // 2])) * h).astype(state.h.dtype)
+            h = _gated(matmul(x, params.state_gates[n // 2]), h)
     return lstm.recur(params, lstm.project(params, x), state._replace(h=h))
 
 
@@ -78,3 +78,8 @@ def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, rounds: int
         draw_gates(input_key, ((rounds + 1) // 2, hidden, inputs), dtype),
         draw_gates(state_key, (rounds // 2, inputs, hidden), dtype),
     )
+
+
+def _gated(a: jax.Array, v: jax.Array) -> jax.Array:
+    """``2 sigmoid(a) * v``, in the dtype of ``v``."""
+    return (2 * jax.nn.sigmoid(a) * v.astype(a.dtype)).astype(v.dtype)

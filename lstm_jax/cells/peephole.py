@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.cells import lstm
+from lstm_jax.cells import blocks
+from lstm_jax.cells.blocks import Blocks
 from lstm_jax.cells.dense import lay_out
 from lstm_jax.cells.gates import Form, activate, remember
 from lstm_jax.checks import params_check
@@ -38,30 +39,28 @@ class PeepholeParams(NamedTuple):
     """``[3H]``: p_i, p_f, p_o"""
 
 
-def recur(params: PeepholeParams, z: jax.Array, state: LSTMState) -> jax.Array:
-    """All pre-activations but for what the output gate sees of the new memory, ``[..., 4H]``."""
-    a = lstm.recur(params, z, state)
-    p_i, p_f, _ = _peepholes(params, a)
-    nothing = jnp.zeros_like(state.c)
-    return a + jnp.concatenate([p_i * state.c, p_f * state.c, nothing, nothing], axis=-1)
+def recur(params: PeepholeParams, z: Blocks, state: LSTMState) -> Blocks:
+    """The four pre-activations, but for what the output gate sees of the new memory."""
+    i, f, g, o = blocks.recur(params, z, state)
+    p_i, p_f, _ = _peepholes(params, state.c)
+    return i + p_i * state.c, f + p_f * state.c, g, o
 
 
-def update(params: PeepholeParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+def update(params: PeepholeParams, a: Blocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
     """The memory, then the output gate that looks at it."""
-    before, after = jnp.split(a, [3 * state.c.shape[-1]], axis=-1)
-    c = remember(BEFORE, activate(BEFORE, before), state.c)
-    o = activate(AFTER, after + _peepholes(params, a)[2] * c)["o"]
+    c = remember(BEFORE, activate(BEFORE, a[:3]), state.c)
+    o = activate(AFTER, (a[3] + _peepholes(params, c)[2] * c,))["o"]
     h = (o * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
 def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
-    """``p_i, p_f, p_o`` in the dtype and rank of the pre-activations."""
+    """``p_i, p_f, p_o`` in the dtype and rank of the memory."""
     return jnp.split(lax.broadcast_to_rank(params.peepholes.astype(like.dtype), like.ndim), 3, axis=-1)
 
 
 check = params_check(PeepholeParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", peepholes="3H")
-PEEPHOLE_LSTM = Cell(lstm.project, recur, update, zero_memory, lay_out, check)
+PEEPHOLE_LSTM = Cell(blocks.projection(4), recur, update, zero_memory, lay_out, check)
 
 
 def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> PeepholeParams:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells import (
+    batch_norm,
     conv,
     gru,
     layer_norm,
@@ -52,6 +53,7 @@ CELLS = {
     "projected": Kind(projected.PROJECTED_LSTM, _draw_projected),
     "layer_norm": Kind(layer_norm.LAYER_NORM_LSTM, layer_norm.draw),
     "gate_norm": Kind(layer_norm.GATE_NORM_LSTM, layer_norm.draw_per_gate),
+    "batch_norm": Kind(batch_norm.BATCH_NORM_LSTM, batch_norm.draw),
     "multiplicative": Kind(multiplicative.MULTIPLICATIVE_LSTM, multiplicative.draw),
     "mogrifier": Kind(mogrifier.MOGRIFIER_LSTM, mogrifier.draw),
     "slstm": Kind(slstm.SLSTM, slstm.draw),
@@ -83,7 +85,7 @@ def init_cell(
         hidden_size: ``H``.
         dtype: of the parameters; half precision is drawn in float32 and cast.
         options: of the cell: ``scheme`` and ``max_time`` for "lstm", ``projection_size`` for "projected", ``rounds``
-            for "mogrifier", ``window`` for "conv_1d" and "conv_2d".
+            for "mogrifier", ``places`` for "batch_norm", ``window`` for "conv_1d" and "conv_2d".
     Raises:
         ValueError: an unknown name, a size below 1, a dtype that is not floating.
     """

@@ -19,9 +19,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax.cells import blocks, lstm
+from lstm_jax.cells.blocks import Blocks
 from lstm_jax.cells.dense import lay_out
-from lstm_jax.cells.gates import Form, Gates, activate, remember
-from lstm_jax.cells.lstm import STANDARD, project, recur
+from lstm_jax.cells.gates import Form, Gates, activate, one_slab, remember
+from lstm_jax.cells.lstm import STANDARD
 from lstm_jax.checks import params_check
 from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
 from lstm_jax.structs import Cell, LSTMParams, LSTMState, sequence_of
@@ -42,12 +44,14 @@ class GatedParams(NamedTuple):
 def variant(form: Form) -> Cell:
     """The LSTM of this form: ``variant(Form(clip=50.0))``, ``variant(Form(candidate=jax.nn.relu))``."""
 
-    def update(params: GatedParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    def update(params: GatedParams, a: jax.Array | Blocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
         return _advance(form, activate(form, a), state)
 
-    slab = f"{len(form.blocks)}H"
+    count, whole = len(form.blocks), one_slab(form)
+    slab = f"{count}H"
     kind = LSTMParams if form.blocks == STANDARD.blocks else GatedParams
     check = params_check(kind, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
+    project, recur = (lstm.project, lstm.recur) if whole else (blocks.projection(count), blocks.recur)
     return Cell(project, recur, update, zero_memory, lay_out, check)
 
 
@@ -61,8 +65,8 @@ def masked_variant(form: Form) -> Cell:
         return _advance(form, gates | {"g": gates["g"] * jax.lax.stop_gradient(a[1])}, state)
 
     return plain._replace(
-        project=lambda params, inputs: (project(params, inputs.x), inputs.each),
-        recur=lambda params, z, state: (recur(params, z[0], state), z[1]),
+        project=lambda params, inputs: (plain.project(params, inputs.x), inputs.each),
+        recur=lambda params, z, state: (plain.recur(params, z[0], state), z[1]),
         update=update,
         check=lambda params, xs: plain.check(params, sequence_of(xs)),
     )

@@ -1,0 +1,99 @@
+"""Recurrent batch normalisation in training: moments, padding, and its agreement with the cell of evaluation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import sigmoid
+
+import lstm_jax as lj
+from lstm_jax import cells
+
+T, B, D, H = 7, 5, 3, 4
+
+
+@pytest.fixture
+def problem():
+    params = cells.init_cell("batch_norm", jax.random.key(0), D, H, dtype=jnp.float64, places=T)
+    rng = np.random.default_rng(0)
+    trained = {"bias", "input_scale", "recurrent_scale", "memory_scale", "memory_bias"}
+    moved = {name: leaf + rng.normal(size=leaf.shape) for name, leaf in params._asdict().items() if name in trained}
+    return params._replace(**moved), jnp.asarray(rng.normal(size=(T, B, D)))
+
+
+def test_training_equals_the_paper(problem):
+    """The equations in NumPy, all rows at once."""
+    params, xs = problem
+    p = {name: np.asarray(leaf) for name, leaf in params._asdict().items()}
+
+    def norm(v):
+        return (v - v.mean(0)) / np.sqrt(v.var(0) + 1e-5)
+
+    h, c, want = np.zeros((B, H)), np.zeros((B, H)), []
+    for x in np.asarray(xs):
+        a = p["input_scale"] * norm(x @ p["input_kernel"]) + p["recurrent_scale"] * norm(h @ p["recurrent_kernel"])
+        i, f, g, o = np.split(a + p["bias"], 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(p["memory_scale"] * norm(c) + p["memory_bias"])
+        want.append(h)
+    final, ys, statistics = cells.batch_norm_train(params, xs)
+    np.testing.assert_allclose(ys, np.array(want), atol=1e-12)
+    np.testing.assert_allclose(final.c, c, atol=1e-12)
+    np.testing.assert_array_equal(final.place, np.full((B, 1), T))
+    np.testing.assert_allclose(statistics["memory"].variance[-1], c.var(0), atol=1e-12)
+
+
+def test_evaluation_with_a_batch_s_own_moments_equals_its_training(problem):
+    params, xs = problem
+    final, ys, statistics = cells.batch_norm_train(params, xs)
+    stored = cells.update_statistics(params, statistics, momentum=0.0)
+    got = lj.unroll(cells.BATCH_NORM_LSTM, stored, xs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, (final, ys))
+
+
+def test_padding_does_not_count(problem):
+    """Rows of length 2 and 0: NaN behind them reaches nothing, and later moments are those of the other rows."""
+    params, xs = problem
+    lengths = jnp.array([T, 2, T, 0, T])
+    padded = jnp.where(lj.lengths_to_mask(lengths, T)[..., None], xs, jnp.nan)
+
+    def loss(params, xs):
+        final, ys, statistics = cells.batch_norm_train(params, xs, lengths=lengths)
+        return jnp.sum(ys**2), (final, ys, statistics)
+
+    (_, (final, ys, statistics)), gradient = jax.value_and_grad(loss, (0, 1), has_aux=True)(params, padded)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    np.testing.assert_array_equal(final.h[3], np.zeros(H))
+    np.testing.assert_array_equal(final.h[1], ys[1, 1])
+    assert not ys[2:, 1].any()
+    others = np.array([0, 2, 4])
+    np.testing.assert_allclose(
+        statistics["input"].mean[3], np.asarray(xs[3, others] @ params.input_kernel).mean(0), atol=1e-12
+    )
+
+
+def test_statistics_are_running_means_by_place(problem):
+    params, xs = problem
+    _, _, statistics = cells.batch_norm_train(params, xs[:3])
+    new = cells.update_statistics(params, statistics, momentum=0.75)
+    want = 0.75 * params.memory_variance[:3] + 0.25 * statistics["memory"].variance
+    np.testing.assert_allclose(new.memory_variance[:3], want, rtol=1e-12)
+    np.testing.assert_array_equal(new.memory_variance[3:], params.memory_variance[3:])
+
+
+def test_statistics_get_no_gradient(problem):
+    params, xs = problem
+    gradients = jax.grad(lambda params: jnp.sum(lj.unroll(cells.BATCH_NORM_LSTM, params, xs)[1] ** 2))(params)
+    for name, leaf in gradients._asdict().items():
+        assert bool(leaf.any()) != name.endswith(("mean", "variance")), name
+
+
+def test_wrong_calls_are_named(problem):
+    params, xs = problem
+    with pytest.raises(ValueError, match=r"xs: got shape \(7, 3\), want \[T, B, D\]"):
+        cells.batch_norm_train(params, xs[:, 0])
+    with pytest.raises(ValueError, match="initial_state: got LSTMState, want BatchNormState"):
+        cells.batch_norm_train(params, xs, lj.LSTMState(jnp.zeros((B, H)), jnp.zeros((B, H))))
+    other = cells.init_cell("batch_norm", jax.random.key(0), D, H + 1, dtype=jnp.float64)
+    with pytest.raises(ValueError, match=r"statistics\['input'\].mean: got shape \(7, 16\), want \(7, 20\)"):
+        cells.update_statistics(other, cells.batch_norm_train(params, xs)[2])
