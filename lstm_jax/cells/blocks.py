@@ -1,10 +1,10 @@
 """Pre-activations gate by gate instead of in one slab, for cells whose slab is not computed apart anyway.
 
 The LSTM's one tanh over the slab (``gates.activate``) stays a loop of its own because two results read it, c' and h'.
-Where one expression reads all of it, XLA fuses the tanh into that expression, behind a slice of what it reads at the loop's
-index, and LLVM does not vectorise. Cut into blocks before the loop over time, it does. Forward pass against the slab's: GRU
-0.44, no output gate 0.56, JANET 0.55, ReLU 0.65 of the time (T=96 B=32 D=64 H=128, two x86 cores, Zen 4, jax 0.10.2). The
-LSTM itself takes 1.05 to 1.26 of it and keeps its slab.
+Where one expression reads all of it, XLA fuses the tanh into that expression, behind a slice of what it reads at the
+loop's index, and LLVM does not vectorise. Cut into blocks before the loop over time, it does. Forward pass against the
+slab's: GRU 0.44, no output gate 0.56, JANET 0.55, ReLU 0.65 of the time (T=96 B=32 D=64 H=128, two x86 cores, Zen 4,
+jax 0.10.2). The LSTM itself takes 1.05 to 1.26 of it and keeps its slab.
 """
 
 from collections.abc import Callable
