@@ -224,8 +224,11 @@ def one_step(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
     """What a step returns, (state, y) as shapes, checked."""
     zeros = cell.zero_state(call.params, sequence_of(call.xs).shape[1:-1])
     state = zeros if call.initial_state is None else call.initial_state
-    x = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), call.xs)
-    step = jax.eval_shape(lambda x: engine.step(cell, call.params, state, x), x)
+
+    def over_time(leaf: jax.Array) -> jax.Array:
+        return leaf.sum(axis=0, dtype=leaf.dtype)  # of no length too, and sharded as a step is
+
+    step = jax.eval_shape(lambda xs: engine.step(cell, call.params, state, jax.tree.map(over_time, xs)), call.xs)
     checks.check_step(zeros, step)
     return step
 

@@ -140,7 +140,7 @@ WRONG_CALLS = {
         "cell.update: got an array, want the pair (state, y)",
     ),
     "a cell whose state grows": (
-        lambda: lj.unroll(GRU._replace(update=lambda params, a, h: (a[0], h)), GRU_PARAMS, XS),
+        lambda: lj.unroll(GRU._replace(update=lambda params, a, h: (jnp.concatenate([h, h], -1), h)), GRU_PARAMS, XS),
         "cell.update's state: got shape (2, 10), want (2, 5)",
     ),
     "a cell that counts": (

@@ -115,7 +115,8 @@ def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
 def test_only_parameters_read_by_update_have_a_tangent_there():
     params = PeepholeParams(*(jnp.ones(shape) for shape in ((8, 16), (4, 16), (16,), (12,))))
     state = lj.LSTMState(jnp.ones((2, 4)), jnp.ones((2, 4)))
-    used = tangents.only_used(lambda params: PEEPHOLE_LSTM.update(params, jnp.ones((2, 16)), state), params, params)
+    blocks = (jnp.ones((2, 4)),) * 4
+    used = tangents.only_used(lambda params: PEEPHOLE_LSTM.update(params, blocks, state), params, params)
     assert [leaf is None for leaf in used] == [True, True, True, False]
     used = tangents.only_used(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
     assert jax.tree.leaves(used) == []

@@ -1,0 +1,246 @@
+"""Batches by number: ``batches[step]`` is the same on every run, so a run that goes on needs no position but its step.
+
+``len(batches)`` is the number of steps in an epoch; steps beyond it go on into the next one, in another order. Any
+object with these two will do for ``fit``, a ``grain.MapDataset`` among them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from lstm_jax.structs import PyTree
+
+
+class Batches(Protocol):
+    """What ``fit`` reads."""
+
+    def __getitem__(self, step: int) -> PyTree: ...
+    def __len__(self) -> int: ...
+
+
+class Shuffled:
+    """Rows of arrays that share their first axis, in a new order each epoch.
+
+        Shuffled({"x": x, "label": y}, 32)[step]      a dict of arrays, 32 rows each
+
+    Rows that do not fill a batch wait for another epoch; with ``shuffle=False`` they come as a last, smaller batch.
+    """
+
+    def __init__(self, arrays: PyTree, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+        self.arrays = jax.tree.map(np.asarray, arrays)
+        self.rows = _rows(self.arrays)
+        self.batch_size, self.seed, self.shuffle = min(batch_size, self.rows), seed, shuffle
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size}, want at least 1")
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.rows, self.batch_size)
+        return full if self.shuffle else full + (rest > 0)
+
+    def __getitem__(self, step: int) -> PyTree:
+        epoch, number = divmod(step, len(self))
+        order = permutation(self.rows, self.seed, epoch) if self.shuffle else np.arange(self.rows)
+        chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+        return jax.tree.map(lambda leaf: leaf[chosen], self.arrays)
+
+
+def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+class Text(NamedTuple):
+    """A window of parallel streams, time first; what a language model reads and what it predicts."""
+
+    inputs: np.ndarray
+    """``[T, B]``"""
+    targets: np.ndarray
+    """``[T, B]``, the input one step on"""
+    resets: np.ndarray
+    """bool ``[T, B]``: true where an epoch begins"""
+    taken: np.ndarray
+    """bool ``[T, B]``: false behind a window shorter than T"""
+
+
+class Stream:
+    """One long text in reading order, as ``batch_size`` streams cut into windows, for truncated back-propagation.
+
+    A window starts where the one before it ended, so that a carried state reads on; each code is predicted once.
+
+    Args:
+        jitter: with a seed, windows of random length as AWD-LSTM has them (Merity et al. 2018): around ``window``, with
+            this standard deviation, and in 5 % of the cases around half of it; filled up to a common length and marked
+            in ``taken``. 0 means that all are equal.
+    """
+
+    def __init__(self, codes: np.ndarray, batch_size: int, window: int, *, jitter: float = 0.0, seed: int = 0) -> None:
+        length = (len(codes) - 1) // batch_size
+        if length < window:
+            raise ValueError(
+                f"codes: got {len(codes)}, want at least batch_size * window + 1 = {batch_size * window + 1}"
+            )
+        cut = [codes[k * length : (k + 1) * length + 1] for k in range(batch_size)]
+        self.streams = np.stack(cut, axis=1)
+        self.length, self.window, self.jitter, self.seed = length, window, jitter, seed
+        self.longest = window if jitter == 0 else int(window + 4 * jitter)
+        self.count = len(self._starts(0)) - 1
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, step: int) -> Text:
+        epoch, number = divmod(step, self.count)
+        start, end = self._starts(epoch)[number : number + 2]
+        piece = self.streams[start : end + 1]
+        piece = np.pad(piece, ((0, self.longest + 1 - len(piece)), (0, 0)))
+        place = np.arange(self.longest)[:, None] + np.zeros_like(piece[:1])
+        return Text(piece[:-1], piece[1:], (place == 0) & (number == 0), place < end - start)
+
+    def _starts(self, epoch: int) -> np.ndarray:
+        """Where windows begin, and the last one ends; of every epoch as many, so that a step has one epoch."""
+        if self.jitter == 0:
+            return np.arange(0, self.length + 1, self.window)
+        rng = np.random.default_rng((self.seed, epoch))
+        count = self.length // self.window
+        base = np.where(rng.random(count) < 0.95, self.window, self.window / 2)
+        least = min(5, self.window)
+        sizes = np.clip(rng.normal(base, self.jitter).astype(int), least, self.longest)
+        latest = self.length - least * np.arange(count, -1, -1)
+        return np.minimum(np.concatenate([[0], np.cumsum(sizes)]), latest)
+
+
+class Ragged(NamedTuple):
+    """Sequences of several lengths in one array, time first."""
+
+    xs: np.ndarray
+    """``[T, B, ...]``, 0 behind each length"""
+    lengths: np.ndarray
+    """``[B]``"""
+    labels: PyTree
+    """``[B, ...]``"""
+    real: np.ndarray
+    """bool ``[B]``: false for rows that only fill up the batch, and should not count"""
+
+
+class Bucketed:
+    """Ragged sequences in batches of similar length, so that little is padding and few shapes are compiled.
+
+    Lengths are cut into ``buckets`` groups of about as many sequences; a batch is filled up to its group's longest.
+    """
+
+    def __init__(
+        self, sequences: Sequence[np.ndarray], labels: PyTree, batch_size: int, *, buckets: int = 4, seed: int = 0
+    ) -> None:
+        if len(sequences) == 0:
+            raise ValueError("sequences: got none, want at least one")
+        if _rows(labels) != len(sequences):
+            raise ValueError(f"labels: got {_rows(labels)}, want {len(sequences)}, one for each sequence")
+        self.sequences, self.labels = sequences, jax.tree.map(np.asarray, labels)
+        self.batch_size, self.seed = batch_size, seed
+        self.lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+        bounds = np.unique(np.quantile(self.lengths, np.arange(1, buckets + 1) / buckets, method="higher"))
+        self.bounds = np.maximum(bounds, 1)
+        self.group = np.searchsorted(bounds, self.lengths)
+
+    def __len__(self) -> int:
+        return sum(-(-size // self.batch_size) for size in np.bincount(self.group))
+
+    def __getitem__(self, step: int) -> Ragged:
+        epoch, number = divmod(step, len(self))
+        group, some = self._plan(epoch)[number]
+        rows = np.resize(some, self.batch_size)
+        steps = int(self.bounds[group])
+        first = np.asarray(self.sequences[rows[0]])
+        xs = np.zeros((steps, len(rows), *first.shape[1:]), first.dtype)
+        for column, row in enumerate(rows):
+            xs[: self.lengths[row], column] = self.sequences[row]
+        labels = jax.tree.map(lambda leaf: leaf[rows], self.labels)
+        return Ragged(xs, self.lengths[rows], labels, np.arange(self.batch_size) < len(some))
+
+    def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """The epoch's batches, each its bucket and its rows, fewer in the last one of a bucket."""
+        order = permutation(len(self.sequences), self.seed, epoch)
+        plan = []
+        for group in range(len(self.bounds)):
+            rows = order[self.group[order] == group]
+            for start in range(0, len(rows), self.batch_size):
+                plan.append((group, rows[start : start + self.batch_size]))
+        return [plan[place] for place in permutation(len(plan), self.seed + 1, epoch)]
+
+
+class Scale(NamedTuple):
+    """A series' mean and deviation, of its training part alone."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def apply(self, series: np.ndarray) -> np.ndarray:
+        """Mean 0 and deviation 1."""
+        return ((series - self.mean) / self.deviation).astype(np.float32)
+
+    def undo(self, series: Any) -> Any:
+        """Back to the series' own unit."""
+        return series * self.deviation + self.mean
+
+
+def scale_of(train: np.ndarray) -> Scale:
+    """Of ``train [N, features]``, feature by feature; one that never changes has deviation 1."""
+    if not np.isfinite(train).all():
+        row = int(np.argwhere(~np.isfinite(np.asarray(train)))[0][0])
+        raise ValueError(f"train: got a value that is not finite in row {row}, want gaps filled or cut out")
+    deviation = train.std(axis=0)
+    return Scale(train.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+
+
+def sliding(series: np.ndarray, history: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every window of ``series [N, ...]``: the past ``[windows, history, ...]`` and what follows ``[windows, horizon,
+    ...]``. Split the series before, not the windows, which overlap."""
+    count = len(series) - history - horizon + 1
+    if count < 1:
+        raise ValueError(f"series: got {len(series)} steps, want at least history + horizon = {history + horizon}")
+    views = np.lib.stride_tricks.sliding_window_view(series, history + horizon, axis=0)
+    views = np.moveaxis(views, -1, 1)
+    return views[:, :history], views[:, history:]
+
+
+def prefetch(
+    batches: Batches, start: int, stop: int, put: Callable[[PyTree], PyTree] = jax.device_put, ahead: int = 2
+) -> Iterator[PyTree]:
+    """``put(batches[step])`` for the steps from start to stop, made in a thread while the device computes."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque = deque()
+        for step in range(start, stop):
+            waiting.append(pool.submit(lambda step: put(batches[step]), step))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def check_labels(labels: np.ndarray, classes: int) -> None:
+    """Labels are integers from 0 to ``classes - 1``; JAX would clamp others and learn nonsense."""
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels: got dtype {labels.dtype}, want integers")
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels: got values from {labels.min()} to {labels.max()}, want 0 to {classes - 1}")
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """No NaN or infinity; names the first place."""
+    bad = np.argwhere(~np.isfinite(np.asarray(array)))
+    if len(bad):
+        raise ValueError(f"{name}: got {len(bad)} values that are not finite, the first at {tuple(map(int, bad[0]))}")
+
+
+def _rows(arrays: PyTree) -> int:
+    sizes = {np.shape(leaf)[0] if np.ndim(leaf) else -1 for leaf in jax.tree.leaves(arrays)}
+    if len(sizes) != 1 or -1 in sizes:
+        raise ValueError(f"arrays: got first axes of sizes {sorted(sizes)}, want arrays that share theirs")
+    if 0 in sizes:
+        raise ValueError("arrays: got no rows, want at least one")
+    return sizes.pop()
