@@ -98,7 +98,7 @@ def unstabilised(state):
 @every_way
 @every_cell
 def test_derivatives_equal_those_of_a_plain_scan(name, remat, reverse):
-    """Gradient, and the gradient's own derivative, with respect to parameters, inputs and both states."""
+    """With respect to parameters, inputs and both states; for one way the gradient's own derivative too."""
     problem = make_problem(name)
     args = (problem.params, problem.xs, problem.initial, problem.reset)
     direction = jax.tree.map(jnp.cos, args)
@@ -110,7 +110,7 @@ def test_derivatives_equal_those_of_a_plain_scan(name, remat, reverse):
 
     def derivatives(runner):
         gradient = jax.grad(partial(total, runner), (0, 1, 2, 3))
-        return gradient(*args), jax.jvp(gradient, args, direction)[1]
+        return jax.jvp(gradient, args, direction) if remat == "gates" else gradient(*args)
 
     ours = jax.jit(lambda: derivatives(lambda p: run(p, remat, reverse)))()
     assert_trees_close(ours, jax.jit(lambda: derivatives(lambda p: plain(p, reverse)))(), 10 * TOL)

@@ -27,11 +27,17 @@ LAYERS = [
     {"interop.torch", "interop.keras", "interop.linen", "interop.haiku", "interop.equinox", "interop.cudnn"},
     {"interop.nnx", "interop.safetensors", "interop.onnx"},
     {"interop", "flax_modules", "flax_modules.linen", "flax_modules.nnx"},
+    {"training.metrics", "training.optimizers", "training.data", "training.checkpoints"},
+    {"training.step", "training.records"},
+    {"training.run"},
+    {"training.fit"},
+    {"training"},
     {"__init__"},
 ]
 """Each module imports from the rows above its own, and nothing else from this package."""
 
-ALLOWED = {"jax", "numpy", "collections", "functools", "itertools", "math", "os", "pathlib", "re", "typing"}
+STANDARD = "collections concurrent contextlib csv functools itertools json logging math os pathlib re signal threading"
+ALLOWED = {"jax", "numpy", "time", "types", "typing", *STANDARD.split()}
 """What every module may import from elsewhere."""
 
 EXTRAS = {
@@ -39,6 +45,11 @@ EXTRAS = {
     "flax_modules.nnx": {"flax"},
     "interop.onnx": {"onnx"},
     "interop.safetensors": {"safetensors"},
+    "training.optimizers": {"optax"},
+    "training.step": {"optax"},
+    "training.fit": {"optax", "tqdm"},
+    "training.checkpoints": {"orbax"},
+    "training.records": {"matplotlib", "tensorboardX"},
 }
 """What some may besides, each an extra of the package."""
 

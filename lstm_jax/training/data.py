@@ -56,13 +56,13 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 class Text(NamedTuple):
     """A window of parallel streams, time first; what a language model reads and what it predicts."""
 
-    inputs: np.ndarray
+    inputs: Any
     """``[T, B]``"""
-    targets: np.ndarray
+    targets: Any
     """``[T, B]``, the input one step on"""
-    resets: np.ndarray
+    resets: Any
     """bool ``[T, B]``: true where an epoch begins"""
-    taken: np.ndarray
+    taken: Any
     """bool ``[T, B]``: false behind a window shorter than T"""
 
 
@@ -116,13 +116,13 @@ class Stream:
 class Ragged(NamedTuple):
     """Sequences of several lengths in one array, time first."""
 
-    xs: np.ndarray
+    xs: Any
     """``[T, B, ...]``, 0 behind each length"""
-    lengths: np.ndarray
+    lengths: Any
     """``[B]``"""
-    labels: PyTree
+    labels: Any
     """``[B, ...]``"""
-    real: np.ndarray
+    real: Any
     """bool ``[B]``: false for rows that only fill up the batch, and should not count"""
 
 

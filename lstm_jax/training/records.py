@@ -73,9 +73,9 @@ def draw_curve(
     Args:
         lines: what else to compare with, drawn across: names and numbers.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     train = [(row["step"], row[metric]) for row in rows if metric in row]
     valid = [(row["step"], row[f"valid {metric}"]) for row in rows if f"valid {metric}" in row]
