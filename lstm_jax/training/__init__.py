@@ -15,16 +15,22 @@ from lstm_jax.training.data import (
     scale_of,
     sliding,
 )
+from lstm_jax.training.devices import ROWS_FIRST, ROWS_SECOND, WHOLE, Devices, cut_hidden, parse_mesh
 from lstm_jax.training.fit import Fitted, fit
 from lstm_jax.training.optimizers import averaged, by_progress, half_cosine, named, nt_asgd
 from lstm_jax.training.records import draw_curve, to_csv
 from lstm_jax.training.run import Saving, Validation, make_evaluate
 from lstm_jax.training.step import TrainState, init_state, make_train_step, stateless
+from lstm_jax.training.tbptt import make_tbptt_step
 
 __all__ = [
+    "ROWS_FIRST",
+    "ROWS_SECOND",
+    "WHOLE",
     "Bucketed",
     "CheckpointError",
     "Checkpoints",
+    "Devices",
     "Fitted",
     "Ragged",
     "Saving",
@@ -38,15 +44,18 @@ __all__ = [
     "by_progress",
     "check_finite",
     "check_labels",
+    "cut_hidden",
     "draw_curve",
     "fit",
     "half_cosine",
     "init_state",
     "make_evaluate",
+    "make_tbptt_step",
     "make_train_step",
     "metrics",
     "named",
     "nt_asgd",
+    "parse_mesh",
     "prefetch",
     "scale_of",
     "sliding",

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax.structs import PyTree
 
@@ -81,11 +83,22 @@ class Checkpoints:
         notes = self.manager.restore(step, args=args.Composite(notes=args.JsonRestore())).notes
         check_layout(f"{self.folder}, step {step}", notes.pop("layout"), layout(like))
         tree = self.manager.restore(step, args=args.Composite(tree=args.StandardRestore(like))).tree
-        return Restored(step, tree, notes)
+        return Restored(step, jax.tree.map(_uncommitted, tree, like), notes)
 
     def close(self) -> None:
         """Ends what Orbax keeps running."""
         self.manager.close()
+
+
+def _uncommitted(leaf: jax.Array, like: jax.Array) -> jax.Array:
+    """Bound to its device only if the other one is, since a step is compiled for one or the other."""
+    if getattr(like, "committed", True):
+        return leaf
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(
+            jnp.asarray(np.asarray(jax.random.key_data(leaf))), impl=jax.random.key_impl(leaf)
+        )
+    return jnp.asarray(np.asarray(leaf))
 
 
 def layout(tree: PyTree) -> dict[str, str]:

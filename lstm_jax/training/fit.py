@@ -16,6 +16,7 @@ import optax
 from lstm_jax.structs import PyTree
 from lstm_jax.training.checkpoints import CheckpointError
 from lstm_jax.training.data import Batches, prefetch
+from lstm_jax.training.devices import Devices
 from lstm_jax.training.metrics import add
 from lstm_jax.training.records import Records, Row
 from lstm_jax.training.run import Run, Saving, Validation, copied
@@ -51,7 +52,7 @@ def fit(
     saving: Saving | None = None,
     report: int = 10,
     callbacks: Sequence[Callable[[Row, TrainState], None]] = (),
-    put: Callable[[PyTree], PyTree] = jax.device_put,
+    devices: Devices | None = None,
     loss_scale: float = 1.0,
     bar: bool = True,
 ) -> Fitted:
@@ -67,8 +68,9 @@ def fit(
         key: of all randomness; a step uses ``fold_in(key, step)``.
         carry: what the first batch starts from.
         report: steps between rows of the history, and looks at whether all numbers are finite.
-        callbacks: each called with every row and the state.
-        put: a batch to the devices; ``sharding.put`` makes one for a mesh.
+        callbacks: each called with every row and the state, whose arrays last until the next step.
+        devices: None means one; see ``devices.py``.
+        loss_scale: see ``make_train_step``.
         bar: whether to show progress.
     Raises:
         FloatingPointError: a loss or parameter is not finite; names the step and the first leaf. The checkpoints hold
@@ -79,7 +81,12 @@ def fit(
         raise ValueError(f"steps, report: got {steps} and {report}, want at least 0 and 1")
     if len(batches) == 0:
         raise ValueError("batches: got none in an epoch, want at least one")
-    run = Run(loss_fn, copied(init_state(params, optimizer, key, carry)), validation, saving)
+    state = copied(init_state(params, optimizer, key, carry))
+    if devices is not None:
+        loss_fn, state = devices.parallel(loss_fn), devices.place(state)
+    put = jax.device_put if devices is None else devices.put
+    bar = bar and jax.process_index() == 0
+    run = Run(loss_fn, state, validation, saving, put)
     clock = Clock(steps, time.monotonic(), math.inf if minutes is None else 60 * minutes)
     with Records(run.folder, upto=int(run.state.step), tensorboard=run.tensorboard) as records, interrupts() as stop:
         run.records, run.callbacks = records, tuple(callbacks)

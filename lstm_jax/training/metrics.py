@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.structs import PyTree
+from lstm_jax.structs import PyTree, accumulator_dtype
 
 
 class Mean(NamedTuple):
@@ -178,7 +178,7 @@ def crps(samples: jax.Array, targets: jax.Array, mask: jax.Array | None = None) 
 
 def _sums(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Sum and count, in float32 or wider; by selection, so that a NaN elsewhere does not count."""
-    wide = jnp.promote_types(values.dtype, jnp.float32)
+    wide = accumulator_dtype(values.dtype)
     if mask is None:
         return jnp.sum(values, dtype=wide), jnp.asarray(values.size, wide)
     mask = jnp.broadcast_to(mask, values.shape)

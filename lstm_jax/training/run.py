@@ -49,9 +49,16 @@ class Saving(NamedTuple):
 class Run:
     """What changes while a run goes on."""
 
-    def __init__(self, loss_fn: Loss, state: TrainState, validation: Validation | None, saving: Saving | None) -> None:
+    def __init__(
+        self,
+        loss_fn: Loss,
+        state: TrainState,
+        validation: Validation | None,
+        saving: Saving | None,
+        put: Callable[[PyTree], PyTree] = jax.device_put,
+    ) -> None:
         self.state, self.validation, self.saving = state, validation, saving
-        self.folder = None if saving is None else Path(saving.folder)
+        self.folder = None if saving is None or jax.process_index() else Path(saving.folder)
         self.tensorboard = saving is not None and saving.tensorboard
         self.sums: PyTree = None
         self.best: Row | None = None
@@ -61,7 +68,7 @@ class Run:
         self.unsaved: str | None = None
         self.records = Records(None)
         self.callbacks: tuple[Callable[[Row, TrainState], None], ...] = ()
-        self.evaluate = make_evaluate(loss_fn)
+        self.evaluate = make_evaluate(loss_fn, put)
         self.checkpoints = None if saving is None else self._open(saving)
 
     def _open(self, saving: Saving) -> Checkpoints:
@@ -133,7 +140,7 @@ class Run:
             self.checkpoints.close()
 
 
-def make_evaluate(loss_fn: Loss) -> Callable[[PyTree, Batches, PyTree], dict[str, float]]:
+def make_evaluate(loss_fn: Loss, put: Callable[[PyTree], PyTree] = jax.device_put) -> Callable[..., dict[str, float]]:
     """``evaluate(params, batches, carry=None) -> metrics``: over one epoch, without a key."""
 
     @jax.jit
@@ -144,7 +151,7 @@ def make_evaluate(loss_fn: Loss) -> Callable[[PyTree, Batches, PyTree], dict[str
     def evaluate(params: PyTree, batches: Batches, carry: PyTree = None) -> dict[str, float]:
         sums = None
         for number in range(len(batches)):
-            carry, metrics = look(params, carry, batches[number])
+            carry, metrics = look(params, carry, put(batches[number]))
             sums = metrics if sums is None else add(sums, metrics)
         if sums is None:
             raise ValueError("batches: got none to evaluate, want at least one")

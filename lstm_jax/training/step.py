@@ -96,7 +96,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         failure = _first_failure(state, watched(batch, carry, gradient, loss, params))
         new = TrainState(params, opt_state, carry, state.key, state.step + 1, failure)
-        metrics = with_loss(metrics, loss) | {"gradient_norm": _one(optax.global_norm(gradient))}
+        metrics = with_loss(metrics, loss) | {"gradient_norm": _one(optax.tree.norm(gradient))}
         return _keep(failure.step == NEVER, new, state._replace(failure=failure)), metrics
 
     return step

@@ -17,7 +17,7 @@ def make_tbptt_step(
 ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
     """``step(state, batch, **extra)`` over a batch ``[T, ...]``, time first: an update every ``window`` steps.
 
-    Each update looks ``backward`` steps back (Williams and Peng 1990, BPTT(h; h') with h' = window and h = backward): the
+    Each update looks ``backward`` steps back (Williams and Peng 1990, BPTT(h; h') with h' = window, h = backward): the
     loss is that of the newest window, whose gradient flows through the windows before it, but not beyond the batch.
     The carry goes on from batch to batch. With both equal to T it is back-propagation through the whole batch.
 
@@ -40,7 +40,7 @@ def make_tbptt_step(
 
         def update(state: TrainState, number: jax.Array) -> tuple[TrainState, dict[str, Any]]:
             seen = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, depth), earlier)
-            return step(state, (seen, number + jnp.arange(depth) >= depth - 1), **extra)
+            return step(state, (seen, number + jnp.arange(depth, dtype=jnp.int32) >= depth - 1), **extra)
 
         state, metrics = jax.lax.scan(
             update, state._replace(carry=(state.carry, state.carry)), jnp.arange(count, dtype=jnp.int32)

@@ -1,0 +1,211 @@
+"""The loop: it learns, stops, remembers the best, keeps its hands off the caller's arrays, and explains failures."""
+
+import csv
+import json
+import os
+import signal
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lstm_jax as lj
+from lstm_jax import training
+from lstm_jax.training import metrics
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(256, 10, 3)).astype(np.float32)
+Y = (X[:, :, 0].sum(1) > 0).astype(np.int32)
+TRAIN = training.Shuffled({"x": X[:192], "y": Y[:192]}, 32)
+HELD = training.Shuffled({"x": X[192:], "y": Y[192:]}, 24, shuffle=False)
+KEY = jax.random.key(0)
+ADAM = optax.adam(1e-2)
+
+
+def draw(hidden=12):
+    return {"lstm": lj.init_params(jax.random.key(1), 3, hidden), "dense": jnp.zeros((hidden, 2), jnp.float32)}
+
+
+@training.stateless
+def loss_fn(params, batch, key):
+    state, _ = lj.lstm(params["lstm"], jnp.swapaxes(batch["x"], 0, 1))
+    logits = state.h @ params["dense"]
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
+    return nats.mean(), {"loss": metrics.mean(nats), "accuracy": metrics.accuracy(logits, batch["y"])}
+
+
+def fit(steps=30, params=None, batches=TRAIN, optimizer=ADAM, **options):
+    return training.fit(loss_fn, params or draw(), batches, optimizer, steps=steps, key=KEY, bar=False, **options)
+
+
+def test_it_learns_and_keeps_the_best():
+    fitted = fit(90, validation=training.Validation(HELD, 10))
+    assert fitted.ended == "steps"
+    assert int(fitted.state.step) == 90
+    looks = [row["valid loss"] for row in fitted.history if "valid loss" in row]
+    assert len(looks) == 9
+    assert fitted.best["valid loss"] == min(looks) < 0.4
+    again = training.make_evaluate(loss_fn)(fitted.params, HELD)
+    assert again["loss"] == fitted.best["valid loss"]
+    want = loss_fn(fitted.params, None, {"x": X[192:], "y": Y[192:]}, None)[0]
+    np.testing.assert_allclose(again["loss"], want, rtol=1e-5)  # the last batch is smaller and counts less
+
+
+def test_the_loop_is_the_step_repeated():
+    step = jax.jit(training.make_train_step(loss_fn, ADAM))
+    state = training.init_state(draw(), ADAM, KEY)
+    losses = []
+    for number in range(12):
+        state, found = step(state, TRAIN[number])
+        losses.append(found["loss"].value())
+    fitted = fit(12, report=4)
+    jax.tree.map(np.testing.assert_array_equal, fitted.state.params, state.params)
+    assert [row["step"] for row in fitted.history] == [4, 8, 12]
+    np.testing.assert_allclose(fitted.history[-1]["loss"], np.mean(losses[8:]), rtol=1e-6)
+
+
+def test_the_caller_s_arrays_stay():
+    params = draw()
+    fit(3, params=params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+def test_accumulating_four_small_batches_is_one_large_step():
+    small = training.Shuffled({"x": X[:128], "y": Y[:128]}, 32, shuffle=False)
+    large = training.Shuffled({"x": X[:128], "y": Y[:128]}, 128, shuffle=False)
+    many = fit(4, batches=small, optimizer=optax.MultiSteps(optax.sgd(0.1), 4))
+    one = fit(1, batches=large, optimizer=optax.sgd(0.1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), many.params, one.params)
+
+
+def test_patience_ends_training():
+    fitted = fit(500, optimizer=optax.sgd(0.0), validation=training.Validation(HELD, 5, patience=3))
+    assert (fitted.ended, int(fitted.state.step)) == ("patience", 20)
+
+
+def test_minutes_end_training_and_move_progress():
+    seen = []
+
+    def update(updates, state, params=None, *, progress, **extra):
+        jax.debug.callback(lambda value: seen.append(float(value)), progress)
+        return updates, state
+
+    spy = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    fitted = fit(10**6, optimizer=spy, minutes=0.05)
+    assert fitted.ended == "minutes"
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    seen.clear()
+    fit(4, optimizer=spy)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_ctrl_c_ends_training_after_the_step(tmp_path):
+    def press(row, state):
+        if row["step"] == 10:
+            threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    saving = training.Saving(tmp_path, every=10**6)
+    fitted = fit(10**6, callbacks=[press], saving=saving)
+    assert fitted.ended == "interrupted"
+    stopped = int(fitted.state.step)
+    resumed = fit(stopped + 5, saving=saving._replace(resume=True))
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, fit(stopped + 5).params)
+
+
+@pytest.mark.parametrize("where", ["batch.x", "gradient", "loss"])
+def test_what_is_not_finite_is_named_and_the_state_before_stays(where, tmp_path):
+    params, batches, optimizer = draw(), TRAIN, ADAM
+    if where == "batch.x":
+        bad = X[:192].copy()
+        bad[:, 3, 1] = np.nan
+        batches = training.Shuffled({"x": bad, "y": Y[:192]}, 32)
+    if where == "gradient":
+        optimizer = optax.chain(optax.scale(1e38), optax.sgd(1e10))
+    if where == "loss":
+        params["dense"] = params["dense"].at[0, 0].set(jnp.inf)
+    want = {"batch.x": r"step 0: .* first in batch\.x", "gradient": "step 0: .* first in params", "loss": "step 0: .*"}
+    with pytest.raises(FloatingPointError, match=want[where]):
+        fit(20, params=params, batches=batches, optimizer=optimizer, saving=training.Saving(tmp_path, every=1))
+    checkpoints = training.Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.latest() is None  # a state that is not finite is never saved
+
+
+def test_history_on_disk(tmp_path):
+    saving = training.Saving(tmp_path / "run", every=10, tensorboard=True)
+    fitted = fit(20, saving=saving, validation=training.Validation(HELD, 10))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert lines == fitted.history
+    training.to_csv(fitted.history, tmp_path / "history.csv")
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["loss"]) == lines[0]["loss"]
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    training.draw_curve(fitted.history, tmp_path / "curve.png", title="two classes", lines={"chance": 0.69})
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_decay_by_name_and_nothing_else():
+    decay = optax.add_decayed_weights(0.1, mask=training.named("kernel|dense"))
+    params = draw()
+    updates, _ = decay.update(jax.tree.map(jnp.zeros_like, params), decay.init(params), params)
+    np.testing.assert_allclose(updates["lstm"].recurrent_kernel, 0.1 * params["lstm"].recurrent_kernel)
+    assert not updates["lstm"].bias.any()
+    with pytest.raises(ValueError, match="pattern: got 'kernels', which no parameter's path holds"):
+        training.named("kernels")(params)
+
+
+def test_half_cosine_with_warmup():
+    rate = training.half_cosine(2.0, warmup=0.25)
+    np.testing.assert_allclose([rate(jnp.float32(p)) for p in (0, 0.125, 0.25, 0.625, 1)], [0, 1, 2, 1, 0], atol=1e-6)
+
+
+def test_averaging_starts_once_validation_no_longer_improves():
+    """The trigger of the paper's algorithm, and the mean of the iterates from there on."""
+    optimizer = optax.chain(optax.sgd(1.0), training.nt_asgd(patience=2))
+    params = {"w": jnp.float32(0.0)}
+    opt_state = optimizer.init(params)
+    logs, started, iterates = [], False, []
+    for number, validation in enumerate([5, np.nan, 4, 3, np.nan, 3.5, 4.5, np.nan, 9, 2, np.nan]):
+        updates, opt_state = optimizer.update({"w": jnp.float32(-number)}, opt_state, params, validation=validation)
+        params = optax.apply_updates(params, updates)
+        if np.isfinite(validation):
+            started = started or (len(logs) > 2 and validation > min(logs[:-2]))
+            logs.append(validation)
+        iterates += [float(params["w"])] * started
+        want = np.mean(iterates) if started else float(params["w"])
+        np.testing.assert_allclose(training.averaged(opt_state)["w"], want, rtol=1e-6)
+    assert 0 < len(iterates) < 11
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: fit(-1), ValueError, "steps, report: got -1 and 10"),
+        (
+            lambda: fit(5, validation=training.Validation(HELD, 5, metric="f1")),
+            ValueError,
+            "validation.metric: got 'f1'",
+        ),
+        (lambda: training.parse_mesh("data:8"), ValueError, "mesh: got 'data:8', want axes and sizes"),
+        (lambda: training.parse_mesh("data=3"), ValueError, "mesh: got 'data=3', which is 3 devices"),
+    ],
+)
+def test_wrong_calls_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_validation_of_another_metric_and_of_an_average():
+    optimizer = optax.chain(optax.sgd(0.5), training.nt_asgd(patience=1))
+    look = training.Validation(HELD, 5, params=lambda state: training.averaged(state.opt_state))
+    fitted = fit(40, optimizer=optimizer, validation=look)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        training.make_evaluate(loss_fn)(fitted.params, HELD)["loss"],
+        fitted.best["valid loss"],
+    )
