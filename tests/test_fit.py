@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import pytest
 import lstm_jax as lj
 from lstm_jax import training
 from lstm_jax.training import metrics
+from lstm_jax.training.records import Records
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 RNG = np.random.default_rng(0)
@@ -147,6 +149,25 @@ def test_history_on_disk(tmp_path):
     assert list((tmp_path / "run" / "tensorboard").iterdir())
     training.draw_curve(fitted.history, tmp_path / "curve.png", title="two classes", lines={"chance": 0.69})
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_checkpoint_or_history_that_cannot_be_written_loses_nothing(tmp_path, monkeypatch):
+    def full(self, step, tree, notes):
+        raise training.CheckpointError("no space left")
+
+    monkeypatch.setattr(training.Checkpoints, "save", full)
+    with pytest.raises(training.CheckpointError, match="no space left") as caught:
+        fit(20, saving=training.Saving(tmp_path / "run", every=5))
+    assert int(caught.value.fitted.state.step) == 20
+    records = Records(tmp_path)
+    records.write({"step": 1, "loss": 0.5})
+    path, records.path = records.path, Path("/dev/full")
+    records.write({"step": 2, "loss": 0.4})
+    assert records.trouble == "/dev/full: could not be written (No space left on device); training goes on"
+    records.path = path
+    records.write({"step": 3, "loss": 0.3})
+    assert records.trouble is None
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
 
 
 def test_decay_by_name_and_nothing_else():

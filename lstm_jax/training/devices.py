@@ -1,5 +1,6 @@
 """One program on many devices and machines: where arrays lie, and gradients reduced once a step."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -79,7 +80,8 @@ def place(mesh: Mesh, specs: PyTree, tree: PyTree) -> PyTree:
     def leaf(spec: PartitionSpec, array: Any) -> jax.Array:
         sharding = NamedSharding(mesh, spec)
         if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
-            return jax.device_put(array, sharding)
+            wrap = partial(jax.random.wrap_key_data, impl=jax.random.key_impl(array))
+            return jax.jit(wrap)(leaf(spec, jax.random.key_data(array)))
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 

@@ -21,16 +21,13 @@ class Records:
 
     def __init__(self, folder: Path | None, *, upto: int = 0, tensorboard: bool = False) -> None:
         self.rows: list[Row] = []
-        self.file, self.board = None, None
-        if folder is None:
+        self.path, self.board = None if folder is None else folder / "history.jsonl", None
+        self.trouble: str | None = None
+        if folder is None or self.path is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "history.jsonl"
-        self.rows = [row for row in read_lines(path) if row["step"] <= upto]
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-        part.replace(path)
-        self.file = path.open("a", encoding="utf-8")
+        self.rows = [row for row in read_lines(self.path) if row["step"] <= upto]
+        self._write_all(self.path)
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -40,20 +37,32 @@ class Records:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for target in (self.file, self.board):
-            if target is not None:
-                target.close()
+        if self.board is not None:
+            self.board.close()
 
     def write(self, row: Row) -> None:
-        """Adds a row, with its ``step``; at once on disk."""
+        """Adds a row, with its ``step``; at once on disk. If that fails ``trouble`` says so, and the next row tries
+        again with all of them, so that a run need not end because a disk is full."""
         self.rows.append(row)
-        if self.file is not None:
-            self.file.write(json.dumps(row) + "\n")
-            self.file.flush()
+        if self.path is not None:
+            try:
+                if self.trouble is None:
+                    with self.path.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
+                else:
+                    self._write_all(self.path)
+                self.trouble = None
+            except OSError as error:
+                self.trouble = f"{self.path}: could not be written ({error.strerror}); training goes on"
         if self.board is not None:
             for name, value in row.items():
                 if name != "step":
                     self.board.add_scalar(name.replace(" ", "/"), value, row["step"])
+
+    def _write_all(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        part.replace(path)
 
 
 def to_csv(rows: list[Row], path: Path) -> None:

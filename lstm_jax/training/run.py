@@ -136,6 +136,7 @@ class Run:
     def close(self) -> None:
         """The last checkpoint."""
         self.save(int(self.state.step))
+        self.unsaved = self.unsaved or self.records.trouble
         if self.checkpoints is not None:
             self.checkpoints.close()
 

@@ -1,0 +1,139 @@
+"""Eight devices, or two processes, train as one does; gradients are reduced once a step, outside every loop."""
+
+import os
+import re
+import socket
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_resume import finish, start
+
+import lstm_jax as lj
+from lstm_jax import training
+
+T, B, D, H = 24, 8, 3, 16
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return finish(start("--rate", 0))["history"]
+
+
+def assert_same_curve(got, want):
+    """Sums over rows in another order, 60 steps of Adam on: 1e-4 of each number."""
+    assert [row.keys() for row in got] == [row.keys() for row in want]
+    for mine, other in zip(got, want, strict=True):
+        for name in mine:
+            np.testing.assert_allclose(mine[name], other[name], rtol=1e-4, atol=1e-6, err_msg=f"{name} of {mine}")
+
+
+def test_eight_devices_train_as_one(one_device, tmp_path):
+    flags = {"env": {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}}
+    assert_same_curve(finish(start("--rate", 0, "--mesh", "data=8", **flags))["history"], one_device)
+
+
+def test_two_processes_train_as_one(one_device, tmp_path):
+    """Real processes that talk over a socket; the second run goes on from the checkpoint of the first."""
+    environment = {**os.environ, "XLA_FLAGS": ""}
+
+    def both(*arguments):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        common = ("--rate", 0, "--mesh", "data=2", "--processes", 2, "--port", port, *arguments)
+        started = [start(*common, "--process", process, env=environment) for process in (0, 1)]
+        return [finish(process) for process in started]
+
+    first, second = both("--folder", tmp_path, "--steps", 30)
+    assert first["bits"] == second["bits"]
+    resumed, _ = both("--folder", tmp_path, "--resume")
+    assert_same_curve(resumed["history"], one_device)
+
+
+def executed(text, name):
+    """How often an operation runs in a compiled program, loops with their trip counts included."""
+    bodies = dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", text, re.M | re.S))
+    entry = re.search(r"^ENTRY %?([\w.\-]+)", text, re.M)[1]
+
+    def count(body):
+        total = 0
+        for line in bodies[body].splitlines():
+            total += bool(re.search(rf" {name}(-start)?\(", line))
+            for called in re.findall(r"(?:body|calls|to_apply|branch_computations)=\{?%?([\w.\-]+)", line):
+                trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+                assert trips or " while(" not in line, line
+                total += count(called) * (int(trips[1]) if trips else 1)
+        return total
+
+    return count(entry)
+
+
+@pytest.mark.usefixtures("standard_promotion", "short_chunks")
+def test_each_gradient_is_reduced_once_where_a_plain_scan_of_linen_does_it_at_every_step():
+    from flax import linen
+
+    devices = training.Devices(training.parse_mesh("data=2"))
+    xs = np.ones((T, B, D), np.float32)
+
+    def step_of(loss_fn, parameters):
+        optimizer = training.optimizers.optax.sgd(0.1)
+        state = devices.place(training.init_state(parameters, optimizer, jax.random.key(0)))
+        step = jax.jit(training.make_train_step(loss_fn, optimizer))
+        return step.lower(state, devices.put(xs)).compile().as_text()
+
+    ours = lj.init_params(jax.random.key(0), D, H)
+    loss = training.stateless(lambda params, xs, key: (jnp.mean(lj.lstm(params, xs, remat="states")[1] ** 2), {}))
+    layer = linen.RNN(linen.OptimizedLSTMCell(H), time_major=True)
+    theirs = layer.init(jax.random.key(0), xs)
+    scan = training.stateless(lambda params, xs, key: (jnp.mean(layer.apply(params, xs) ** 2), {}))
+
+    mine = executed(step_of(devices.parallel(loss), ours), "all-reduce")
+    linens = executed(step_of(scan, theirs), "all-reduce")
+    print(f"all-reduces in a step of T={T}: {mine} here, {linens} in linen's scan")
+    assert 1 <= mine <= len(jax.tree.leaves(ours)) + 2  # and the loss with its weight
+    assert linens >= T
+
+
+def test_a_key_of_its_own_for_each_device():
+    devices = training.Devices(training.parse_mesh("data=2"))
+    seen = training.stateless(
+        lambda params, xs, key: (jnp.sum(params), {"loss": training.metrics.mean(jax.random.normal(key, (1000,)) ** 2)})
+    )
+    params, xs = jnp.ones(3), np.ones((T, B, D))
+    both = jax.jit(devices.parallel(seen))(params, None, devices.put(xs), jax.random.key(0))[1][1]["loss"]
+    alone = jnp.sum(jax.random.normal(jax.random.fold_in(jax.random.key(0), 0), (1000,)) ** 2)
+    assert both.weight == 2000
+    assert abs(both.total - 2 * alone) > 1e-3
+
+
+def test_devices_count_by_what_they_hold():
+    """Padding on one of them: the mean over all that counts, not the mean of two means."""
+    devices = training.Devices(training.parse_mesh("data=2"), batch=(training.ROWS_SECOND, training.ROWS_SECOND))
+    values = np.arange(T * B, dtype=np.float64).reshape(T, B)
+    mask = np.ones((T, B), bool)
+    mask[3:, : B // 2] = False
+
+    def loss(params, batch, key):
+        counted = training.metrics.mean(params * batch[0], batch[1])
+        return counted.value(), {"loss": counted}
+
+    state = training.stateless(loss)
+    value, slope = jax.value_and_grad(lambda p: devices.parallel(state)(p, None, devices.put((values, mask)), None)[0])(
+        jnp.float64(2.0)
+    )
+    np.testing.assert_allclose(value, 2 * values[mask].mean(), rtol=1e-12)
+    np.testing.assert_allclose(slope, values[mask].mean(), rtol=1e-12)
+
+
+def test_a_hidden_size_cut_over_devices():
+    """The same numbers, and kernels that stay cut."""
+    mesh = training.parse_mesh("model=2")
+    params = lj.init_params(jax.random.key(0), D, H, dtype=jnp.float64)
+    xs = jax.random.normal(jax.random.key(1), (T, B, D))
+    loss = jax.jit(jax.value_and_grad(lambda params, xs: jnp.mean(lj.lstm(params, xs)[1] ** 2)))
+    cut = training.cut_hidden(mesh, params)
+    assert {shard.data.shape for shard in cut.recurrent_kernel.addressable_shards} == {(H, 2 * H)}
+    whole = loss(params, xs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), loss(cut, xs), whole)
