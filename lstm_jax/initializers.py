@@ -81,7 +81,7 @@ def draw_kernels(
     """``[D, GH]``, Glorot uniform, and ``[H, GH]``, orthogonal, each block of ``H`` drawn apart: for any cell."""
     input_key, recurrent_key = jax.random.split(key)
     kernel = _per_gate(jax_init.glorot_uniform(), input_key, (inputs, hidden), dtype, blocks)
-    return kernel, _per_gate(jax_init.orthogonal(), recurrent_key, (hidden, hidden), dtype, blocks)
+    return kernel, _per_gate(_orthogonal, recurrent_key, (hidden, hidden), dtype, blocks)
 
 
 def forget_bias(hidden: int, dtype: jnp.dtype, blocks: str = "ifgo") -> jax.Array:
@@ -106,14 +106,14 @@ def _torch(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMPa
 def _keras(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
     input_key, recurrent_key = jax.random.split(key)
     kernel = jax_init.glorot_uniform()(input_key, (inputs, 4 * hidden), dtype)
-    recurrent = jax_init.orthogonal()(recurrent_key, (hidden, 4 * hidden), dtype)
+    recurrent = _orthogonal(recurrent_key, (hidden, 4 * hidden), dtype)
     return LSTMParams(kernel, recurrent, forget_bias(hidden, dtype))
 
 
 def _flax(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
     input_key, recurrent_key = jax.random.split(key)
     kernel = _per_gate(jax_init.lecun_normal(), input_key, (inputs, hidden), dtype)
-    recurrent = _per_gate(jax_init.orthogonal(), recurrent_key, (hidden, hidden), dtype)
+    recurrent = _per_gate(_orthogonal, recurrent_key, (hidden, hidden), dtype)
     return LSTMParams(kernel, recurrent, jnp.zeros(4 * hidden, dtype))
 
 
@@ -121,6 +121,15 @@ def _haiku(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMPa
     scale = (inputs + hidden) ** -0.5
     both = jax_init.truncated_normal(scale)(key, (inputs + hidden, 4 * hidden), dtype)
     return LSTMParams(both[:inputs], both[inputs:], forget_bias(hidden, dtype))
+
+
+def _orthogonal(key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype) -> jax.Array:
+    """An orthogonal matrix; under ``vmap`` one after another.
+
+    XLA's batched QR factorisation on CPU waits for threads of the pool that it runs in itself: with two cores a vmapped
+    initialisation never ended (jax 0.10.2; 0.12.0 ended).
+    """
+    return jax.custom_batching.sequential_vmap(lambda key: jax_init.orthogonal()(key, shape, dtype))(key)
 
 
 SCHEMES: dict[str, Scheme] = {

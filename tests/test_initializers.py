@@ -109,3 +109,15 @@ def test_zero_state():
     chex.assert_shape(state, (2, 3, H))
     assert (state.h.dtype, state.c.dtype) == (jnp.bfloat16, jnp.float32)
     assert lj.zero_state(half).h.shape == (H,)
+
+
+def test_many_at_once_are_those_of_one_at_a_time():
+    """Without a batched QR factorisation, which on two cores may never end."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    draw = lambda key: lj.init_params(key, 3, 4, dtype=jnp.float64)  # noqa: E731
+    many = jax.jit(jax.vmap(draw))
+    for number, key in enumerate(keys):
+        jax.tree.map(lambda a, b, n=number: np.testing.assert_array_equal(a[n], b), many(keys), draw(key))
+    qr = [line for line in many.lower(keys).as_text().splitlines() if "geqrf" in line]
+    assert qr
+    assert not any("tensor<5x" in line for line in qr), qr

@@ -18,6 +18,7 @@ from lstm_jax.training.data import (
 from lstm_jax.training.devices import ROWS_FIRST, ROWS_SECOND, WHOLE, Devices, cut_hidden, parse_mesh
 from lstm_jax.training.fit import Fitted, fit
 from lstm_jax.training.optimizers import averaged, by_progress, half_cosine, named, nt_asgd
+from lstm_jax.training.population import Population, Searched, Together, draw_search, draws, grid, search
 from lstm_jax.training.records import draw_curve, to_csv
 from lstm_jax.training.run import Saving, Validation, make_evaluate
 from lstm_jax.training.step import TrainState, init_state, make_train_step, stateless
@@ -32,12 +33,15 @@ __all__ = [
     "Checkpoints",
     "Devices",
     "Fitted",
+    "Population",
     "Ragged",
     "Saving",
     "Scale",
+    "Searched",
     "Shuffled",
     "Stream",
     "Text",
+    "Together",
     "TrainState",
     "Validation",
     "averaged",
@@ -46,7 +50,10 @@ __all__ = [
     "check_labels",
     "cut_hidden",
     "draw_curve",
+    "draw_search",
+    "draws",
     "fit",
+    "grid",
     "half_cosine",
     "init_state",
     "make_evaluate",
@@ -58,6 +65,7 @@ __all__ = [
     "parse_mesh",
     "prefetch",
     "scale_of",
+    "search",
     "sliding",
     "stateless",
     "to_csv",
