@@ -226,7 +226,10 @@ def main(arguments: list[str] | None = None) -> float:
     prompt = encode_prompt(corpus, options.prompt)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
     baselines = {name: ngram_loss(corpus, n) for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)}
-    fitted = train(corpus, options)
+    try:
+        fitted = train(corpus, options)
+    except training.CheckpointError as error:
+        raise SystemExit(f"--save: {error}") from None
     best = fitted.best["valid loss"] if fitted.best else math.nan
     print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. Held-out text, nats and bits a character:")
     for name, loss in {**baselines, "LSTM": best}.items():

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax.cells.gates import Form
 from lstm_jax.cells.variants import masked_variant, variant
@@ -28,7 +29,7 @@ Rate = float | jax.Array
 
 def check_rate(name: str, rate: Rate) -> None:
     """A probability below 1, as far as it is known now."""
-    if not isinstance(rate, jax.core.Tracer) and not 0 <= rate < 1:
+    if not isinstance(rate, jax.core.Tracer) and not 0 <= float(np.asarray(rate)) < 1:  # on the host, under jit too
         raise ValueError(f"{name}: got {rate}, want a rate from 0 to below 1")
 
 

@@ -1,6 +1,9 @@
 """The character language model: it learns, writes, and explains what it cannot read."""
 
 import math
+import os
+import signal
+import threading
 
 import jax
 import numpy as np
@@ -44,26 +47,30 @@ def test_the_default_corpus_is_the_standard_library():
     assert "def __init__(self" in "".join(corpus.alphabet[code] for code in corpus.train[:2_000_000])
 
 
-def test_ctrl_c_ends_training_and_still_writes(corpus, tmp_path, monkeypatch, capsys):
-    calls = []
-    original = char_lm.make_train_step
-
-    def interrupted(*arguments):
-        step = original(*arguments)
-
-        def stepping(*inputs):
-            calls.append(1)
-            if len(calls) == 15:
-                raise KeyboardInterrupt
-            return step(*inputs)
-
-        return stepping
-
-    monkeypatch.setattr(char_lm, "make_train_step", interrupted)
-    char_lm.main(["--corpus", str(corpus), "--steps", "500", "--curve", str(tmp_path / "c.png"), *SMALL])
+def test_ctrl_c_ends_training_and_still_writes(corpus, tmp_path, capsys):
+    press = threading.Timer(6.0, os.kill, (os.getpid(), signal.SIGINT))
+    press.start()
+    options = ["--steps", "1000000", "--minutes", "2", "--curve", str(tmp_path / "c.png")]
+    try:
+        char_lm.main(["--corpus", str(corpus), *options, *SMALL])
+    finally:
+        press.cancel()
     printed = capsys.readouterr().out
-    assert "interrupted" in printed
+    assert "Training ended: interrupted" in printed
     assert "The model writes" in printed
+
+
+def test_it_goes_on_from_where_it_was(corpus, tmp_path, capsys):
+    def run(steps, *more):
+        options = ["--steps", str(steps), "--dropout", "0.2", "--curve", str(tmp_path / "c.png"), *SMALL]
+        return char_lm.main(["--corpus", str(corpus), *options, *more])
+
+    saved = ["--save", str(tmp_path / "run")]
+    run(20, *saved)
+    with pytest.raises(SystemExit, match=r"--save: .* holds a run at step 20"):
+        run(40, *saved)
+    run(40, *saved, "--resume")
+    assert "step 40" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -116,13 +123,6 @@ def test_ngram_losses_against_direct_counting():
             for k in range(order - 1, len(held_out))
         ]
         np.testing.assert_allclose(char_lm.ngram_loss(corpus, order), np.mean(losses), rtol=1e-3)
-
-
-def test_windows_predict_each_character_once():
-    pieces = list(char_lm.windows(np.arange(101), 2, 10))
-    assert [piece.shape for piece in pieces] == [(11, 2)] * 5
-    np.testing.assert_array_equal(np.concatenate([piece[1:, 0] for piece in pieces]), np.arange(1, 51))
-    np.testing.assert_array_equal(np.concatenate([piece[1:, 1] for piece in pieces]), np.arange(51, 101))
 
 
 def test_tiny_shakespeare_baselines_are_those_published(data_folder):

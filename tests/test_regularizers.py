@@ -256,3 +256,12 @@ def test_penalties():
 def test_wrong_calls_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(*problem())
+
+
+def test_a_known_rate_is_checked_inside_jit_too():
+    rate = jnp.float32(0.5)
+    dropped = jax.jit(lambda xs: regularizers.locked_dropout(KEY, xs, rate))(XS)
+    assert dropped.shape == XS.shape
+    wrong = jnp.float32(1.5)
+    with pytest.raises(ValueError, match=r"rate: got 1\.5"):
+        jax.jit(lambda xs: regularizers.locked_dropout(KEY, xs, wrong))(XS)

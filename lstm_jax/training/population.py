@@ -28,6 +28,10 @@ Build = Callable[[Hypers], tuple[Loss, optax.GradientTransformation]]
 """A member's loss and optimiser from its hyper-parameters, which are traced."""
 
 
+STEPS_A_CALL = 50
+"""At most: a member takes them all before the next one does, with its numbers in the cache; and a call costs once."""
+
+
 class Searched(NamedTuple):
     """What a search gives."""
 
@@ -133,21 +137,24 @@ class Population:
         self._compile()
 
     def _compile(self) -> None:
-        def step(hyper: Hypers, state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, Any]]:
-            return make_train_step(*self.build(hyper))(state, batch)
+        def run(hyper: Hypers, state: TrainState, batches: PyTree) -> TrainState:
+            step = make_train_step(*self.build(hyper))
+            return jax.lax.scan(lambda state, batch: (step(state, batch)[0], None), state, batches)[0]
 
         def look(hyper: Hypers, params: PyTree, batch: PyTree) -> dict[str, Any]:
             loss, (_, metrics) = self.build(hyper)[0](params, None, batch, None)
             return with_loss(metrics, loss)
 
         members = len(self.numbers)
-        self._step = each_member(step, members, (True, True, not self.shared))
+        self._run = each_member(run, members, (True, True, not self.shared))
         self._look = each_member(look, members, (True, True, False))
 
-    def step(self, batch: PyTree) -> dict[str, Any]:
-        """One step of every member; returns its metrics, stacked."""
-        self.states, metrics = self._step(self.hypers, self.states, batch)
-        return metrics
+    def run(self, batches: Batches, start: int, stop: int) -> None:
+        """The steps from start to stop of every member, in one call."""
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(batches[step] for step in range(start, stop)))
+        if not self.shared:
+            stacked = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), stacked)
+        self.states = self._run(self.hypers, self.states, stacked)
 
     def evaluate(self, batches: Batches) -> list[dict[str, float]]:
         """A row for each member: its number, hyper-parameters, steps and metrics; NaN for one that failed."""
@@ -195,14 +202,17 @@ def search(
     if halvings and not population.shared:
         raise ValueError("halvings: got some with batches of each member's own, want a population with shared=True")
     out: list[dict[str, float]] = []
-    for number in tqdm(range(1, steps + 1), unit="step", disable=not bar, dynamic_ncols=True):
-        population.step(batches[number - 1])
-        if number in halvings and len(population.numbers) > 1:
-            rows = population.evaluate(held_out)
-            order = sorted(range(len(rows)), key=lambda place: _rank(rows[place], metric))
-            half = (len(rows) + 1) // 2
-            out = [rows[place] for place in order[half:]] + out
-            population.keep(order[:half])
+    piece = max(size for size in range(1, STEPS_A_CALL + 1) if math.gcd(steps, *halvings) % size == 0)
+    with tqdm(total=steps, unit="step", disable=not bar, dynamic_ncols=True) as shown:
+        for number in range(piece, steps + 1, piece):
+            population.run(batches, number - piece, number)
+            shown.update(piece)
+            if number in halvings and len(population.numbers) > 1:
+                rows = population.evaluate(held_out)
+                order = sorted(range(len(rows)), key=lambda place: _rank(rows[place], metric))
+                half = (len(rows) + 1) // 2
+                out = [rows[place] for place in order[half:]] + out
+                population.keep(order[:half])
     rows = population.evaluate(held_out)
     if metric not in rows[0]:
         raise ValueError(f"metric: got {metric!r}, want one of {list(rows[0])}")
@@ -230,6 +240,8 @@ def draw_search(table: list[dict[str, float]], hypers: Sequence[str], path: Path
         axes.plot(column[:1], shown[:1], "o", color="#D55E00", markersize=9, fillstyle="none", markeredgewidth=2)
         if column.min() > 0 and column.max() / column.min() > 30:
             axes.set_xscale("log")
+        if shown.min() > 0 and shown.max() / shown.min() > 10:
+            axes.set_yscale("log")
         axes.set(xlabel=name, ylabel=metric if axes.get_subplotspec().is_first_col() else "")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

@@ -1,0 +1,127 @@
+"""Members of a population train as they would alone, with numbers, keys and data of their own; search ranks them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lstm_jax as lj
+from examples import search_strokes
+from lstm_jax import training
+from lstm_jax.training import metrics
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(96, 6, 2)).astype(np.float32)
+Y = (X[:, :, 0].sum(1) > 0).astype(np.int32)
+DATA = {"x": X[:64], "y": Y[:64]}
+HELD = training.Shuffled({"x": X[64:], "y": Y[64:]}, 32, shuffle=False)
+HYPERS = training.grid(rate=[1e-3, 3e-2], dropout=[0.0, 0.4])
+
+
+def draw(key):
+    return {"lstm": lj.init_params(key, 2, 6), "dense": jax.random.normal(key, (6, 2), jnp.float32)}
+
+
+def build(hyper):
+    @training.stateless
+    def loss(params, batch, key):
+        _, ys = lj.lstm(params["lstm"], jnp.swapaxes(batch["x"], 0, 1))
+        ys = ys if key is None else lj.regularizers.locked_dropout(key, ys, hyper["dropout"])
+        nats = optax.softmax_cross_entropy_with_integer_labels(ys[-1] @ params["dense"], batch["y"])
+        return nats.mean(), {"loss": metrics.mean(nats)}
+
+    return loss, optax.adam(hyper["rate"])
+
+
+def alone(member, key, batches, steps):
+    """The same member by itself, through ``fit``."""
+    hyper = {name: jnp.float32(column[member]) for name, column in HYPERS.items()}
+    draw_key, own_key = jax.random.split(jax.random.fold_in(key, member))
+    loss, optimizer = build(hyper)
+    return training.fit(loss, draw(draw_key), batches, optimizer, steps=steps, key=own_key, bar=False).params
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("backend", ["cpu", "one that maps"])
+def test_a_member_is_what_it_would_be_alone(shared, backend, monkeypatch):
+    """Spread over the two devices of the tests; one after another as on CPU, and by vmap as elsewhere."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    key, own = jax.random.key(3), [training.Shuffled(DATA, 16, seed=member) for member in range(4)]
+    population = training.Population(build, draw, HYPERS, key, shared=shared)
+    batches = own[0] if shared else training.Together(own)
+    population.run(batches, 0, 5)
+    population.run(batches, 5, 9)
+    for member in range(4):
+        want = alone(member, key, own[0 if shared else member], 9)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), population.params(member), want)
+
+
+def test_search_orders_members_and_halving_drops_the_worse():
+    def found(halvings):
+        population = training.Population(build, draw, HYPERS, jax.random.key(3))
+        return training.search(population, training.Shuffled(DATA, 16), HELD, steps=40, halvings=halvings, bar=False)
+
+    whole, halved = found(()), found((10, 20))
+    losses = [row["loss"] for row in whole.table]
+    assert losses == sorted(losses)
+    assert whole.best == whole.table[0]
+    assert np.isclose(whole.best["rate"], 3e-2)
+    assert [row["steps"] for row in halved.table] == [40, 20, 10, 10]
+    assert sorted(row["member"] for row in halved.table) == [0, 1, 2, 3]
+    loss, _ = build({"rate": 0.0, "dropout": 0.0})
+    np.testing.assert_allclose(training.make_evaluate(loss)(whole.params, HELD)["loss"], whole.best["loss"], rtol=1e-5)
+
+
+def test_a_member_that_fails_comes_last_and_spoils_no_other():
+    population = training.Population(
+        build, draw, {"rate": np.array([np.inf, 1e-2]), "dropout": np.zeros(2)}, jax.random.key(0)
+    )
+    table = training.search(population, training.Shuffled(DATA, 16), HELD, steps=4, bar=False).table
+    assert [row["member"] for row in table] == [1, 0]
+    assert np.isnan(table[1]["loss"])
+    assert np.isfinite(table[0]["loss"])
+
+
+def test_random_draws_lie_in_their_ranges():
+    drawn = training.draws(0, 500, rate=(1e-4, 1e-1, "log"), dropout=(0.2, 0.5))
+    assert 1e-4 <= drawn["rate"].min() < 2e-4
+    assert abs(np.median(np.log10(drawn["rate"])) + 2.5) < 0.2
+    assert 0.2 <= drawn["dropout"].min() <= drawn["dropout"].max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: training.draws(0, 3, rate=(0.0, 1.0, "log")), "rate: got"),
+        (lambda: training.Population(build, draw, {}, jax.random.key(0)), "hypers: got none"),
+        (
+            lambda: training.Population(build, draw, {"rate": [1, 2], "dropout": [0]}, jax.random.key(0)),
+            "hypers: got {'rate': 2, 'dropout': 1}",
+        ),
+    ],
+)
+def test_wrong_calls_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_example_searches_and_compares(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(search_strokes, "MEMBERS", 4)
+    picture = tmp_path / "search.png"
+    with jax.enable_x64(False):
+        search_strokes.main(["--steps", "50", "--picture", str(picture)])
+    printed = capsys.readouterr().out
+    assert "the same winner" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("1,2,3\n", "got 3 columns"), ("a,b\n", "want lines of"), (None, "is not a file")]
+)
+def test_strokes_that_cannot_be_read_are_explained(text, message, tmp_path):
+    if text is not None:
+        (tmp_path / "pendigits.tra").write_text(text)
+    with pytest.raises(SystemExit, match=f"--data: .*{message}"):
+        search_strokes.main(["--data", str(tmp_path)])
