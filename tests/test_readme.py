@@ -43,3 +43,11 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == PRINTS.findall(program)
+
+
+def test_the_programs_of_keras_tutorials_take_15_lines_each():
+    """The imports of the first serve the other two, which are counted with them."""
+    text, sequence, series = BLOCK.findall((ROOT / "docs" / "training.md").read_text(encoding="utf-8"))[:3]
+    imports = [line for line in text.splitlines() if line.startswith(("import", "from"))]
+    for program, more in ((text, []), (sequence, imports), (series, imports)):
+        assert len([line for line in [*more, *program.splitlines()] if line.strip()]) <= 15
