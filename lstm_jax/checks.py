@@ -132,7 +132,7 @@ def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool) -> 
             raise ValueError(f"{part}: got dtype {leaf.dtype}, want {want.dtype}")
 
 
-def check_lengths(lengths: jax.Array, batch_shape: tuple[int, ...], steps: int) -> None:
+def check_lengths(lengths: jax.Array | np.ndarray, batch_shape: tuple[int, ...], steps: int) -> None:
     """Integers ``[*batch]``; values that are known now lie in ``0..T``."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(f"lengths: got dtype {lengths.dtype}, want an integer dtype")

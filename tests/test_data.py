@@ -125,6 +125,7 @@ def test_prefetching_keeps_order_and_passes_errors_on():
         (lambda: data.scale_of(np.array([[1.0], [np.nan]])), "train: got a value that is not finite in row 1"),
         (lambda: data.check_labels(np.array([0, 3]), 3), "labels: got values from 0 to 3, want 0 to 2"),
         (lambda: data.check_labels(np.array([0.0]), 3), "labels: got dtype float64, want integers"),
+        (lambda: data.check_lengths(np.array([3, 9]), 8), "lengths: got values from 3 to 9, want 0 to T = 8"),
         (lambda: data.check_finite("xs", np.array([[1, np.inf]])), r"xs: got 1 values .* the first at \(0, 1\)"),
     ],
 )

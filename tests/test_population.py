@@ -111,9 +111,10 @@ def test_the_example_searches_and_compares(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(search_strokes, "MEMBERS", 4)
     picture = tmp_path / "search.png"
     with jax.enable_x64(False):
-        search_strokes.main(["--steps", "50", "--picture", str(picture)])
+        search_strokes.main(["--steps", "50", "--picture", str(picture), "--optuna", "1"])
     printed = capsys.readouterr().out
     assert "the same winner" in printed
+    assert "best of 1 trials: {'hidden':" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -7,11 +7,13 @@ object with these two will do for ``fit``, a ``grain.MapDataset`` among them.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
+from lstm_jax import checks
 from lstm_jax.structs import PyTree
 
 
@@ -48,9 +50,12 @@ class Shuffled:
         return jax.tree.map(lambda leaf: leaf[chosen], self.arrays)
 
 
+@lru_cache(maxsize=8)
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
+    """The order of an epoch; not to be written to."""
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    order.flags.writeable = False
+    return order
 
 
 class Text(NamedTuple):
@@ -228,6 +233,11 @@ def check_labels(labels: np.ndarray, classes: int) -> None:
         raise ValueError(f"labels: got dtype {labels.dtype}, want integers")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"labels: got values from {labels.min()} to {labels.max()}, want 0 to {classes - 1}")
+
+
+def check_lengths(lengths: np.ndarray, steps: int) -> None:
+    """Lengths are integers from 0 to ``steps``; inside ``jit``, where values are not known, others are clamped."""
+    checks.check_lengths(np.asarray(lengths), np.shape(lengths), steps)
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
