@@ -224,5 +224,27 @@ def test_wrong_parameters_are_named(name):
         run(problem, params=tuple(problem.params))
 
 
+@every_cell
+def test_nothing_given_means_the_zero_state(name):
+    problem = make_problem(name)
+    zeros = problem.cell.zero_state(problem.params, problem.xs.shape[1:-1])
+    final, ys = lj.unroll(problem.cell, problem.params, problem.xs)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in (*jax.tree.leaves(final), ys))
+    assert_trees_close((final, ys), lj.unroll(problem.cell, problem.params, problem.xs, zeros), TOL)
+
+
+def test_slstm_is_stabilised():
+    """From an empty memory h does not change if all input gates grow by a factor, here exp(200), beyond float32."""
+    problem = make_problem("slstm", jnp.float32)
+    larger = problem.params.bias.at[:H].add(200)
+
+    def outputs(bias):
+        return lj.unroll(problem.cell, problem.params._replace(bias=bias), problem.xs)[1]
+
+    slope = jax.grad(lambda bias: jnp.sum(outputs(bias) ** 2))(larger)
+    assert bool(jnp.isfinite(slope).all())
+    np.testing.assert_allclose(outputs(larger), outputs(problem.params.bias), atol=1e-4)  # 200 has 5 digits behind it
+
+
 def test_every_cell_has_an_oracle():
     assert set(cell_oracles.STEPS) == set(CELLS)

@@ -137,6 +137,30 @@ def test_what_is_not_finite_is_named_and_the_state_before_stays(where, tmp_path)
     assert checkpoints.latest() is None  # a state that is not finite is never saved
 
 
+def test_a_failed_step_and_those_after_it_leave_the_state_alone():
+    step = jax.jit(training.make_train_step(loss_fn, ADAM))
+    before, _ = step(training.init_state(draw(), ADAM, KEY), TRAIN[0])
+    failed, _ = step(before, {"x": TRAIN[1]["x"] * np.nan, "y": TRAIN[1]["y"]})
+    after, _ = step(failed, TRAIN[2])
+    assert int(before.failure.step) == -1
+    assert int(failed.failure.step) == int(after.failure.step) == 1
+    for state in (failed, after):
+        jax.tree.map(np.testing.assert_array_equal, state[:3], before[:3])
+        assert int(state.step) == 1
+
+
+def test_what_was_best_is_remembered_over_a_resumption(tmp_path):
+    """Training that goes wrong after it: the best, and how long nothing was better, are those of the first part."""
+    saving = training.Saving(tmp_path, every=10)
+    look = training.Validation(HELD, 10, patience=4)
+    first = fit(40, optimizer=optax.sgd(0.3), saving=saving, validation=look)
+    climbing = fit(200, optimizer=optax.sgd(-0.3), saving=saving._replace(resume=True), validation=look)
+    assert climbing.best == first.best
+    jax.tree.map(np.testing.assert_array_equal, climbing.params, first.params)
+    since = (40 - first.best["step"]) // 10
+    assert (climbing.ended, int(climbing.state.step)) == ("patience", 40 + 10 * (4 - since))
+
+
 def test_history_on_disk(tmp_path):
     saving = training.Saving(tmp_path / "run", every=10, tensorboard=True)
     fitted = fit(20, saving=saving, validation=training.Validation(HELD, 10))
