@@ -106,6 +106,20 @@ def test_minutes_end_training_and_move_progress():
     assert seen == [0.25, 0.5, 0.75, 1.0]
 
 
+def test_the_step_after_a_validation_alone_hears_of_it():
+    heard = []
+
+    def update(updates, state, params=None, *, validation, **extra):
+        jax.debug.callback(lambda value: heard.append(float(value)), validation)
+        return updates, state
+
+    spy = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    fitted = fit(9, optimizer=spy, validation=training.Validation(HELD, 3))
+    looks = [row["valid loss"] for row in fitted.history if "valid loss" in row]
+    assert [number for number, value in enumerate(heard) if np.isfinite(value)] == [3, 6]
+    np.testing.assert_allclose([heard[3], heard[6]], looks[:2], rtol=1e-6)
+
+
 def test_ctrl_c_ends_training_after_the_step(tmp_path):
     def press(row, state):
         if row["step"] == 10:
