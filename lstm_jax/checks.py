@@ -87,7 +87,8 @@ def check_drawn(key: Any, dtype: Any, **sizes: Any) -> None:
 def check_kind(name: str, value: Any, kind: Any, hint: str = "") -> None:
     """The value is of this type, or one of these."""
     if not isinstance(value, kind):
-        wanted = kind.__name__ if isinstance(kind, type) else "an array"
+        kinds = [one for one in getattr(kind, "__args__", (kind,)) if one is not type(None)]
+        wanted = "an array" if jax.Array in kinds else " or ".join(one.__name__ for one in kinds)
         raise ValueError(f"{name}: got {_kind_of(value)}, want {wanted}" + f"; {hint}" * bool(hint))
 
 

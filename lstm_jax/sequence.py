@@ -183,7 +183,7 @@ def checked(
     reverse: bool,
 ) -> Call:
     """The arguments as arrays, or ValueError naming the one that is wrong."""
-    checks.check_kind("cell", cell, Cell, "for example cells.GRU")
+    checks.check_kind("cell", cell, Cell, "for example cells.GRU, or CELLS[name].cell")
     checks.check_kind("reverse", reverse, bool, "a Python value, since it decides what is compiled")
     checks.check_exclusive(lengths, mask, resets, reset_state)
     checks.check_sequence(xs, cell.space)

@@ -95,7 +95,7 @@ def unstabilised(state):
     return h, c * np.exp(m), n * np.exp(m)
 
 
-@every_way
+@pytest.mark.parametrize(("remat", "reverse"), WAYS[:2], ids=["gates", "states-reverse"])
 @every_cell
 def test_derivatives_equal_those_of_a_plain_scan(name, remat, reverse):
     """With respect to parameters, inputs and both states; for one way the gradient's own derivative too."""

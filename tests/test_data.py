@@ -119,6 +119,7 @@ def test_prefetching_keeps_order_and_passes_errors_on():
         (lambda: data.Shuffled((np.zeros(3), np.zeros(4)), 2), r"arrays: got first axes of sizes \[3, 4\]"),
         (lambda: data.Shuffled(np.zeros(3), 0), "batch_size: got 0"),
         (lambda: data.Stream(np.arange(20), 2, 10), r"codes: got 20, want at least batch_size \* window \+ 1 = 21"),
+        (lambda: data.Stream("a text", 2, 10), "codes: got <U6"),
         (lambda: data.Bucketed([], np.zeros(0), 2), "sequences: got none"),
         (lambda: data.Bucketed(ragged(3), np.zeros(2), 2), "labels: got 2, want 3"),
         (lambda: data.sliding(np.zeros(4), 3, 2), r"series: got 4 steps, want at least history \+ horizon = 5"),

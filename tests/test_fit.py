@@ -220,6 +220,45 @@ def test_decay_by_name_and_nothing_else():
         training.named("kernels")(params)
 
 
+def test_the_largest_is_the_best_with_a_minus_in_front():
+    fitted = fit(60, validation=training.Validation(HELD, 10, metric="-accuracy"))
+    looks = [row["valid accuracy"] for row in fitted.history if "valid accuracy" in row]
+    assert fitted.best["valid accuracy"] == max(looks) > min(looks)
+
+
+def test_a_run_whose_patience_is_over_stays_where_it_is(tmp_path):
+    saving = training.Saving(tmp_path, every=5)
+    still = {"optimizer": optax.sgd(0.0), "validation": training.Validation(HELD, 5, patience=2)}
+    assert int(fit(500, saving=saving, **still).state.step) == 15
+    again = fit(500, saving=saving._replace(resume=True), **still)
+    assert (again.ended, int(again.state.step)) == ("patience", 15)
+
+
+LSTM_CARRY = lj.zero_state(draw()["lstm"], (32,))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda params, batch, key: 0.0, r"loss_fn: takes params, batch, key, want .* @training\.stateless"),
+        (training.stateless(lambda params, batch, key: jnp.float32(0)), r"loss: got .*, want \(loss, metrics\)"),
+        (lambda params, carry, batch, key: jnp.float32(0), r"loss_fn: want \(loss, \(carry, metrics\)\)"),
+        (lambda params, carry, batch, key: (jnp.float32(0), carry), r"loss_fn: want \(loss, \(carry, metrics\)\)"),
+        (
+            training.stateless(lambda params, batch, key: (jnp.float32(0), {"a": jnp.float32(1)})),
+            r"loss_fn: metrics\['a'\] is no accumulator",
+        ),
+        (
+            lambda params, carry, batch, key: (jnp.float32(0), (LSTM_CARRY, {})),
+            "carry: got .*None.*LSTMState.* carry=",
+        ),
+    ],
+)
+def test_a_loss_that_returns_something_else_is_told_so(loss, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(loss, draw(), TRAIN, ADAM, steps=2, key=KEY, bar=False)
+
+
 def test_half_cosine_with_warmup():
     rate = training.half_cosine(2.0, warmup=0.25)
     np.testing.assert_allclose([rate(jnp.float32(p)) for p in (0, 0.125, 0.25, 0.625, 1)], [0, 1, 2, 1, 0], atol=1e-6)
@@ -250,8 +289,15 @@ def test_averaging_starts_once_validation_no_longer_improves():
         (
             lambda: fit(5, validation=training.Validation(HELD, 5, metric="f1")),
             ValueError,
-            "validation.metric: got 'f1'",
+            "metric: got 'f1'",
         ),
+        (lambda: fit(5, saving="folder"), ValueError, "saving: got str, want Saving"),
+        (
+            lambda: training.draw_curve([{"step": 1, "loss": 1.0}], "c.png", metric="acc"),
+            ValueError,
+            "metric: got 'acc'",
+        ),
+        (lambda: metrics.squared_error(jnp.ones((3, 1)), jnp.ones(3)), ValueError, r"predictions: got shape \(3, 1\)"),
         (lambda: training.parse_mesh("data:8"), ValueError, "mesh: got 'data:8', want axes and sizes"),
         (lambda: training.parse_mesh("data=3"), ValueError, "mesh: got 'data=3', which is 3 devices"),
     ],

@@ -36,7 +36,9 @@ LAYERS = [
 ]
 """Each module imports from the rows above its own, and nothing else from this package."""
 
-STANDARD = "collections concurrent contextlib csv functools itertools json logging math os pathlib re signal threading"
+STANDARD = (
+    "collections concurrent contextlib csv functools inspect itertools json logging math os pathlib re signal threading"
+)
 ALLOWED = {"jax", "numpy", "time", "types", "typing", *STANDARD.split()}
 """What every module may import from elsewhere."""
 

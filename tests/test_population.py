@@ -84,6 +84,16 @@ def test_a_member_that_fails_comes_last_and_spoils_no_other():
     assert np.isfinite(table[0]["loss"])
 
 
+def test_search_by_the_largest_and_wrong_halvings():
+    def found(**options):
+        population = training.Population(build, draw, HYPERS, jax.random.key(3))
+        return training.search(population, training.Shuffled(DATA, 16), HELD, steps=10, bar=False, **options)
+
+    assert [row["loss"] for row in found(metric="-loss").table] == [row["loss"] for row in found().table][::-1]
+    with pytest.raises(ValueError, match=r"halvings: got \(10,\), want steps after the first and before the last, 10"):
+        found(halvings=(10,))
+
+
 def test_random_draws_lie_in_their_ranges():
     drawn = training.draws(0, 500, rate=(1e-4, 1e-1, "log"), dropout=(0.2, 0.5))
     assert 1e-4 <= drawn["rate"].min() < 2e-4

@@ -8,6 +8,8 @@ Prints the sum over the parameters' bits at the end, and each row of the history
 
 import argparse
 import json
+import resource
+import signal
 import time
 import zlib
 
@@ -68,6 +70,7 @@ parser.add_argument("--folder")
 parser.add_argument("--steps", type=int, default=40)
 parser.add_argument("--hidden", type=int, default=10)
 parser.add_argument("--resume", action="store_true")
+parser.add_argument("--largest", type=int, help="bytes that a file may grow to, as if the disk were full beyond")
 parser.add_argument("--slow", type=float, default=0.0)
 parser.add_argument("--rate", type=float, default=0.3)
 parser.add_argument("--mesh")
@@ -79,6 +82,9 @@ RATE = 0.3
 if __name__ == "__main__":
     options = parser.parse_args()
     RATE = options.rate
+    if options.largest:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.largest, resource.RLIM_INFINITY))
     if options.processes > 1:
         jax.distributed.initialize(f"localhost:{options.port}", options.processes, options.process)
     fitted = run(options)

@@ -17,7 +17,7 @@ from jax.nn import initializers as jax_init
 
 from lstm_jax.cells import lstm
 from lstm_jax.cells.dense import add_bias, matmul
-from lstm_jax.checks import params_check
+from lstm_jax.checks import check_kind, params_check
 from lstm_jax.initializers import forget_bias
 from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
 
@@ -84,7 +84,8 @@ CONV_LSTM_1D, CONV_LSTM_2D = conv_lstm(1), conv_lstm(2)
 def draw(
     key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, window: tuple[int, ...] = (3, 3)
 ) -> ConvLSTMParams:
-    """Glorot uniform, forget bias 1."""
+    """Glorot uniform, forget bias 1; ``window`` is a tuple, a size for each spatial axis."""
+    check_kind("window", window, tuple, "a size for each spatial axis, such as (3, 3)")
     input_key, recurrent_key = jax.random.split(key)
     glorot = jax_init.glorot_uniform(in_axis=-2, out_axis=-1)
     return ConvLSTMParams(

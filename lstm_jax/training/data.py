@@ -83,6 +83,8 @@ class Stream:
     """
 
     def __init__(self, codes: np.ndarray, batch_size: int, window: int, *, jitter: float = 0.0, seed: int = 0) -> None:
+        if np.ndim(codes) != 1 or not np.issubdtype(np.asarray(codes).dtype, np.integer):
+            raise ValueError(f"codes: got {np.asarray(codes).dtype}{list(np.shape(codes))}, want integers [N]")
         length = (len(codes) - 1) // batch_size
         if length < window:
             raise ValueError(
@@ -119,7 +121,7 @@ class Stream:
 
 
 class Ragged(NamedTuple):
-    """Sequences of several lengths in one array, time first."""
+    """Sequences of several lengths in one array, time first; ``real`` is false for rows that only fill up the batch."""
 
     xs: Any
     """``[T, B, ...]``, 0 behind each length"""
@@ -142,9 +144,10 @@ class Bucketed:
     ) -> None:
         if len(sequences) == 0:
             raise ValueError("sequences: got none, want at least one")
-        if _rows(labels) != len(sequences):
-            raise ValueError(f"labels: got {_rows(labels)}, want {len(sequences)}, one for each sequence")
-        self.sequences, self.labels = sequences, jax.tree.map(np.asarray, labels)
+        self.labels = jax.tree.map(np.asarray, np.asarray(labels) if isinstance(labels, list) else labels)
+        if _rows(self.labels) != len(sequences):
+            raise ValueError(f"labels: got {_rows(self.labels)}, want {len(sequences)}, one for each sequence")
+        self.sequences = sequences
         self.batch_size, self.seed = batch_size, seed
         self.lengths = np.array([len(sequence) for sequence in sequences], np.int32)
         bounds = np.unique(np.quantile(self.lengths, np.arange(1, buckets + 1) / buckets, method="higher"))

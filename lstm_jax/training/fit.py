@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lstm_jax.checks import check_kind
 from lstm_jax.structs import PyTree
 from lstm_jax.training.checkpoints import CheckpointError
 from lstm_jax.training.data import Batches, prefetch
@@ -62,10 +63,11 @@ def fit(
     with the parameters that it would have had, to the bit on CPU; but the minutes begin anew.
 
     Args:
-        loss_fn: see ``step.py``.
-        batches: ``batches[step]``; see ``data.py``.
+        loss_fn: ``loss(params, carry, batch, key) -> (loss, (carry, metrics))``, metrics a dict of accumulators such as
+            ``metrics.mean(...)``; or ``loss(params, batch, key) -> (loss, metrics)`` under ``stateless``.
+        batches: ``batches[step]`` and ``len(batches)``, the steps in an epoch: ``Shuffled``, ``Stream``, ``Bucketed``.
         steps: in all, those before a resumption included.
-        key: of all randomness; a step uses ``fold_in(key, step)``.
+        key: of all randomness; a step uses ``fold_in(key, step)``. A resumed run goes on with the key it began with.
         carry: what the first batch starts from.
         report: steps between rows of the history, and looks at whether all numbers are finite.
         callbacks: each called with every row and the state, whose arrays last until the next step.
@@ -79,6 +81,8 @@ def fit(
     """
     if steps < 0 or report < 1:
         raise ValueError(f"steps, report: got {steps} and {report}, want at least 0 and 1")
+    check_kind("saving", saving, Saving | None, "for example training.Saving(folder)")
+    check_kind("validation", validation, Validation | None, "for example training.Validation(batches, every=100)")
     if len(batches) == 0:
         raise ValueError("batches: got none in an epoch, want at least one")
     state = copied(init_state(params, optimizer, key, carry))
@@ -126,6 +130,8 @@ def _loop(
     from tqdm import tqdm
 
     start, ended = int(run.state.step), "steps"
+    if not run.is_patient():
+        return "patience"
     with tqdm(total=clock.steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True) as shown:
         for number, batch in enumerate(prefetch(batches, start, clock.steps, put), start + 1):
             progress = clock.progress(number)
@@ -151,14 +157,14 @@ def _report(run: Run, number: int, batch: PyTree, last: bool, report: int, shown
         row = run.report(number, batch)
         if validates:
             row = row | run.validate(number)
-        names = [name for name in ("loss", validation and f"valid {validation.metric}") if name in row]
+        shows = ("loss", validation and f"valid {validation.metric.removeprefix('-')}")
+        names = [name for name in shows if name in row]
         shown.set_postfix_str(", ".join(f"{name} {row[name]:.4g}" for name in names))
-    patient = validation is None or validation.patience is None or run.worse < validation.patience
-    if saves or not patient:
+    if saves or not run.is_patient():
         run.save(number)
         if run.unsaved is not None:
             shown.write(run.unsaved)
-    return not patient
+    return not run.is_patient()
 
 
 def _advance(

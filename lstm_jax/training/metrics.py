@@ -98,6 +98,19 @@ def values(tree: Any) -> dict[str, float]:
     return {name: float(accumulator.value()) for name, accumulator in tree.items()}
 
 
+def standing(row: dict[str, Any], metric: str) -> float:
+    """How good a row is, the smaller the better: ``"loss"``, or ``"-accuracy"`` where the larger is the better.
+
+    A number that is not finite is the worst. The name may stand behind ``valid``.
+    """
+    name = metric.removeprefix("-")
+    value = row.get(f"valid {name}", row.get(name))
+    if value is None:
+        known = [key.removeprefix("valid ") for key in row if key != "step"]
+        raise ValueError(f"metric: got {metric!r}, want one of {known}, with - in front where larger is better")
+    return math.inf if not math.isfinite(value) else -value if metric.startswith("-") else value
+
+
 def mean(values: jax.Array, mask: jax.Array | None = None) -> Mean:
     """Of any values ``[...]``."""
     return Mean(*_sums(values, mask))
@@ -128,16 +141,19 @@ def confusion(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = Non
 
 def squared_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> Mean:
     """MSE."""
+    _same_shape(predictions, targets)
     return mean((predictions - targets) ** 2, mask)
 
 
 def root_squared_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> RootMean:
     """RMSE."""
+    _same_shape(predictions, targets)
     return RootMean(*_sums((predictions - targets) ** 2, mask))
 
 
 def absolute_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> Mean:
     """MAE."""
+    _same_shape(predictions, targets)
     return mean(jnp.abs(predictions - targets), mask)
 
 
@@ -183,6 +199,11 @@ def _sums(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Arr
         return jnp.sum(values, dtype=wide), jnp.asarray(values.size, wide)
     mask = jnp.broadcast_to(mask, values.shape)
     return jnp.sum(jnp.where(mask, values, 0), dtype=wide), jnp.sum(mask, dtype=wide)
+
+
+def _same_shape(predictions: jax.Array, targets: jax.Array) -> None:
+    if jnp.shape(predictions) != jnp.shape(targets):
+        raise ValueError(f"predictions: got shape {jnp.shape(predictions)}, want that of targets, {jnp.shape(targets)}")
 
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:

@@ -17,7 +17,11 @@ def by_progress(schedule: Callable[[jax.Array], Any]) -> optax.GradientTransform
     The last link of a chain: ``optax.chain(optax.scale_by_adam(), by_progress(half_cosine(4e-3)))``.
     """
 
-    def update(updates: PyTree, state: Any, params: Any = None, *, progress: Any, **extra: Any) -> tuple[PyTree, Any]:
+    def update(
+        updates: PyTree, state: Any, params: Any = None, *, progress: Any = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        if progress is None:
+            raise ValueError("progress: got none, want a share from 0 to 1: fit hands it on, else step(..., progress=)")
         rate = schedule(jnp.asarray(progress, jnp.float32))
         return jax.tree.map(lambda leaf: leaf * jnp.asarray(-rate, leaf.dtype), updates), state
 

@@ -19,7 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lstm_jax.structs import PyTree
 from lstm_jax.training.data import Batches
-from lstm_jax.training.metrics import values
+from lstm_jax.training.metrics import standing, values
 from lstm_jax.training.step import NEVER, Loss, TrainState, init_state, make_train_step, with_loss
 
 Hypers = dict[str, Any]
@@ -126,7 +126,7 @@ class Population:
             raise ValueError(f"hypers: got {sizes or 'none'}, want arrays of one length, a number for each member")
         self.build, self.shared = build, shared
         self.numbers = np.arange(next(iter(sizes.values())))
-        self.hypers = {name: jnp.asarray(column, jnp.float32) for name, column in hypers.items()}
+        self.hypers = {name: jnp.atleast_1d(jnp.asarray(column, jnp.float32)) for name, column in hypers.items()}
 
         def start(hyper: Hypers, key: jax.Array) -> TrainState:
             draw_key, own_key = jax.random.split(key)
@@ -191,7 +191,8 @@ def search(
     halvings: Sequence[int] = (),
     bar: bool = True,
 ) -> Searched:
-    """Trains a population and finds the member with the smallest metric on what is held out.
+    """Trains a population and finds the best member on what is held out: of the smallest metric, or with a minus in
+    front, ``"-accuracy"``, of the largest.
 
     Args:
         batches: ``batches[step]``, shared or of each member as the population says. With halvings they are shared.
@@ -199,6 +200,8 @@ def search(
     """
     from tqdm import tqdm
 
+    if any(not 0 < halving < steps for halving in halvings):
+        raise ValueError(f"halvings: got {tuple(halvings)}, want steps after the first and before the last, {steps}")
     if halvings and not population.shared:
         raise ValueError("halvings: got some with batches of each member's own, want a population with shared=True")
     out: list[dict[str, float]] = []
@@ -209,20 +212,13 @@ def search(
             shown.update(piece)
             if number in halvings and len(population.numbers) > 1:
                 rows = population.evaluate(held_out)
-                order = sorted(range(len(rows)), key=lambda place: _rank(rows[place], metric))
+                order = sorted(range(len(rows)), key=lambda place: standing(rows[place], metric))
                 half = (len(rows) + 1) // 2
                 out = [rows[place] for place in order[half:]] + out
                 population.keep(order[:half])
     rows = population.evaluate(held_out)
-    if metric not in rows[0]:
-        raise ValueError(f"metric: got {metric!r}, want one of {list(rows[0])}")
-    order = sorted(range(len(rows)), key=lambda place: _rank(rows[place], metric))
+    order = sorted(range(len(rows)), key=lambda place: standing(rows[place], metric))
     return Searched(population.params(order[0]), rows[order[0]], [rows[place] for place in order] + out)
-
-
-def _rank(row: dict[str, float], metric: str) -> float:
-    value = row.get(metric, math.nan)
-    return math.inf if math.isnan(value) else value
 
 
 def draw_search(table: list[dict[str, float]], hypers: Sequence[str], path: Path, *, metric: str = "loss") -> None:

@@ -88,11 +88,21 @@ def draw_curve(
     axes = figure.subplots()
     train = [(row["step"], row[metric]) for row in rows if metric in row]
     valid = [(row["step"], row[f"valid {metric}"]) for row in rows if f"valid {metric}" in row]
+    if not train and not valid:
+        known = sorted({name.removeprefix("valid ") for row in rows for name in row} - {"step"})
+        raise ValueError(f"metric: got {metric!r}, want one of {known}")
     if train:
         axes.plot(*zip(*train, strict=True), color="0.7", linewidth=1, label="training")
     if valid:
         steps, values = zip(*valid, strict=True)
-        axes.plot(steps, values, "o-", color="#0072B2", markersize=4, label=f"held out, lowest {min(values):.3f}")
+        axes.plot(
+            steps,
+            values,
+            "o-",
+            color="#0072B2",
+            markersize=4,
+            label=f"held out, {min(values):.3f} to {max(values):.3f}",
+        )
     for (name, value), style in zip((lines or {}).items(), (":", "-.", "--", (0, (1, 3))) * 9, strict=False):
         axes.axhline(value, color="#D55E00", linestyle=style, linewidth=1, label=f"{name} {value:.3f}")
     axes.set(xlabel="step", ylabel=metric, title=title)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from lstm_jax.structs import PyTree
 from lstm_jax.training.checkpoints import CheckpointError, Checkpoints
 from lstm_jax.training.data import Batches
-from lstm_jax.training.metrics import add, values
+from lstm_jax.training.metrics import add, standing, values
 from lstm_jax.training.records import Records, Row
 from lstm_jax.training.step import NEVER, Loss, TrainState, describe, with_loss
 
@@ -24,7 +24,7 @@ class Validation(NamedTuple):
     every: int
     """steps between validations"""
     metric: str = "loss"
-    """the smaller, the better"""
+    """what is best: the smallest; with - in front, ``"-accuracy"``, the largest"""
     patience: int | None = None
     """validations without a new best, after which training stops; None means it goes on"""
     carry: PyTree = None
@@ -89,6 +89,11 @@ class Run:
         """What a checkpoint holds; the best parameters are in it so that both are of one moment."""
         return {"state": self.state, "best": self.best_params}
 
+    def is_patient(self) -> bool:
+        """Whether a new best may still come in time."""
+        patience = None if self.validation is None else self.validation.patience
+        return patience is None or self.worse < patience
+
     def write(self, row: Row) -> None:
         """A row to the records and the callbacks."""
         self.records.write(row)
@@ -111,12 +116,10 @@ class Run:
         params = self.validation.params(self.state)
         found = self.evaluate(params, self.validation.batches, self.validation.carry)
         row = {"step": number} | {f"valid {name}": value for name, value in found.items()}
-        metric = f"valid {self.validation.metric}"
-        if metric not in row:
-            raise ValueError(f"validation.metric: got {self.validation.metric!r}, want one of {list(found)}")
-        self.fresh = row[metric]
+        metric = self.validation.metric
+        self.fresh = standing(row, metric)
         self.worse += 1
-        if self.best is None or row[metric] < self.best[metric]:
+        if self.best is None or self.fresh < standing(self.best, metric):
             self.best, self.worse = row, 0
             self.best_params = copied(params)
         self.write(row)

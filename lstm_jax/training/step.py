@@ -9,6 +9,7 @@ batch to batch. ``key`` is None at evaluation. ``metrics`` is a dict of accumula
 carries nothing is written ``loss(params, batch, key) -> (loss, metrics)`` under the decorator ``stateless``.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
@@ -51,8 +52,10 @@ def stateless(loss: Callable[[PyTree, PyTree, Any], tuple[jax.Array, dict[str, A
 
     @wraps(loss)
     def carrying(params: PyTree, carry: PyTree, batch: PyTree, key: Any) -> tuple[jax.Array, tuple[PyTree, dict]]:
-        value, metrics = loss(params, batch, key)
-        return value, (carry, metrics)
+        returned = loss(params, batch, key)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"loss: got {type(returned).__name__}, want (loss, metrics), metrics {{}} for none")
+        return returned[0], (carry, returned[1])
 
     return carrying
 
@@ -82,9 +85,12 @@ def make_train_step(
         step: its metrics are the loss function's, with ``loss`` if it has none of that name, and ``gradient_norm``.
     """
     optimizer = optax.with_extra_args_support(optimizer)
+    check_loss(loss_fn)
 
     def scaled(params: PyTree, carry: PyTree, batch: PyTree, key: jax.Array) -> tuple[jax.Array, tuple]:
-        loss, (carry, metrics) = loss_fn(params, carry, batch, key)
+        returned = loss_fn(params, carry, batch, key)
+        check_returned(returned, carry)
+        loss, (carry, metrics) = returned
         return loss * loss_scale, (loss, carry, metrics)
 
     def step(state: TrainState, batch: PyTree, **extra: Any) -> tuple[TrainState, dict[str, Any]]:
@@ -100,6 +106,42 @@ def make_train_step(
         return _keep(failure.step == NEVER, new, state._replace(failure=failure)), metrics
 
     return step
+
+
+def check_loss(loss_fn: Loss) -> None:
+    """The loss takes four arguments, as far as can be seen."""
+    try:
+        parameters = inspect.signature(loss_fn, follow_wrapped=False).parameters.values()
+    except ValueError:
+        return
+    needed = [one for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    if len(needed) == 3 and all(one.kind is not one.VAR_POSITIONAL for one in parameters):
+        raise ValueError(
+            f"loss_fn: takes {', '.join(one.name for one in needed)}, want (params, carry, batch, key); a loss that "
+            "carries nothing stands under @training.stateless"
+        )
+
+
+def check_returned(returned: Any, carry: PyTree) -> None:
+    """The loss returned what it should."""
+    pair = isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], tuple)
+    if not pair or len(returned[1]) != 2:
+        raise ValueError(
+            "loss_fn: want (loss, (carry, metrics)), or (loss, metrics) under @training.stateless, metrics being a "
+            f"dict, {{}} for none; got {jax.tree.map(jnp.shape, returned)}"
+        )
+    after, found = returned[1]
+    if not isinstance(found, dict):
+        raise ValueError(f"loss_fn: its metrics are {type(found).__name__}, want a dict of accumulators, {{}} for none")
+    for name, accumulator in found.items():
+        if not hasattr(accumulator, "value"):
+            raise ValueError(f"loss_fn: metrics[{name!r}] is no accumulator; wrap numbers in metrics.mean(...)")
+    got, left = str(jax.tree.structure(carry)), str(jax.tree.structure(after))
+    if got != left:
+        raise ValueError(
+            f"carry: got {got}, but the loss returns {left}; give fit or init_state carry=, what the first batch "
+            "starts from, and Validation too"
+        )
 
 
 def with_loss(metrics: dict[str, Any], loss: jax.Array) -> dict[str, Any]:
