@@ -25,6 +25,7 @@ from tqdm import tqdm
 import lstm_jax as lj
 from lstm_jax import training
 from lstm_jax.training import metrics
+from lstm_jax.training.hyperparameters import STEPS_A_CALL
 
 MEMBERS, HIDDEN, BATCH, STEPS, CLASSES = 32, 32, 32, 600, 10
 
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
     population, same = (training.Population(build, drawing, hypers, jax.random.key(0)) for _ in range(2))
     halvings = (options.steps // 4, options.steps // 2) if options.halve else ()
     start = population.states
-    population.run(batches, 0, training.population.STEPS_A_CALL)  # compiles
+    population.run(batches, 0, STEPS_A_CALL)  # compiles
     population.evaluate(_whole(held_out))
     population.states, began = start, time.perf_counter()
     found = training.search(

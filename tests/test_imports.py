@@ -30,7 +30,7 @@ LAYERS = [
     {"training.metrics", "training.optimizers", "training.data", "training.checkpoints"},
     {"training.step", "training.records"},
     {"training.run", "training.devices", "training.tbptt", "training.population"},
-    {"training.fit"},
+    {"training.fit", "training.hyperparameters"},
     {"training"},
     {"__init__"},
 ]
@@ -50,7 +50,8 @@ EXTRAS = {
     "training.optimizers": {"optax"},
     "training.step": {"optax"},
     "training.tbptt": {"optax"},
-    "training.population": {"matplotlib", "optax", "tqdm"},
+    "training.population": {"optax"},
+    "training.hyperparameters": {"matplotlib", "tqdm"},
     "training.fit": {"optax", "tqdm"},
     "training.checkpoints": {"orbax"},
     "training.records": {"matplotlib", "tensorboardX"},
