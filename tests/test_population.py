@@ -84,12 +84,14 @@ def test_a_member_that_fails_comes_last_and_spoils_no_other():
     assert np.isfinite(table[0]["loss"])
 
 
-def test_search_by_the_largest_and_wrong_halvings():
+def test_search_by_the_largest_and_wrong_halvings(tmp_path):
     def found(**options):
         population = training.Population(build, draw, HYPERS, jax.random.key(3))
         return training.search(population, training.Shuffled(DATA, 16), HELD, steps=10, bar=False, **options)
 
     assert [row["loss"] for row in found(metric="-loss").table] == [row["loss"] for row in found().table][::-1]
+    training.draw_search(found().table, ("rate", "dropout"), tmp_path / "search.png", metric="-loss")
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"halvings: got \(10,\), want steps after the first and before the last, 10"):
         found(halvings=(10,))
 

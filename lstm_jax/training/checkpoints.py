@@ -1,7 +1,6 @@
 """Checkpoints by Orbax: written beside the last ones and then moved into place, so that a kill leaves the last ones."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +42,6 @@ class Checkpoints:
             import orbax.checkpoint as ocp
         except ImportError as error:
             raise ImportError("checkpoints need orbax: pip install 'lstm_jax[training]'") from error
-        logging.getLogger("absl").setLevel(logging.ERROR)
         self.ocp, self.folder = ocp, Path(folder).resolve()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self.manager = ocp.CheckpointManager(self.folder, options=options)

@@ -153,13 +153,14 @@ class Bucketed:
         bounds = np.unique(np.quantile(self.lengths, np.arange(1, buckets + 1) / buckets, method="higher"))
         self.bounds = np.maximum(bounds, 1)
         self.group = np.searchsorted(bounds, self.lengths)
+        self.plan = lru_cache(maxsize=2)(self._plan)
 
     def __len__(self) -> int:
-        return sum(-(-size // self.batch_size) for size in np.bincount(self.group))
+        return len(self.plan(0))
 
     def __getitem__(self, step: int) -> Ragged:
         epoch, number = divmod(step, len(self))
-        group, some = self._plan(epoch)[number]
+        group, some = self.plan(epoch)[number]
         rows = np.resize(some, self.batch_size)
         steps = int(self.bounds[group])
         first = np.asarray(self.sequences[rows[0]])

@@ -90,6 +90,7 @@ def draw_search(table: list[dict[str, float]], hypers: Sequence[str], path: Path
     """A picture: the metric of each member against each hyper-parameter; members that were dropped early are pale."""
     from matplotlib.figure import Figure
 
+    metric = metric.removeprefix("-")
     figure = Figure(figsize=(3.4 * len(hypers) + 0.6, 3.2), layout="constrained")
     longest = max(row["steps"] for row in table)
     for axes, name in zip(figure.subplots(1, len(hypers), sharey=True, squeeze=False)[0], hypers, strict=True):

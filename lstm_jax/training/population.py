@@ -6,7 +6,7 @@ step. What changes shapes, such as a hidden size, needs a program of its own: se
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lstm_jax.structs import PyTree
 from lstm_jax.training.data import Batches
-from lstm_jax.training.metrics import values
+from lstm_jax.training.metrics import add, values
 from lstm_jax.training.step import NEVER, Loss, TrainState, init_state, make_train_step, with_loss
 
 Hypers = dict[str, Any]
@@ -124,7 +124,7 @@ class Population:
     def evaluate(self, batches: Batches) -> list[dict[str, float]]:
         """A row for each member: its number, hyper-parameters, steps and metrics; NaN for one that failed."""
         found = [self._look(self.hypers, self.states.params, batches[number]) for number in range(len(batches))]
-        sums = jax.device_get(found[0] if len(found) == 1 else jax.tree.map(lambda *leaves: sum(leaves), *found))
+        sums = jax.device_get(reduce(add, found))
         failed = np.asarray(self.states.failure.step) != NEVER
         rows = []
         for place, number in enumerate(self.numbers):
