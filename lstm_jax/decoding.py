@@ -1,0 +1,229 @@
+"""Decoding: tokens drawn or searched one after another from a model's scores of the next one.
+
+Everything here decodes one sequence; ``jax.vmap`` decodes a batch. The model is a function
+
+    step(params, state, token) -> (state, logits [V])
+
+given as it is, not as a new lambda a call: each function is compiled once for each ``step``. What does not change from
+token to token, such as a memory to attend to, belongs into ``params``, which the beams of a sequence share:
+
+    best = jax.vmap(partial(beam_search, step, beams=5, length=40, end=2), in_axes=((None, 1), 0, None))
+    best((weights, memory), states, first).tokens[:, 0]
+
+Letters: T tokens, K beams, V the vocabulary.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.structs import PyTree
+
+Step = Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, jax.Array]]
+NOT = -jnp.inf
+
+
+class Decoded(NamedTuple):
+    """Tokens; beam search has a leading axis of beams on each, the best first."""
+
+    tokens: jax.Array
+    """``[T]``; behind its end a sequence is filled up with ``end``"""
+    length: jax.Array
+    """tokens before the end, at most T"""
+    score: jax.Array
+    """log probability of the tokens, the end included; of beam search, divided by the penalty of their number"""
+
+
+def keep_top(logits: jax.Array, k: int) -> jax.Array:
+    """The ``k`` largest of ``logits [V]``, and what equals the least of them; the others -inf (Fan et al. 2018)."""
+    if k < 1:
+        raise ValueError(f"top_k: got {k}, want at least 1")
+    least = jax.lax.top_k(logits, min(k, logits.shape[-1]))[0][-1]
+    return jnp.where(logits >= least, logits, NOT)
+
+
+def keep_nucleus(logits: jax.Array, p: float | jax.Array) -> jax.Array:
+    """The fewest most probable of ``logits [V]`` that reach probability ``p`` together, at least one; the others -inf
+    (Holtzman et al. 2020, arXiv:1904.09751)."""
+    order = jnp.argsort(-logits)
+    probabilities = jax.nn.softmax(logits[order])
+    before = jnp.cumsum(probabilities) - probabilities
+    kept = (before < p).at[0].set(True)
+    return jnp.where(jnp.zeros_like(kept).at[order].set(kept), logits, NOT)
+
+
+@partial(jax.jit, static_argnames=("step", "length", "top_k", "end"))
+def sample(
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    first: jax.Array | int,
+    key: jax.Array,
+    *,
+    length: int,
+    temperature: float | jax.Array = 1.0,
+    top_k: int | None = None,
+    top_p: float | jax.Array | None = None,
+    end: int | None = None,
+) -> Decoded:
+    """Draws tokens, each from softmax(logits / temperature), and reads each back.
+
+    Args:
+        first: the token read first; it is not among those returned.
+        length: tokens to draw, at most.
+        top_k: only among the most probable so many; then ``top_p``: only among the fewest that reach this probability.
+        end: the token that ends a sequence; None means there is none.
+    Returns:
+        Decoded: its score is the log probability by what was drawn from, temperature and truncation included.
+    """
+
+    def choose(logits: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = logits / temperature
+        logits = logits if top_k is None else keep_top(logits, top_k)
+        logits = logits if top_p is None else keep_nucleus(logits, top_p)
+        token = jax.random.categorical(key, logits)
+        return token, jax.nn.log_softmax(logits)[token]
+
+    return _one_by_one(step, params, state, first, choose, jax.random.split(key, length), end)
+
+
+@partial(jax.jit, static_argnames=("step", "length", "end"))
+def greedy(
+    step: Step, params: PyTree, state: PyTree, first: jax.Array | int, *, length: int, end: int | None = None
+) -> Decoded:
+    """The most probable token each time; arguments as for ``sample``."""
+
+    def choose(logits: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        token = jnp.argmax(logits)
+        return token, jax.nn.log_softmax(logits)[token]
+
+    return _one_by_one(step, params, state, first, choose, jnp.arange(length), end)
+
+
+def _one_by_one(
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    first: jax.Array | int,
+    choose: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]],
+    draws: jax.Array,
+    end: int | None,
+) -> Decoded:
+    def advance(carry: tuple, draw: Any) -> tuple[tuple, tuple]:
+        state, token, ended = carry
+        state, logits = step(params, state, token)
+        token, score = choose(logits.astype(jnp.float32), draw)
+        token = token.astype(jnp.int32)
+        if end is None:
+            return (state, token, ended), (token, score, ended)
+        token, score = jnp.where(ended, end, token), jnp.where(ended, 0.0, score)
+        after = ended | (token == end)
+        return (state, token, after), (token, score, after)
+
+    start = (state, jnp.asarray(first, jnp.int32), jnp.asarray(False))
+    _, (tokens, scores, ended) = jax.lax.scan(advance, start, draws)
+    return Decoded(tokens, jnp.sum(~ended), jnp.sum(scores))
+
+
+class Beams(NamedTuple):
+    """Sequences under way and ended, K of each, and where the search is."""
+
+    number: jax.Array
+    """tokens so far"""
+    state: PyTree
+    """``[K, ...]``"""
+    tokens: jax.Array
+    """``[K, T]`` of those under way"""
+    score: jax.Array
+    """``[K]``, log probability"""
+    ended: Decoded
+    """``[K, ...]``, the best first"""
+
+
+@partial(jax.jit, static_argnames=("step", "beams", "length", "end"))
+def beam_search(
+    step: Step,
+    params: PyTree,
+    state: PyTree,
+    first: jax.Array | int,
+    *,
+    beams: int,
+    length: int,
+    end: int,
+    length_penalty: float | jax.Array = 0.6,
+) -> Decoded:
+    """The most probable sequences that a beam of ``beams`` finds, the best first.
+
+        score = log p(tokens) / ((5 + n) / 6)^length_penalty        n tokens, the end included
+
+    (Wu et al. 2016, arXiv:1609.08144.) Sequences under way and ended ones are kept apart, so that neither crowds out
+    the other; the search stops when nothing under way can still beat what has ended. One that has not ended after
+    ``length`` tokens counts as it is, behind every one that has ended.
+
+    Args:
+        state: before the first token, of one sequence.
+        first: the token read first; it is not among those returned.
+        length: tokens at most, the end included.
+        end: the token that ends a sequence.
+        length_penalty: 0 prefers what is short, 1 divides by the length.
+    Returns:
+        Decoded: ``tokens [K, T]``, ``length [K]``, ``score [K]``; -inf where there are fewer than K.
+    """
+    if beams < 1 or length < 1:
+        raise ValueError(f"beams, length: got {beams} and {length}, want at least 1 of each")
+    penalty = ((5 + jnp.arange(length + 1, dtype=jnp.float32)) / 6) ** length_penalty
+
+    def advance(search: Beams) -> Beams:
+        return _extend(jax.vmap(step, in_axes=(None, 0, 0)), params, search, jnp.int32(first), end, penalty)
+
+    def goes_on(search: Beams) -> jax.Array:
+        best = jnp.max(search.score) / jnp.max(penalty[1:])  # log p only falls, and is divided by this at most
+        return (search.number < length) & (best > search.ended.score[-1])
+
+    found = jax.lax.while_loop(goes_on, advance, _start(state, beams, length, end))
+    cut = Decoded(found.tokens, jnp.full(beams, length), jnp.where(found.number == length, found.score, NOT))
+    cut = cut._replace(score=cut.score / penalty[length])
+    unended = jnp.isinf(found.ended.score)
+    filled = jax.tree.map(
+        lambda ended, under_way: jnp.where(
+            unended.reshape(-1, *[1] * (ended.ndim - 1)), under_way[jnp.cumsum(unended) - 1], ended
+        ),
+        found.ended,
+        cut,
+    )
+    return Decoded(*filled)
+
+
+def _start(state: PyTree, beams: int, length: int, end: int) -> Beams:
+    """One sequence without tokens; the other beams are impossible."""
+    tokens = jnp.full((beams, length), end, jnp.int32)
+    score = jnp.full(beams, NOT, jnp.float32)
+    states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (beams, *jnp.shape(leaf))), state)
+    ended = Decoded(tokens, jnp.zeros(beams, jnp.int32), score)
+    return Beams(jnp.int32(0), states, tokens, score.at[0].set(0.0), ended)
+
+
+def _extend(
+    steps: Callable[..., tuple[PyTree, jax.Array]],
+    params: PyTree,
+    search: Beams,
+    first: jax.Array,
+    end: int,
+    penalty: jax.Array,
+) -> Beams:
+    """Every sequence under way by every token; the best that end join those that have ended."""
+    number, beams = search.number, len(search.score)
+    last = jnp.where(number == 0, first, search.tokens[:, number - 1])
+    states, logits = steps(params, search.state, last)
+    scores = search.score[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
+    ending = Decoded(search.tokens, jnp.full(beams, number), scores[:, end] / penalty[number + 1])
+    both = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), search.ended, ending)
+    order = jax.lax.top_k(both.score, beams)[1]
+    ended = jax.tree.map(lambda leaf: leaf[order], both)
+    score, place = jax.lax.top_k(scores.at[:, end].set(NOT).ravel(), beams)
+    parent, token = jnp.divmod(place, scores.shape[1])
+    tokens = search.tokens[parent].at[:, number].set(token.astype(jnp.int32))
+    return Beams(number + 1, jax.tree.map(lambda leaf: leaf[parent], states), tokens, score, Decoded(*ended))

@@ -1,0 +1,116 @@
+"""Classifies sequences of tokens: embedding, LSTM layers in both directions, pooling over time, a dense layer.
+
+    ys = layers(embedding[codes])              [T, *batch, M]
+    pooled = sum over t of weights_t * ys_t    [*batch, M]
+    logits = dropout(pooled) W + b             [*batch, C]
+
+"attention" has one learned query (Yang et al. 2016); "max" takes each unit's largest output, and its weights are the
+share of units that each step won (Conneau et al. 2017, arXiv:1705.02364); "mean" weighs all steps alike.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import attention
+from lstm_jax.checks import check_name
+from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, split
+from lstm_jax.stack import init_stack, lstm_stack
+from lstm_jax.steps import lengths_to_mask
+
+POOLINGS = ("attention", "max", "mean")
+
+
+class ClassifierParams(NamedTuple):
+    """Parameters of the classifier."""
+
+    embedding: jax.Array
+    """``[V, E]``"""
+    layers: tuple[Any, ...]
+    """of ``lstm_stack``"""
+    attention: attention.AdditiveParams
+    """used by "attention" alone"""
+    query: jax.Array
+    """``[M]``, likewise"""
+    head: Dense
+    """``[M, C]``"""
+
+
+class Classified(NamedTuple):
+    """Scores of the classes, and how much each step had to say."""
+
+    logits: jax.Array
+    """``[*batch, C]``"""
+    weights: jax.Array
+    """``[T, *batch]``; they add up to 1, and are 0 behind the length"""
+
+
+def init_classifier(
+    key: jax.Array,
+    vocabulary: int,
+    classes: int,
+    *,
+    embedding_size: int = 128,
+    hidden_size: int = 128,
+    num_layers: int = 1,
+    bidirectional: bool = True,
+) -> ClassifierParams:
+    """Draws the parameters; embeddings normal with deviation 0.1."""
+    keys = jax.random.split(key, 5)
+    width = 2 * hidden_size if bidirectional else hidden_size
+    return ClassifierParams(
+        init_embedding(keys[0], vocabulary, embedding_size),
+        init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional),
+        attention.init_additive(keys[2], width, width, width),
+        jax.random.normal(keys[3], (width,)),
+        init_dense(keys[4], width, classes),
+    )
+
+
+def classify(
+    params: ClassifierParams,
+    codes: jax.Array,
+    lengths: jax.Array,
+    *,
+    pooling: str = "max",
+    key: jax.Array | None = None,
+    rate: float = 0.0,
+) -> Classified:
+    """Scores of each class for each sequence.
+
+    Args:
+        codes: integers ``[T, *batch]``, anything behind the lengths.
+        lengths: integers ``[*batch]``, 0 to T; of an empty sequence the weights are 0.
+        pooling: "max", "mean" or "attention".
+        key: None means no dropout.
+        rate: of dropout, on embeddings, between layers and before the last one.
+    """
+    check_name("pooling", pooling, POOLINGS)
+    before, between, behind = split(key, 3)
+    xs = dropout(before, params.embedding[codes], rate)
+    _, ys = lstm_stack(
+        params.layers, xs, lengths=lengths, between=lambda layer, xs, ys: locked(_of(between, layer), ys, rate)
+    )
+    weights, pooled = _pool(params, ys, lengths_to_mask(lengths, codes.shape[0]), pooling)
+    return Classified(dense(params.head, dropout(behind, pooled[None], rate)[0]), weights)
+
+
+def _of(key: jax.Array | None, layer: int) -> jax.Array | None:
+    return None if key is None else jax.random.fold_in(key, layer)
+
+
+def _pool(params: ClassifierParams, ys: jax.Array, mask: jax.Array, pooling: str) -> tuple[jax.Array, jax.Array]:
+    """(weights ``[T, *batch]``, pooled ``[*batch, M]``) over the steps that are there."""
+    if pooling == "attention":
+        query = jnp.broadcast_to(params.query, ys.shape[1:])
+        pooled, weights = attention.additive(params.attention, query, ys, mask)
+        return weights, pooled
+    there = mask[..., None]
+    if pooling == "mean":
+        weights = mask / jnp.maximum(mask.sum(axis=0), 1)
+        return weights.astype(ys.dtype), jnp.sum(ys * weights[..., None].astype(ys.dtype), axis=0)
+    some = mask.any(axis=0)
+    pooled = jnp.where(some[..., None], jnp.max(jnp.where(there, ys, -jnp.inf), axis=0), 0)
+    won = jax.nn.one_hot(jnp.argmax(jnp.where(there, ys, -jnp.inf), axis=0), ys.shape[0], axis=0, dtype=ys.dtype)
+    return jnp.where(some, won.mean(axis=-1), 0), pooled

@@ -1,0 +1,135 @@
+"""A language model: embedding, LSTM layers, and the embedding again as the last layer.
+
+    ys = layers(embedding[codes])                  the last layer as wide as the embedding
+    logits = ys embedding^T + b                    tied weights (Press and Wolf 2017, arXiv:1608.05859)
+
+Dropout as in AWD-LSTM (Merity, Keskar and Socher 2018, arXiv:1708.02182): of whole words, of inputs, between layers and
+of outputs with one mask for all steps, and of recurrent weights.
+"""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import regularizers
+from lstm_jax.initializers import init_params
+from lstm_jax.models.parts import init_embedding, locked, split
+from lstm_jax.stack import lstm_stack
+
+
+class LanguageModelParams(NamedTuple):
+    """Parameters of the language model."""
+
+    embedding: jax.Array
+    """``[V, E]``"""
+    layers: tuple[Any, ...]
+    """of ``lstm_stack``; the last of width E"""
+    bias: jax.Array
+    """``[V]``"""
+
+
+class Dropouts(NamedTuple):
+    """Rates; 0 is none."""
+
+    words: float = 0.0
+    """rows of the embedding"""
+    inputs: float = 0.0
+    """embedded words"""
+    between: float = 0.0
+    """from layer to layer"""
+    outputs: float = 0.0
+    """of the last layer"""
+    weights: float = 0.0
+    """recurrent weights"""
+
+
+class Read(NamedTuple):
+    """What the model makes of a text."""
+
+    states: tuple[Any, ...]
+    """of each layer, to read on with"""
+    ys: jax.Array
+    """``[T, *batch, E]``, dropped out, for the scores"""
+    undropped: jax.Array
+    """the same before dropout, for ``regularizers.temporal_activation``"""
+
+
+def init_language_model(
+    key: jax.Array, vocabulary: int, *, embedding_size: int = 200, hidden_size: int = 200, num_layers: int = 2
+) -> LanguageModelParams:
+    """Draws the parameters; embeddings normal with deviation 0.1."""
+    keys = jax.random.split(key, num_layers + 1)
+    sizes = [embedding_size, *[hidden_size] * (num_layers - 1), embedding_size]
+    layers = tuple(init_params(one, *pair) for one, pair in zip(keys[1:], pairwise(sizes), strict=True))
+    return LanguageModelParams(init_embedding(keys[0], vocabulary, embedding_size), layers, jnp.zeros(vocabulary))
+
+
+def read(
+    params: LanguageModelParams,
+    states: tuple[Any, ...] | None,
+    codes: jax.Array,
+    *,
+    resets: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    key: jax.Array | None = None,
+    dropouts: Dropouts = Dropouts(),  # noqa: B008 - a tuple of numbers
+) -> Read:
+    """Reads ``codes [T, *batch]``; ``score`` makes scores of it.
+
+    Args:
+        states: of ``stack_zero_state`` or of the window before; None means zeros.
+        resets, mask: as for ``lstm``.
+        key: None means no dropout.
+    """
+    words, inputs, between, outputs, weights = split(key, 5)
+    table, layers = params.embedding, params.layers
+    if key is not None:
+        table = regularizers.embedding_dropout(words, table, dropouts.words)
+        keys = jax.random.split(weights, len(layers))
+        layers = tuple(regularizers.drop_connect(*pair, dropouts.weights) for pair in zip(keys, layers, strict=True))
+
+    def dropped(layer: int, xs: jax.Array, ys: jax.Array) -> jax.Array:
+        return locked(None if key is None else jax.random.fold_in(between, layer), ys, dropouts.between)
+
+    xs = locked(inputs, table[codes], dropouts.inputs)
+    states, ys = lstm_stack(layers, xs, states, between=dropped, resets=resets, mask=mask)
+    return Read(states, locked(outputs, ys, dropouts.outputs), ys)
+
+
+def score(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
+    """``ys [..., E]`` to the scores ``[..., V]`` of the next word."""
+    return ys @ params.embedding.T + params.bias
+
+
+def next_word(
+    params: LanguageModelParams, states: tuple[Any, ...], word: jax.Array
+) -> tuple[tuple[Any, ...], jax.Array]:
+    """One word read, and the scores of the next one: a ``step`` for ``decoding``."""
+    found = read(params, states, word[None])
+    return found.states, score(params, found.ys[0])
+
+
+def sampled_nats(
+    key: jax.Array, params: LanguageModelParams, ys: jax.Array, targets: jax.Array, log_share: jax.Array, samples: int
+) -> jax.Array:
+    """The loss -log p(target) with ``samples`` words for all others in the softmax; for training only.
+
+        s_w = y . e_w + b_w - log(K q_w)        for K words drawn from q, the same for all targets
+        loss = log(exp s_target + sum of exp s_w over drawn w that are not the target) - s_target
+
+    (Bengio and Senecal 2008; Jean et al. 2015, arXiv:1412.2007.) Its gradient nears the full one as K grows; it takes
+    K instead of V products a word.
+
+    Args:
+        ys: ``[..., E]``; targets: integers ``[...]``.
+        log_share: ``[V]``, log q; that of the words' counts to some power below 1, say.
+    """
+    drawn = jax.random.categorical(key, log_share, shape=(samples,))
+    correction = log_share + jnp.log(jnp.asarray(samples, log_share.dtype))
+    offset = params.bias - correction
+    right = jnp.sum(ys * params.embedding[targets], axis=-1) + offset[targets]
+    others = ys @ params.embedding[drawn].T + offset[drawn]
+    others = jnp.where(drawn == targets[..., None], -jnp.inf, others)
+    return jnp.logaddexp(right, jax.nn.logsumexp(others, axis=-1)) - right

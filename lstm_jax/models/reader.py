@@ -1,0 +1,106 @@
+"""Answers a question about a story: sentences and the question by LSTMs, attention from one to the other.
+
+m_s  = the last output of an LSTM over the words of sentence s            [S, *batch, H]
+q    = the same LSTM's over the question                                  [*batch, H]
+ys   = LSTMs in both directions over the sentences, each beside q         [S, *batch, 2H]
+u_0  = q;  u_k = u_(k-1) + dense(attention of u_(k-1) over ys)            K looks (Sukhbaatar et al. 2015)
+logits = dense(u_K)
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import attention
+from lstm_jax.initializers import init_params
+from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, split
+from lstm_jax.sequence import lstm
+from lstm_jax.stack import init_stack, lstm_stack
+from lstm_jax.steps import lengths_to_mask
+from lstm_jax.structs import LSTMParams
+
+
+class ReaderParams(NamedTuple):
+    """Parameters of the reader."""
+
+    embedding: jax.Array
+    """``[V, E]``"""
+    words: LSTMParams
+    """over the words of a sentence"""
+    story: tuple[Any, ...]
+    """over sentences, both ways"""
+    looks: tuple[tuple[attention.AdditiveParams, Dense], ...]
+    """one for each look at the story"""
+    head: Dense
+    """``[H, answers]``"""
+
+
+class Story(NamedTuple):
+    """A story of S sentences of at most W words, and a question of at most Q words."""
+
+    sentences: jax.Array
+    """integers ``[W, S, *batch]``"""
+    words: jax.Array
+    """integers ``[S, *batch]``: words in each sentence; 0 for one that only fills up"""
+    question: jax.Array
+    """integers ``[Q, *batch]``"""
+    question_words: jax.Array
+    """integers ``[*batch]``"""
+
+
+class Answered(NamedTuple):
+    """Scores of the answers, and where each look went."""
+
+    logits: jax.Array
+    """``[*batch, answers]``"""
+    weights: jax.Array
+    """``[looks, S, *batch]``"""
+
+
+def init_reader(
+    key: jax.Array, vocabulary: int, answers: int, *, embedding_size: int = 64, hidden_size: int = 64, looks: int = 2
+) -> ReaderParams:
+    """Draws the parameters."""
+    keys = jax.random.split(key, 4 + 2 * looks)
+    H = hidden_size
+    return ReaderParams(
+        init_embedding(keys[0], vocabulary, embedding_size),
+        init_params(keys[1], embedding_size, H),
+        init_stack(keys[2], 2 * H, H, 1, bidirectional=True),
+        tuple(
+            (attention.init_additive(keys[4 + 2 * look], H, 2 * H, H), init_dense(keys[5 + 2 * look], 2 * H, H))
+            for look in range(looks)
+        ),
+        init_dense(keys[3], H, answers),
+    )
+
+
+def answer(params: ReaderParams, story: Story, *, key: jax.Array | None = None, rate: float = 0.0) -> Answered:
+    """Scores of every answer.
+
+    Args:
+        key: None means no dropout.
+        rate: of dropout, on embedded words, sentences and before the last layer.
+    """
+    keys = split(key, 4)
+    told = _sentence(params, story.sentences, story.words, keys[0], rate)
+    asked = _sentence(params, story.question, story.question_words, keys[1], rate)
+    beside = jnp.concatenate([told, jnp.broadcast_to(asked, told.shape)], axis=-1)
+    count = jnp.sum(story.words > 0, axis=0)
+    _, ys = lstm_stack(params.story, dropout(keys[2], beside, rate), lengths=count)
+    mask = lengths_to_mask(count, ys.shape[0])
+    seen, weights = asked, []
+    for scores, take in params.looks:
+        context, where = attention.additive(scores, seen, ys, mask)
+        seen = jnp.tanh(seen + dense(take, context))
+        weights.append(where)
+    return Answered(dense(params.head, dropout(keys[3], seen[None], rate)[0]), jnp.stack(weights))
+
+
+def _sentence(
+    params: ReaderParams, codes: jax.Array, lengths: jax.Array, key: jax.Array | None, rate: float
+) -> jax.Array:
+    """``[W, ...]`` words to ``[..., H]``."""
+    state, _ = lstm(params.words, dropout(key, params.embedding[codes], rate), lengths=lengths)
+    return state.h

@@ -1,0 +1,159 @@
+"""Sequence to sequence: an encoder that reads both ways, a decoder that attends to what it read.
+
+    memory = encoder(embedding[source])                        [S, *batch, 2H]
+    state  = tanh of both directions' last states, dense       the decoder starts from it
+    ys     = decoder(embedding[target so far])                 [T, *batch, H]
+    context, weights = attention of y_t over the memory
+    logits = tanh([y_t, context] W) O + b
+
+Attention behind the decoder, by Luong, Pham and Manning 2015 (arXiv:1508.04025) with the additive scores of Bahdanau,
+Cho and Bengio 2015 (arXiv:1409.0473): no step of the decoder waits for it, so training runs it for all steps at once.
+Without attention (Sutskever, Vinyals and Le 2014) the state is all that the decoder knows of the source.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import attention
+from lstm_jax.initializers import init_params
+from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, split
+from lstm_jax.sequence import lstm
+from lstm_jax.stack import init_stack, lstm_stack
+from lstm_jax.steps import lengths_to_mask
+from lstm_jax.structs import LSTMParams, LSTMState
+
+
+class TranslatorParams(NamedTuple):
+    """Parameters of the translator."""
+
+    source: jax.Array
+    """``[V, E]``"""
+    target: jax.Array
+    """``[W, E]``"""
+    encoder: tuple[Any, ...]
+    """one layer, both ways"""
+    bridge: Dense
+    """``[4H, 2H]``: both directions' h and c to the decoder's"""
+    decoder: LSTMParams
+    attention: attention.AdditiveParams | None
+    """None means none"""
+    mix: Dense
+    """``[3H, E]``, without attention ``[H, E]``"""
+    bias: jax.Array
+    """``[W]``; the last layer is ``target`` again"""
+
+
+class Memory(NamedTuple):
+    """What the encoder read."""
+
+    ys: jax.Array
+    """``[S, *batch, 2H]``"""
+    keys: jax.Array
+    """``[S, *batch, A]``, what attention makes of them once"""
+    mask: jax.Array
+    """bool ``[S, *batch]``"""
+
+
+class Translated(NamedTuple):
+    """Scores of the next token after each, and where the decoder looked."""
+
+    logits: jax.Array
+    """``[T, *batch, W]``"""
+    weights: jax.Array
+    """``[T, S, *batch]``; without attention 0"""
+
+
+def init_translator(
+    key: jax.Array,
+    source_vocabulary: int,
+    target_vocabulary: int,
+    *,
+    embedding_size: int = 256,
+    hidden_size: int = 256,
+    attends: bool = True,
+) -> TranslatorParams:
+    """Draws the parameters."""
+    keys = jax.random.split(key, 7)
+    H = hidden_size
+    return TranslatorParams(
+        init_embedding(keys[0], source_vocabulary, embedding_size),
+        init_embedding(keys[1], target_vocabulary, embedding_size),
+        init_stack(keys[2], embedding_size, H, 1, bidirectional=True),
+        init_dense(keys[3], 4 * H, 2 * H),
+        init_params(keys[4], embedding_size, H),
+        attention.init_additive(keys[5], H, 2 * H, H) if attends else None,
+        init_dense(keys[6], 3 * H if attends else H, embedding_size),
+        jnp.zeros(target_vocabulary),
+    )
+
+
+def encode(
+    params: TranslatorParams, codes: jax.Array, lengths: jax.Array, *, key: jax.Array | None = None, rate: float = 0.0
+) -> tuple[Memory, LSTMState]:
+    """Reads ``codes [S, *batch]``: (memory, the decoder's first state)."""
+    before, behind = split(key, 2)
+    xs = locked(before, params.source[codes], rate)
+    (both,), ys = lstm_stack(params.encoder, xs, lengths=lengths)
+    last = jnp.concatenate([both.forward.h, both.backward.h, both.forward.c, both.backward.c], axis=-1)
+    h, c = jnp.split(dense(params.bridge, last), 2, axis=-1)
+    ys = locked(behind, ys, rate)
+    keys = ys if params.attention is None else attention.memory_keys(params.attention, ys)
+    return Memory(ys, keys, lengths_to_mask(lengths, codes.shape[0])), LSTMState(jnp.tanh(h), c)
+
+
+def decode(
+    params: TranslatorParams,
+    memory: Memory,
+    state: LSTMState,
+    codes: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    rate: float = 0.0,
+) -> tuple[LSTMState, Translated]:
+    """Reads the target's ``codes [T, *batch]``, each the token before the one to be scored."""
+    before, behind = split(key, 2)
+    state, ys = lstm(params.decoder, locked(before, params.target[codes], rate), state)
+    if params.attention is None:
+        weights, seen = jnp.zeros((codes.shape[0], *memory.mask.shape), ys.dtype), ys
+    else:
+        context, weights = jax.vmap(_attend, in_axes=(None, 0, None))(params.attention, ys, memory)
+        seen = jnp.concatenate([ys, context], axis=-1)
+    mixed = dropout(behind, jnp.tanh(dense(params.mix, seen)), rate)
+    return state, Translated(mixed @ params.target.T + params.bias, weights)
+
+
+def _attend(params: attention.AdditiveParams, query: jax.Array, memory: Memory) -> tuple[jax.Array, jax.Array]:
+    return attention.additive(params, query, memory.ys, memory.mask, memory.keys)
+
+
+def translate(
+    params: TranslatorParams,
+    source: jax.Array,
+    lengths: jax.Array,
+    target: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    rate: float = 0.0,
+) -> Translated:
+    """Scores of every next token of a target that is known: for training and for evaluating its probability.
+
+    Args:
+        source: integers ``[S, *batch]``; lengths: ``[*batch]``.
+        target: integers ``[T, *batch]``, a first token before those to be scored.
+        key: None means no dropout.
+        rate: of dropout, on embeddings, memory and before the last layer.
+    """
+    encoding, decoding = split(key, 2)
+    memory, state = encode(params, source, lengths, key=encoding, rate=rate)
+    return decode(params, memory, state, target, key=decoding, rate=rate)[1]
+
+
+def next_token(
+    params: tuple[TranslatorParams, Memory], state: LSTMState, token: jax.Array
+) -> tuple[LSTMState, jax.Array]:
+    """One token read, and the scores of the next one: a ``step`` for ``decoding``, of one sentence."""
+    model, memory = params
+    state, translated = decode(model, memory, state, token[None])
+    return state, translated.logits[0]
