@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ngrams import ngram_loss
 
 import lstm_jax as lj
 from lstm_jax import training
@@ -83,34 +84,6 @@ def _read_text(path: Path) -> str:
     if "\0" in text:
         raise SystemExit(f"--corpus: {path} looks binary: it holds a zero byte at {text.index(chr(0))}")
     return text.replace("\r\n", "\n")
-
-
-def ngram_loss(corpus: Corpus, order: int) -> float:
-    """Nats a character of an interpolated n-gram model on the held-out part.
-
-    Each order leans on the one below: p(c | context) = (n(context, c) + s p(c | shorter)) / (n(context) + s).
-    """
-    strength = 5.0
-    size = len(corpus.alphabet)
-    probability = np.full(len(corpus.valid) - order + 1, 1 / size)
-    for n in range(1, order + 1):
-        train, valid = _grams(corpus.train, n, size), _grams(corpus.valid[order - n :], n, size)
-        gram_count = _count(train, valid)
-        context_count = _count(train // size, valid // size)
-        probability = (gram_count + strength * probability) / (context_count + strength)
-    return float(-np.log(probability).mean())
-
-
-def _grams(codes: np.ndarray, n: int, size: int) -> np.ndarray:
-    """One integer for each run of ``n`` codes; the last code is its remainder by ``size``."""
-    runs = np.lib.stride_tricks.sliding_window_view(codes.astype(np.int64), n)
-    return runs @ size ** np.arange(n - 1, -1, -1, dtype=np.int64)
-
-
-def _count(train: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    kinds, counts = np.unique(train, return_counts=True)
-    place = np.minimum(np.searchsorted(kinds, wanted), len(kinds) - 1)
-    return np.where(kinds[place] == wanted, counts[place], 0)
 
 
 def init_model(key: jax.Array, size: int, hidden: int) -> Params:
@@ -235,7 +208,7 @@ def main(arguments: list[str] | None = None) -> float:
     corpus = read_corpus(options.corpus, options.batch, options.window)
     prompt = encode_prompt(corpus, options.prompt)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
-    baselines = {name: ngram_loss(corpus, n) for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)}
+    baselines = {name: ngram_loss(corpus.train, corpus.valid, len(corpus.alphabet), n) for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)}
     try:
         fitted = train(corpus, options)
     except training.CheckpointError as error:

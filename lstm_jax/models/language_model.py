@@ -124,10 +124,11 @@ def sampled_nats(
 
     Args:
         ys: ``[..., E]``; targets: integers ``[...]``.
-        log_share: ``[V]``, log q; that of the words' counts to some power below 1, say.
+        log_share: ``[V]``, log q but for a constant; 0.75 times the log of the words' counts, say.
     """
-    drawn = jax.random.categorical(key, log_share, shape=(samples,))
-    correction = log_share + jnp.log(jnp.asarray(samples, log_share.dtype))
+    cumulative = jnp.cumsum(jax.nn.softmax(log_share))
+    drawn = jnp.searchsorted(cumulative, cumulative[-1] * jax.random.uniform(key, (samples,)))
+    correction = jax.nn.log_softmax(log_share) + jnp.log(jnp.asarray(samples, log_share.dtype))
     offset = params.bias - correction
     right = jnp.sum(ys * params.embedding[targets], axis=-1) + offset[targets]
     others = ys @ params.embedding[drawn].T + offset[drawn]
