@@ -208,7 +208,10 @@ def main(arguments: list[str] | None = None) -> float:
     corpus = read_corpus(options.corpus, options.batch, options.window)
     prompt = encode_prompt(corpus, options.prompt)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
-    baselines = {name: ngram_loss(corpus.train, corpus.valid, len(corpus.alphabet), n) for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)}
+    baselines = {
+        name: ngram_loss(corpus.train, corpus.valid, len(corpus.alphabet), n)
+        for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)
+    }
     try:
         fitted = train(corpus, options)
     except training.CheckpointError as error:

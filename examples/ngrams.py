@@ -6,8 +6,8 @@ import numpy as np
 def ngram_loss(train: np.ndarray, valid: np.ndarray, size: int, order: int, discount: float = 0.75) -> float:
     """Nats a code of ``valid`` by an n-gram model of ``train``, both integers below ``size``.
 
-    Absolute discounting (Ney, Essen and Kneser 1994), each order leaning on the one below, with N(context) the number of
-    different codes seen behind a context:
+    Absolute discounting (Ney, Essen and Kneser 1994), each order leaning on the one below, N(context) being the number
+    of different codes seen behind a context:
 
         p(c | context) = (max(n(context, c) - d, 0) + d N(context) p(c | shorter)) / n(context)
     """

@@ -1,4 +1,4 @@
-"""Text files into lists, and words into numbers; what cannot serve ends with a message that says which file and line."""
+"""Text files into lists, and words into numbers; what cannot serve is told by option, file and line."""
 
 import gzip
 import json
