@@ -74,6 +74,29 @@ def test_buckets_hold_each_sequence_once_with_little_padding():
     assert padded < 0.35 * total < 50 * max(map(len, sequences)) - total  # by padding to the longest it would be more
 
 
+def test_pairs_are_filled_up_each_to_its_own_longest():
+    sources, targets = ragged(), [np.arange(1, 2 + (7 * k) % 19) for k in range(50)]
+    batches = data.Bucketed((list(sources), targets), batch_size=6, buckets=3)
+    seen = 0
+    for batch in epoch(batches):
+        assert batch.labels is None
+        (xs, ys), (ns, ms) = batch.xs, batch.lengths
+        for column in np.flatnonzero(batch.real):
+            place = next(
+                k
+                for k in range(50)
+                if np.array_equal(sources[k], xs[: ns[column], column]) and len(targets[k]) == ms[column]
+            )
+            np.testing.assert_array_equal(ys[: ms[column], column], targets[place])
+            assert not xs[ns[column] :, column].any()
+            assert not ys[ms[column] :, column].any()
+            seen += 1
+    assert seen == 50
+    shapes = {(len(batch.xs[0]), len(batch.xs[1])) for batch in epoch(batches)}
+    assert len(shapes) == 3
+    assert any(first != second for first, second in shapes)
+
+
 def test_an_empty_sequence_has_a_place():
     batches = data.Bucketed([np.zeros((0, 2)), np.ones((3, 2))], np.arange(2), 2, buckets=1)
     assert sorted(batches[0].lengths) == [0, 3]
@@ -122,6 +145,7 @@ def test_prefetching_keeps_order_and_passes_errors_on():
         (lambda: data.Stream("a text", 2, 10), "codes: got <U6"),
         (lambda: data.Bucketed([], np.zeros(0), 2), "sequences: got none"),
         (lambda: data.Bucketed(ragged(3), np.zeros(2), 2), "labels: got 2, want 3"),
+        (lambda: data.Bucketed((ragged(3), ragged(2))), "sequences: got lists of \\[3, 2\\], want lists of as many"),
         (lambda: data.sliding(np.zeros(4), 3, 2), r"series: got 4 steps, want at least history \+ horizon = 5"),
         (lambda: data.scale_of(np.array([[1.0], [np.nan]])), "train: got a value that is not finite in row 1"),
         (lambda: data.check_labels(np.array([0, 3]), 3), "labels: got values from 0 to 3, want 0 to 2"),

@@ -124,9 +124,9 @@ class Ragged(NamedTuple):
     """Sequences of several lengths in one array, time first; ``real`` is false for rows that only fill up the batch."""
 
     xs: Any
-    """``[T, B, ...]``, 0 behind each length"""
+    """``[T, B, ...]``, 0 behind each length; a tuple of such for a tuple of lists"""
     lengths: Any
-    """``[B]``"""
+    """``[B]``, likewise"""
     labels: Any
     """``[B, ...]``"""
     real: Any
@@ -137,22 +137,37 @@ class Bucketed:
     """Ragged sequences in batches of similar length, so that little is padding and few shapes are compiled.
 
     Lengths are cut into ``buckets`` groups of about as many sequences; a batch is filled up to its group's longest.
+
+    Args:
+        sequences: N arrays, their first axes the lengths; or a tuple of lists of N arrays, such as sources and targets,
+            grouped by the longer one, whose batches hold tuples alike.
+        labels: a tree of arrays ``[N, ...]``; None means there are none.
     """
 
     def __init__(
-        self, sequences: Sequence[np.ndarray], labels: PyTree, batch_size: int, *, buckets: int = 4, seed: int = 0
+        self,
+        sequences: Sequence[np.ndarray] | tuple[list[np.ndarray], ...],
+        labels: PyTree = None,
+        batch_size: int = 32,
+        *,
+        buckets: int = 4,
+        seed: int = 0,
     ) -> None:
-        if len(sequences) == 0:
+        self.several = isinstance(sequences, tuple) and all(isinstance(column, list) for column in sequences)
+        self.columns: Sequence[Any] = sequences if self.several else (sequences,)
+        if any(len(column) == 0 for column in self.columns):
             raise ValueError("sequences: got none, want at least one")
         self.labels = jax.tree.map(np.asarray, np.asarray(labels) if isinstance(labels, list) else labels)
-        if _rows(self.labels) != len(sequences):
-            raise ValueError(f"labels: got {_rows(self.labels)}, want {len(sequences)}, one for each sequence")
-        self.sequences = sequences
+        self.rows = len(self.columns[0])
+        if any(len(column) != self.rows for column in self.columns):
+            raise ValueError(f"sequences: got lists of {[*map(len, self.columns)]}, want lists of as many")
+        if self.labels is not None and _rows(self.labels) != self.rows:
+            raise ValueError(f"labels: got {_rows(self.labels)}, want {self.rows}, one for each sequence")
         self.batch_size, self.seed = batch_size, seed
-        self.lengths = np.array([len(sequence) for sequence in sequences], np.int32)
-        bounds = np.unique(np.quantile(self.lengths, np.arange(1, buckets + 1) / buckets, method="higher"))
-        self.bounds = np.maximum(bounds, 1)
-        self.group = np.searchsorted(bounds, self.lengths)
+        self.lengths = [np.array([len(one) for one in column], np.int32) for column in self.columns]
+        longest = np.max(self.lengths, axis=0)
+        bounds = np.unique(np.quantile(longest, np.arange(1, buckets + 1) / buckets, method="higher"))
+        self.group, self.groups = np.searchsorted(bounds, longest), len(bounds)
         self.plan = lru_cache(maxsize=2)(self._plan)
 
     def __len__(self) -> int:
@@ -162,23 +177,35 @@ class Bucketed:
         epoch, number = divmod(step, len(self))
         group, some = self.plan(epoch)[number]
         rows = np.resize(some, self.batch_size)
-        steps = int(self.bounds[group])
-        first = np.asarray(self.sequences[rows[0]])
-        xs = np.zeros((steps, len(rows), *first.shape[1:]), first.dtype)
-        for column, row in enumerate(rows):
-            xs[: self.lengths[row], column] = self.sequences[row]
+        xs = [
+            _fill_up(column, rows, max(1, int(lengths[self.group == group].max())))
+            for column, lengths in zip(self.columns, self.lengths, strict=True)
+        ]
+        lengths = [column[rows] for column in self.lengths]
         labels = jax.tree.map(lambda leaf: leaf[rows], self.labels)
-        return Ragged(xs, self.lengths[rows], labels, np.arange(self.batch_size) < len(some))
+        real = np.arange(self.batch_size) < len(some)
+        if self.several:
+            return Ragged(tuple(xs), tuple(lengths), labels, real)
+        return Ragged(xs[0], lengths[0], labels, real)
 
     def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         """The epoch's batches, each its bucket and its rows, fewer in the last one of a bucket."""
-        order = permutation(len(self.sequences), self.seed, epoch)
+        order = permutation(self.rows, self.seed, epoch)
         plan = []
-        for group in range(len(self.bounds)):
+        for group in range(self.groups):
             rows = order[self.group[order] == group]
             for start in range(0, len(rows), self.batch_size):
                 plan.append((group, rows[start : start + self.batch_size]))
         return [plan[place] for place in permutation(len(plan), self.seed + 1, epoch)]
+
+
+def _fill_up(sequences: Sequence[np.ndarray], rows: np.ndarray, steps: int) -> np.ndarray:
+    """``[steps, rows, ...]``, 0 behind each sequence."""
+    first = np.asarray(sequences[rows[0]])
+    xs = np.zeros((steps, len(rows), *first.shape[1:]), first.dtype)
+    for column, row in enumerate(rows):
+        xs[: len(sequences[row]), column] = sequences[row]
+    return xs
 
 
 class Scale(NamedTuple):
