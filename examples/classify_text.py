@@ -90,10 +90,10 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
     return Corpus(train, valid, test, names, texts.word_codes(train.texts, LEAST))
 
 
-def batches(option: str, rows: texts.Labelled, corpus: Corpus, seed: int) -> training.Bucketed:
+def batches(option: str, rows: texts.Labelled, corpus: Corpus, seed: int, buckets: int) -> training.Bucketed:
     """Sequences of codes and numbers of classes, by length."""
     labels = texts.numbers(option, rows.labels, corpus.names)
-    return training.Bucketed(texts.encode(corpus.codes, rows.texts), labels, BATCH, seed=seed)
+    return training.Bucketed(texts.encode(corpus.codes, rows.texts), labels, BATCH, buckets=buckets, seed=seed)
 
 
 def make_loss(pooling: str, rate: float) -> Any:
@@ -118,7 +118,7 @@ def make_loss(pooling: str, rate: float) -> Any:
 
 def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
     """The parameters that were best on the validation part."""
-    data = batches("--data", corpus.train, corpus, options.seed)
+    data = batches("--data", corpus.train, corpus, options.seed, options.buckets)
     keys = jax.random.split(jax.random.key(options.seed))
     params = classifier.init_classifier(
         keys[0],
@@ -133,7 +133,7 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
         optax.add_decayed_weights(WEIGHT_DECAY, mask=training.named("kernel")),
         training.by_progress(training.half_cosine(LEARNING_RATE)),
     )
-    held_out = batches("--valid", corpus.valid, corpus, 0)
+    held_out = batches("--valid", corpus.valid, corpus, 0, options.buckets)
     return training.fit(
         make_loss(options.pooling, options.dropout),
         params,
@@ -211,7 +211,11 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: classify --text, train nothing")
     parser.add_argument("--text", action="append", default=[], help="text to classify; may be given again")
     parser.add_argument("--picture", type=Path, default=Path("classify_text.png"), help="(%(default)s)")
-    return results.parse(parser, arguments)
+    options = results.parse(parser, arguments)
+    options.buckets = 1 if options.smoke else 4
+    if options.smoke:
+        options.steps, options.hidden = 4, 16
+    return options
 
 
 def load_and_classify(options: argparse.Namespace) -> None:
@@ -233,9 +237,8 @@ def main(arguments: list[str] | None = None) -> float:
     if options.load:
         load_and_classify(options)
         return float("nan")
-    options.steps = 4 if options.smoke else options.steps
     corpus = read_corpus(options)
-    tests = batches("--test", corpus.test, corpus, 0)
+    tests = batches("--test", corpus.test, corpus, 0, options.buckets)
     print(f"{len(corpus.train.labels):,} texts, {corpus.codes.get_vocab_size():,} words, classes {corpus.names}")
     began = time.monotonic()
     fitted = train(corpus, options)

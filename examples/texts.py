@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 """Always the first three of a vocabulary, so that their codes are 0, 1 and 2."""
@@ -89,6 +89,17 @@ def word_codes(texts: Iterable[str], least: int, most: int | None = None, lower:
     trainer = trainers.WordLevelTrainer(
         min_frequency=least, vocab_size=most or 10**9, special_tokens=[UNKNOWN, START, END], show_progress=False
     )
+    made.train_from_iterator(texts, trainer)
+    return made
+
+
+def piece_codes(texts: Iterable[str], most: int) -> Tokenizer:
+    """A tokeniser of at most so many pieces of words, in lower case, by byte-pair encoding (Sennrich et al. 2016)."""
+    made = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), normalizers.Strip()])
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    made.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=most, special_tokens=[UNKNOWN, START, END], show_progress=False)
     made.train_from_iterator(texts, trainer)
     return made
 

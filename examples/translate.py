@@ -1,0 +1,318 @@
+"""Translates: an encoder that reads both ways, a decoder with or without attention, beam search.
+
+    python examples/translate.py                                                  # numbers from words to digits
+    python examples/translate.py --data train.de train.en --valid val.de val.en --test test.de test.en
+    python examples/translate.py --data ... --attention none
+    python examples/translate.py --load runs/de-en --text "ein hund rennt durch den schnee ."
+
+Of two files, plain or ending in .gz, line by line the second translates the first. Words are cut into the pieces that
+byte-pair encoding finds in the training text, in lower case. Expect BLEU (sacrebleu, lower case) of about 30 on
+Multi30k from German to English with attention and ten less without it, after ten minutes each on two CPU cores. The files are in
+data/task1/raw of the repository multi30k/dataset.
+"""
+
+import argparse
+import math
+import random
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import results
+import sacrebleu
+import texts
+from tokenizers import Tokenizer
+
+from lstm_jax import decoding, training
+from lstm_jax.interop import safetensors
+from lstm_jax.models import translator
+from lstm_jax.training import metrics
+
+HIDDEN = 256
+PIECES = 5000
+LONGEST = 50
+BATCH = 64
+EPOCHS = 10
+LEARNING_RATE = 2e-3
+DROPOUT = 0.3
+SMOOTHING = 0.1
+BEAMS = 5
+AT_ONCE = 100
+START, END = 1, 2
+
+
+class Pairs(NamedTuple):
+    """Sentences and their translations."""
+
+    source: list[str]
+    target: list[str]
+
+
+class Corpus(NamedTuple):
+    """The three parts, and the pieces of both languages."""
+
+    train: Pairs
+    valid: Pairs
+    test: Pairs
+    source: Tokenizer
+    target: Tokenizer
+
+
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+def in_words(number: int) -> str:
+    """12345 as twelve thousand three hundred and forty five."""
+    if number >= 1000:
+        rest = f" {in_words(number % 1000)}" if number % 1000 else ""
+        return f"{in_words(number // 1000)} thousand{rest}"
+    if number >= 100:
+        rest = f" and {in_words(number % 100)}" if number % 100 else ""
+        return f"{in_words(number // 100)} hundred{rest}"
+    if number >= 20:
+        return " ".join([TENS[number // 10 - 2], *([ONES[number % 10]] if number % 10 else [])])
+    return ONES[number]
+
+
+def made_up(count: int, seed: int) -> Pairs:
+    """Numbers below a million in words, and their digits."""
+    draw = random.Random(seed)
+    drawn = [draw.randrange(10 ** draw.randrange(1, 7)) for _ in range(count)]
+    return Pairs([in_words(number) for number in drawn], [" ".join(str(number)) for number in drawn])
+
+
+def read_pairs(option: str, paths: list[Path]) -> Pairs:
+    """Two files of as many lines."""
+    source, target = (texts.read_lines(option, path) for path in paths)
+    if len(source) != len(target):
+        raise SystemExit(f"{option}: {paths[0]} has {len(source)} lines and {paths[1]} {len(target)}, want as many")
+    empty = [k for k, pair in enumerate(zip(source, target, strict=True), start=1) if not all(map(str.strip, pair))]
+    if empty:
+        raise SystemExit(f"{option}: line {empty[0]} of {paths[0]} or {paths[1]} is empty, want a sentence in each")
+    return Pairs(source, target)
+
+
+def read_corpus(options: argparse.Namespace) -> Corpus:
+    """From the files, or made up."""
+    if options.data is None:
+        train, valid, test = (made_up(count, seed) for seed, count in enumerate((5000, 500, 500)))
+    else:
+        if options.valid is None or options.test is None:
+            raise SystemExit("--data: got no --valid or no --test, want two files for each")
+        named = ("--data", options.data), ("--valid", options.valid), ("--test", options.test)
+        train, valid, test = (read_pairs(option, paths) for option, paths in named)
+    return Corpus(train, valid, test, *(texts.piece_codes(side, options.pieces) for side in train))
+
+
+def batches(pairs: Pairs, corpus: Corpus, seed: int, buckets: int = 4) -> training.Bucketed:
+    """Sentences as numbers, targets between START and END, by length; what is longer than LONGEST is cut."""
+    source = [codes[:LONGEST] for codes in texts.encode(corpus.source, pairs.source)]
+    target = [np.array([START, *codes[:LONGEST], END], np.int32) for codes in texts.encode(corpus.target, pairs.target)]
+    return training.Bucketed((source, target), batch_size=BATCH, buckets=buckets, seed=seed)
+
+
+def make_loss(rate: float) -> Any:
+    """Cross-entropy of each next piece; smoothed labels (Szegedy et al. 2016) in training."""
+
+    @training.stateless
+    def loss(params: translator.TranslatorParams, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        (source, target), (source_lengths, target_lengths) = batch.xs, batch.lengths
+        logits = translator.translate(params, source, source_lengths, target[:-1], key=key, rate=rate).logits
+        scored = (jnp.arange(len(target) - 1)[:, None] < target_lengths - 1) & batch.real
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, target[1:])
+        aim = nats
+        if key is not None:
+            even = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)
+            aim = (1 - SMOOTHING) * nats + SMOOTHING * even
+        return jnp.mean(aim, where=scored), {
+            "loss": metrics.mean(aim, scored),
+            "perplexity": metrics.perplexity(nats, scored),
+        }
+
+    return loss
+
+
+def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
+    """The parameters that were best on the validation part."""
+    keys = jax.random.split(jax.random.key(options.seed))
+    params = translator.init_translator(keys[0], **sizes(corpus, options))
+    data = batches(corpus.train, corpus, options.seed, options.buckets)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        training.by_progress(training.half_cosine(LEARNING_RATE, warmup=0.02)),
+    )
+    return training.fit(
+        make_loss(options.dropout),
+        params,
+        data,
+        optimizer,
+        steps=options.steps or options.epochs * len(data),
+        key=keys[1],
+        minutes=options.minutes,
+        validation=training.Validation(batches(corpus.valid, corpus, 0, options.buckets), len(data)),
+    )
+
+
+def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``init_translator``."""
+    return {
+        "source_vocabulary": corpus.source.get_vocab_size(),
+        "target_vocabulary": corpus.target.get_vocab_size(),
+        "embedding_size": options.hidden,
+        "hidden_size": options.hidden,
+        "attends": options.attention == "additive",
+    }
+
+
+@partial(jax.jit, static_argnames=("beams", "length"))
+def search(
+    params: translator.TranslatorParams, source: jax.Array, lengths: jax.Array, beams: int, length: int
+) -> decoding.Decoded:
+    """The beams of every sentence ``[S, B]``."""
+    memory, states = translator.encode(params, source, lengths)
+    one = partial(decoding.beam_search, translator.next_token, beams=beams, length=length, end=END, length_penalty=1.0)
+    return jax.vmap(one, in_axes=((None, 1), 0, None))((params, memory), states, START)
+
+
+def translate(params: Any, source: Tokenizer, target: Tokenizer, lines: list[str], beams: int) -> list[str]:
+    """The best translation of each line, many lines at once, similar lengths together."""
+    codes = [one[:LONGEST] for one in texts.encode(source, lines)]
+    order = sorted(range(len(codes)), key=lambda place: len(codes[place]))
+    found = [""] * len(codes)
+    for start in range(0, len(order), AT_ONCE):
+        rows = order[start : start + AT_ONCE]
+        steps = -(-max(1, *(len(codes[row]) for row in rows)) // 10) * 10  # a multiple of ten: few programs
+        xs = np.zeros((steps, AT_ONCE), np.int32)
+        for column, row in enumerate(rows):
+            xs[: len(codes[row]), column] = codes[row]
+        lengths = np.array([len(codes[row]) for row in rows] + [0] * (AT_ONCE - len(rows)), np.int32)
+        best = search(params, xs, lengths, beams, 2 * steps + 10)
+        for column, row in enumerate(rows):
+            found[row] = target.decode(np.asarray(best.tokens[column, 0, : best.length[column, 0]]).tolist())
+    return found
+
+
+def show_attention(params: Any, corpus: Corpus, line: str, answer: str, path: Path) -> None:
+    """A picture: which pieces of the source each piece of the translation looked at."""
+    from matplotlib.figure import Figure
+
+    source, target = corpus.source.encode(line), corpus.target.encode(answer)
+    weights = translator.translate(
+        params, jnp.array(source.ids), jnp.int32(len(source.ids)), jnp.array([START, *target.ids])
+    ).weights
+    figure = Figure(figsize=(1.5 + 0.42 * len(source.ids), 1.5 + 0.36 * len(target.ids)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(weights, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(source.ids)), source.tokens, rotation=60, ha="right")
+    axes.set_yticks(range(len(target.ids) + 1), [*target.tokens, texts.END])
+    axes.set(xlabel="source", ylabel="translation")
+    figure.colorbar(image, label="attention")
+    figure.savefig(path, dpi=120)
+
+
+def parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, part in (("data", "training"), ("valid", "validation"), ("test", "test")):
+        parser.add_argument(f"--{name}", type=Path, nargs=2, metavar="FILE", help=f"{part} sentences, translations")
+    parser.add_argument("--attention", choices=("additive", "none"), default="additive", help="(%(default)s)")
+    parser.add_argument("--pieces", type=int, default=PIECES, help="of words in each language (%(default)s)")
+    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units each way, and embedding (%(default)s)")
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="(%(default)s)")
+    parser.add_argument("--steps", type=int, help="instead of --epochs")
+    parser.add_argument("--minutes", type=float, help="training time at most")
+    parser.add_argument("--beams", type=int, default=BEAMS, help="(%(default)s)")
+    parser.add_argument("--load", type=Path, help="a folder that --save wrote: translate --text, train nothing")
+    parser.add_argument("--text", action="append", default=[], help="sentence to translate; may be given again")
+    parser.add_argument("--picture", type=Path, default=Path("translate.png"), help="(%(default)s)")
+    options = results.parse(parser, arguments)
+    options.buckets = 4
+    if options.smoke:
+        options.steps, options.hidden, options.buckets = 3, 16, 1
+    return options
+
+
+def load_and_translate(options: argparse.Namespace) -> None:
+    """The sentences of --text by the model in --load."""
+    source, notes = texts.load_notes("--load", options.load)
+    target = Tokenizer.from_file(str(options.load / "target.json"))
+    like = jax.eval_shape(partial(translator.init_translator, jax.random.key(0), **notes))
+    params = safetensors.load(options.load / "model.safetensors", like)
+    for line, found in zip(options.text, translate(params, source, target, options.text, options.beams), strict=True):
+        print(f"{line}\n  {found}")
+
+
+def main(arguments: list[str] | None = None) -> float:
+    """Trains, translates, reports, draws; returns the BLEU of the test sentences."""
+    options = parse_options(arguments)
+    if options.load:
+        load_and_translate(options)
+        return math.nan
+    corpus = read_corpus(options)
+    print(
+        f"{len(corpus.train.source):,} pairs, {corpus.source.get_vocab_size():,} and "
+        f"{corpus.target.get_vocab_size():,} pieces"
+    )
+    began = time.monotonic()
+    fitted = train(corpus, options)
+    seconds = time.monotonic() - began
+    test = Pairs(*(side[:20] for side in corpus.test)) if options.smoke else corpus.test
+    score = training.make_evaluate(make_loss(0.0))(fitted.params, batches(test, corpus, 0, options.buckets))
+    bleu = {}
+    for beams in (1, options.beams):
+        found = translate(fitted.params, corpus.source, corpus.target, test.source, beams)
+        bleu[beams] = sacrebleu.corpus_bleu(found, [test.target], lowercase=True).score
+    naive = sacrebleu.corpus_bleu(test.source, [test.target], lowercase=True).score
+    print(
+        f"\nperplexity of a piece {score['perplexity']:.2f}; BLEU, greedy {bleu[1]:.1f}, {options.beams} beams "
+        f"{bleu[options.beams]:.1f}; source as it is {naive:.1f}\n"
+    )
+    for line, made, wanted in list(zip(test.source, found, test.target, strict=True))[:5]:
+        print(f"  {line}\n  -> {made}\n   = {wanted}\n")
+    if options.attention != "none":
+        show_attention(fitted.params, corpus, test.source[0], found[0], options.picture)
+    if options.save:
+        texts.save_notes(options.save, corpus.source, sizes(corpus, options))
+        corpus.target.save(str(options.save / "target.json"))
+        safetensors.save(options.save / "model.safetensors", fitted.params)
+    results.record(
+        options,
+        params=fitted.params,
+        seconds=seconds,
+        measured={"BLEU": bleu[options.beams], "BLEU, greedy": bleu[1], "perplexity of a piece": score["perplexity"]},
+        naive={"BLEU of the source as it is": naive},
+    )
+    return bleu[options.beams]
+
+
+if __name__ == "__main__":
+    main()
