@@ -97,6 +97,14 @@ def test_pairs_are_filled_up_each_to_its_own_longest():
     assert any(first != second for first, second in shapes)
 
 
+def test_time_axes_are_multiples():
+    batches = data.Bucketed(ragged(), batch_size=6, buckets=4, multiple=8)
+    plain = data.Bucketed(ragged(), batch_size=6, buckets=4)
+    for number in range(len(batches)):
+        assert len(batches[number].xs) == -(-len(plain[number].xs) // 8) * 8
+        np.testing.assert_array_equal(batches[number].xs[: len(plain[number].xs)], plain[number].xs)
+
+
 def test_an_empty_sequence_has_a_place():
     batches = data.Bucketed([np.zeros((0, 2)), np.ones((3, 2))], np.arange(2), 2, buckets=1)
     assert sorted(batches[0].lengths) == [0, 3]

@@ -142,6 +142,7 @@ class Bucketed:
         sequences: N arrays, their first axes the lengths; or a tuple of lists of N arrays, such as sources and targets,
             grouped by the longer one, whose batches hold tuples alike.
         labels: a tree of arrays ``[N, ...]``; None means there are none.
+        multiple: of which every batch's time axis is one; a larger one makes for fewer shapes.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class Bucketed:
         batch_size: int = 32,
         *,
         buckets: int = 4,
+        multiple: int = 1,
         seed: int = 0,
     ) -> None:
         self.several = isinstance(sequences, tuple) and all(isinstance(column, list) for column in sequences)
@@ -163,7 +165,7 @@ class Bucketed:
             raise ValueError(f"sequences: got lists of {[*map(len, self.columns)]}, want lists of as many")
         if self.labels is not None and _rows(self.labels) != self.rows:
             raise ValueError(f"labels: got {_rows(self.labels)}, want {self.rows}, one for each sequence")
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.multiple, self.seed = batch_size, multiple, seed
         self.lengths = [np.array([len(one) for one in column], np.int32) for column in self.columns]
         longest = np.max(self.lengths, axis=0)
         bounds = np.unique(np.quantile(longest, np.arange(1, buckets + 1) / buckets, method="higher"))
@@ -178,7 +180,7 @@ class Bucketed:
         group, some = self.plan(epoch)[number]
         rows = np.resize(some, self.batch_size)
         xs = [
-            _fill_up(column, rows, max(1, int(lengths[self.group == group].max())))
+            _fill_up(column, rows, self._rounded(int(lengths[self.group == group].max())))
             for column, lengths in zip(self.columns, self.lengths, strict=True)
         ]
         lengths = [column[rows] for column in self.lengths]
@@ -187,6 +189,9 @@ class Bucketed:
         if self.several:
             return Ragged(tuple(xs), tuple(lengths), labels, real)
         return Ragged(xs[0], lengths[0], labels, real)
+
+    def _rounded(self, steps: int) -> int:
+        return max(1, -(-steps // self.multiple)) * self.multiple
 
     def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         """The epoch's batches, each its bucket and its rows, fewer in the last one of a bucket."""
