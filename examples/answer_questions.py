@@ -119,7 +119,7 @@ def read_tasks(options: argparse.Namespace) -> list[Task]:
 
 
 class Codes(NamedTuple):
-    """What the numbers mean, the same for all tasks: programs of one shape are compiled once."""
+    """What the numbers mean, the same for all tasks."""
 
     words: Tokenizer
     answers: list[str]
@@ -197,7 +197,7 @@ def train(task: Task, codes: Codes, options: argparse.Namespace) -> training.Fit
     )
 
 
-def sizes(codes: Codes, options: argparse.Namespace) -> dict[str, int]:
+def sizes(codes: Codes, options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_reader``."""
     return {
         "vocabulary": codes.words.get_vocab_size(),
@@ -236,7 +236,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most (%(default)s)")
     parser.add_argument("--steps", type=int, help="instead of --epochs")
     parser.add_argument("--picture", type=Path, default=Path("answer_questions.png"), help="(%(default)s)")
-    options = results.parse(parser, arguments)
+    options = results.parse(parser, arguments, __file__)
     if options.smoke:
         options.steps, options.hidden = 3, 16
     return options
@@ -246,13 +246,6 @@ def main(arguments: list[str] | None = None) -> float:
     """Trains a model a task, reports, draws; returns the mean accuracy on the test questions."""
     options = parse_options(arguments)
     tasks = read_tasks(options)
-    with tempfile.TemporaryDirectory() as programs:
-        jax.config.update("jax_compilation_cache_dir", programs)
-        return train_all(tasks, options)
-
-
-def train_all(tasks: list[Task], options: argparse.Namespace) -> float:
-    """A model a task; the mean accuracy on the test questions."""
     began = time.monotonic()
     right, most = {}, {}
     codes = codes_of(tasks)
@@ -280,4 +273,6 @@ def train_all(tasks: list[Task], options: argparse.Namespace) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as programs:  # tasks of one shape are compiled once
+        jax.config.update("jax_compilation_cache_dir", programs)
+        main()

@@ -211,7 +211,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: classify --text, train nothing")
     parser.add_argument("--text", action="append", default=[], help="text to classify; may be given again")
     parser.add_argument("--picture", type=Path, default=Path("classify_text.png"), help="(%(default)s)")
-    options = results.parse(parser, arguments)
+    options = results.parse(parser, arguments, __file__)
     options.buckets = 1 if options.smoke else 4
     if options.smoke:
         options.steps, options.hidden = 4, 16

@@ -20,15 +20,16 @@ import jax
 HERE = Path(__file__).parent
 
 
-def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
-    """The example's options, and those that all have."""
+def parse(parser: argparse.ArgumentParser, arguments: list[str] | None, example: str) -> argparse.Namespace:
+    """The example's options, and those that all have; files are named without their folders in ``command``."""
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (%(default)s)")
     parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything runs")
     parser.add_argument("--save", type=Path, help="folder to keep the model in")
     parser.add_argument("--record", type=Path, help="JSON file to write the result to")
     options = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
-    options.command = f"python examples/{Path(parser.prog).name} {shlex.join(words)}".strip()
+    shown = [Path(word).name if Path(word).exists() else word for word in words]
+    options.command = f"python examples/{Path(example).name} {shlex.join(shown)}".strip()
     return options
 
 

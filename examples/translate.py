@@ -234,7 +234,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: translate --text, train nothing")
     parser.add_argument("--text", action="append", default=[], help="sentence to translate; may be given again")
     parser.add_argument("--picture", type=Path, default=Path("translate.png"), help="(%(default)s)")
-    options = results.parse(parser, arguments)
+    options = results.parse(parser, arguments, __file__)
     options.buckets = 4
     if options.smoke:
         options.steps, options.hidden, options.buckets = 3, 16, 1

@@ -189,7 +189,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: write only")
     parser.add_argument("--picture", type=Path, default=Path("word_lm.png"), help="(%(default)s)")
-    options = results.parse(parser, arguments)
+    options = results.parse(parser, arguments, __file__)
     options.rate = options.rate or (LEARNING_RATE if options.optimizer == "adam" else 20.0)
     if options.smoke:
         options.steps, options.embedding, options.hidden, options.samples, options.length = 3, 16, 16, 64, 10

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,23 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 2)
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--every", type=int, default=1, metavar="N", help="of each test's cases take every N-th")
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --every N a test of many cases runs the first, the N-th behind it, ...: never none."""
+    seen, left_out = Counter(), []
+    for item in items:
+        name = item.nodeid.split("[")[0]
+        if seen[name] % config.option.every:
+            left_out.append(item)
+        seen[name] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="module")

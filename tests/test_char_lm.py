@@ -1,12 +1,10 @@
 """The character language model: it learns, writes, and explains what it cannot read."""
 
-import math
 import os
 import signal
 import threading
 
 import jax
-import numpy as np
 import pytest
 
 from examples import char_lm
@@ -101,34 +99,3 @@ def test_numbers_out_of_range_are_explained(option, capsys):
     with pytest.raises(SystemExit):
         char_lm.main(option)
     assert f"{option[0]}: got" in capsys.readouterr().err
-
-
-def test_ngram_losses_against_direct_counting():
-    rng = np.random.default_rng(0)
-    codes = rng.choice(4, p=[0.5, 0.3, 0.1, 0.1], size=3000).astype(np.int32)
-    corpus = char_lm.Corpus(list("abcd"), codes[:2700], codes[2700:])
-
-    def probability(context, code):
-        if context is None:
-            return 1 / 4
-        n = len(context) + 1
-        runs = [tuple(codes[k : k + n]) for k in range(2700 - n + 1)]
-        hits, seen = runs.count((*context, code)), sum(run[:-1] == context for run in runs)
-        return (hits + 5 * probability(context[1:] if context else None, code)) / (seen + 5)
-
-    for order in (1, 2):
-        held_out = codes[2700:]
-        losses = [
-            -math.log(probability(tuple(held_out[k - order + 1 : k]), held_out[k]))
-            for k in range(order - 1, len(held_out))
-        ]
-        np.testing.assert_allclose(char_lm.ngram_loss(corpus, order), np.mean(losses), rtol=1e-3)
-
-
-def test_tiny_shakespeare_baselines_are_those_published(data_folder):
-    """Unigram and bigram of the 90/10 split: 3.347 and 2.488; the trigram's smoothing differs."""
-    corpus = char_lm.read_corpus(data_folder / "tiny_shakespeare" / "input.txt", 32, 128)
-    assert len(corpus.alphabet) == 65
-    assert abs(char_lm.ngram_loss(corpus, 1) - 3.347) < 0.002
-    assert abs(char_lm.ngram_loss(corpus, 2) - 2.488) < 0.01
-    assert abs(char_lm.ngram_loss(corpus, 3) - 2.053) < 0.02

@@ -55,16 +55,17 @@ def init_classifier(
     hidden_size: int = 128,
     num_layers: int = 1,
     bidirectional: bool = True,
+    dtype: jnp.dtype = jnp.float32,
 ) -> ClassifierParams:
     """Draws the parameters; embeddings normal with deviation 0.1."""
     keys = jax.random.split(key, 5)
     width = 2 * hidden_size if bidirectional else hidden_size
     return ClassifierParams(
-        init_embedding(keys[0], vocabulary, embedding_size),
-        init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional),
-        attention.init_additive(keys[2], width, width, width),
-        jax.random.normal(keys[3], (width,)),
-        init_dense(keys[4], width, classes),
+        init_embedding(keys[0], vocabulary, embedding_size, dtype),
+        init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional, dtype=dtype),
+        attention.init_additive(keys[2], width, width, width, dtype=dtype),
+        jax.random.normal(keys[3], (width,), dtype),
+        init_dense(keys[4], width, classes, dtype),
     )
 
 
@@ -108,9 +109,10 @@ def _pool(params: ClassifierParams, ys: jax.Array, mask: jax.Array, pooling: str
         return weights, pooled
     there = mask[..., None]
     if pooling == "mean":
-        weights = mask / jnp.maximum(mask.sum(axis=0), 1)
-        return weights.astype(ys.dtype), jnp.sum(ys * weights[..., None].astype(ys.dtype), axis=0)
+        count = jnp.maximum(mask.sum(axis=0, keepdims=True), 1).astype(ys.dtype)
+        weights = mask.astype(ys.dtype) / count
+        return weights, jnp.sum(ys * weights[..., None], axis=0)
     some = mask.any(axis=0)
     pooled = jnp.where(some[..., None], jnp.max(jnp.where(there, ys, -jnp.inf), axis=0), 0)
     won = jax.nn.one_hot(jnp.argmax(jnp.where(there, ys, -jnp.inf), axis=0), ys.shape[0], axis=0, dtype=ys.dtype)
-    return jnp.where(some, won.mean(axis=-1), 0), pooled
+    return jnp.where(some[None], won.mean(axis=-1), 0), pooled

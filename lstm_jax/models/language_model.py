@@ -7,6 +7,7 @@ Dropout as in AWD-LSTM (Merity, Keskar and Socher 2018, arXiv:1708.02182): of wh
 of outputs with one mask for all steps, and of recurrent weights.
 """
 
+import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 
 from lstm_jax import regularizers
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import init_embedding, locked, split
+from lstm_jax.models.parts import init_embedding, locked, plus, split
 from lstm_jax.stack import lstm_stack
 
 
@@ -57,13 +58,21 @@ class Read(NamedTuple):
 
 
 def init_language_model(
-    key: jax.Array, vocabulary: int, *, embedding_size: int = 200, hidden_size: int = 200, num_layers: int = 2
+    key: jax.Array,
+    vocabulary: int,
+    *,
+    embedding_size: int = 200,
+    hidden_size: int = 200,
+    num_layers: int = 2,
+    dtype: jnp.dtype = jnp.float32,
 ) -> LanguageModelParams:
     """Draws the parameters; embeddings normal with deviation 0.1."""
     keys = jax.random.split(key, num_layers + 1)
     sizes = [embedding_size, *[hidden_size] * (num_layers - 1), embedding_size]
-    layers = tuple(init_params(one, *pair) for one, pair in zip(keys[1:], pairwise(sizes), strict=True))
-    return LanguageModelParams(init_embedding(keys[0], vocabulary, embedding_size), layers, jnp.zeros(vocabulary))
+    layers = tuple(init_params(one, *pair, dtype=dtype) for one, pair in zip(keys[1:], pairwise(sizes), strict=True))
+    return LanguageModelParams(
+        init_embedding(keys[0], vocabulary, embedding_size, dtype), layers, jnp.zeros(vocabulary, dtype)
+    )
 
 
 def read(
@@ -100,7 +109,7 @@ def read(
 
 def score(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
     """``ys [..., E]`` to the scores ``[..., V]`` of the next word."""
-    return ys @ params.embedding.T + params.bias
+    return plus(ys @ params.embedding.T, params.bias)
 
 
 def next_word(
@@ -116,21 +125,23 @@ def sampled_nats(
 ) -> jax.Array:
     """The loss -log p(target) with ``samples`` words for all others in the softmax; for training only.
 
-        s_w = y . e_w + b_w - log(K q_w)        for K words drawn from q, the same for all targets
-        loss = log(exp s_target + sum of exp s_w over drawn w that are not the target) - s_target
+        s_w = y . e_w + b_w
+        loss = log(exp s_target + sum of exp(s_w) / (K q_w) over drawn w that are not the target) - s_target
 
-    (Bengio and Senecal 2008; Jean et al. 2015, arXiv:1412.2007.) Its gradient nears the full one as K grows; it takes
-    K instead of V products a word.
+    for K words drawn from q, the same ones for all targets (Bengio and Senecal 2008; Jean et al. 2015,
+    arXiv:1412.2007). Its gradient nears the full one as K grows; it takes K instead of V products a word.
 
     Args:
         ys: ``[..., E]``; targets: integers ``[...]``.
         log_share: ``[V]``, log q but for a constant; 0.75 times the log of the words' counts, say.
     """
-    cumulative = jnp.cumsum(jax.nn.softmax(log_share))
-    drawn = jnp.searchsorted(cumulative, cumulative[-1] * jax.random.uniform(key, (samples,)))
-    correction = jax.nn.log_softmax(log_share) + jnp.log(jnp.asarray(samples, log_share.dtype))
-    offset = params.bias - correction
-    right = jnp.sum(ys * params.embedding[targets], axis=-1) + offset[targets]
-    others = ys @ params.embedding[drawn].T + offset[drawn]
-    others = jnp.where(drawn == targets[..., None], -jnp.inf, others)
+    log_share = jax.nn.log_softmax(log_share.astype(ys.dtype))
+    cumulative = jnp.cumsum(jnp.exp(log_share))
+    points = cumulative[-1] * jax.random.uniform(key, (samples,), ys.dtype)
+    drawn = jnp.searchsorted(cumulative, points).astype(targets.dtype)
+    offset = params.bias - log_share - math.log(samples)
+    right = jnp.sum(ys * params.embedding[targets], axis=-1) + params.bias[targets]
+    others = plus(ys @ params.embedding[drawn].T, offset[drawn])
+    itself = jnp.expand_dims(drawn, range(targets.ndim)) == targets[..., None]
+    others = jnp.where(itself, -jnp.inf, others)
     return jnp.logaddexp(right, jax.nn.logsumexp(others, axis=-1)) - right

@@ -18,19 +18,24 @@ class Dense(NamedTuple):
     """``[N]``"""
 
 
-def init_dense(key: jax.Array, inputs: int, outputs: int) -> Dense:
+def init_dense(key: jax.Array, inputs: int, outputs: int, dtype: jnp.dtype = jnp.float32) -> Dense:
     """Kernel Glorot uniform, bias 0."""
-    return Dense(jax_init.glorot_uniform()(key, (inputs, outputs), jnp.float32), jnp.zeros(outputs))
+    return Dense(jax_init.glorot_uniform()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype))
 
 
 def dense(params: Dense, xs: jax.Array) -> jax.Array:
     """``[..., M]`` to ``[..., N]``."""
-    return xs @ params.kernel + params.bias
+    return plus(xs @ params.kernel, params.bias)
 
 
-def init_embedding(key: jax.Array, tokens: int, size: int, scale: float = 0.1) -> jax.Array:
-    """``[tokens, size]``, normal with deviation ``scale``."""
-    return scale * jax.random.normal(key, (tokens, size))
+def plus(xs: jax.Array, bias: jax.Array) -> jax.Array:
+    """``xs [..., N]`` and a bias ``[N]``, whatever the caller's rules for adding arrays of other ranks."""
+    return xs + jnp.expand_dims(bias, range(xs.ndim - 1))
+
+
+def init_embedding(key: jax.Array, tokens: int, size: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    """``[tokens, size]``, normal with deviation 0.1."""
+    return 0.1 * jax.random.normal(key, (tokens, size), dtype)
 
 
 def dropout(key: jax.Array | None, xs: jax.Array, rate: float) -> jax.Array:

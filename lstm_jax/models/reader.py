@@ -59,20 +59,29 @@ class Answered(NamedTuple):
 
 
 def init_reader(
-    key: jax.Array, vocabulary: int, answers: int, *, embedding_size: int = 64, hidden_size: int = 64, looks: int = 2
+    key: jax.Array,
+    vocabulary: int,
+    answers: int,
+    *,
+    embedding_size: int = 64,
+    hidden_size: int = 64,
+    looks: int = 2,
+    dtype: jnp.dtype = jnp.float32,
 ) -> ReaderParams:
     """Draws the parameters."""
-    keys = jax.random.split(key, 4 + 2 * looks)
+    keys = jax.random.split(key, 4)
+    look_keys = jax.random.split(jax.random.fold_in(key, 1), (looks, 2))
     H = hidden_size
+    reads = tuple(
+        (attention.init_additive(scores, H, 2 * H, H, dtype=dtype), init_dense(take, 2 * H, H, dtype))
+        for scores, take in look_keys
+    )
     return ReaderParams(
-        init_embedding(keys[0], vocabulary, embedding_size),
-        init_params(keys[1], embedding_size, H),
-        init_stack(keys[2], 2 * H, H, 1, bidirectional=True),
-        tuple(
-            (attention.init_additive(keys[4 + 2 * look], H, 2 * H, H), init_dense(keys[5 + 2 * look], 2 * H, H))
-            for look in range(looks)
-        ),
-        init_dense(keys[3], H, answers),
+        init_embedding(keys[0], vocabulary, embedding_size, dtype),
+        init_params(keys[1], embedding_size, H, dtype=dtype),
+        init_stack(keys[2], 2 * H, H, 1, bidirectional=True, dtype=dtype),
+        reads,
+        init_dense(keys[3], H, answers, dtype),
     )
 
 
@@ -86,7 +95,7 @@ def answer(params: ReaderParams, story: Story, *, key: jax.Array | None = None, 
     keys = split(key, 4)
     told = _sentence(params, story.sentences, story.words, keys[0], rate)
     asked = _sentence(params, story.question, story.question_words, keys[1], rate)
-    beside = jnp.concatenate([told, jnp.broadcast_to(asked, told.shape)], axis=-1)
+    beside = jnp.concatenate([told, jnp.broadcast_to(asked[None], told.shape)], axis=-1)
     count = jnp.sum(story.words > 0, axis=0)
     _, ys = lstm_stack(params.story, dropout(keys[2], beside, rate), lengths=count)
     mask = lengths_to_mask(count, ys.shape[0])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from lstm_jax import attention
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, split
+from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, plus, split
 from lstm_jax.sequence import lstm
 from lstm_jax.stack import init_stack, lstm_stack
 from lstm_jax.steps import lengths_to_mask
@@ -73,19 +73,20 @@ def init_translator(
     embedding_size: int = 256,
     hidden_size: int = 256,
     attends: bool = True,
+    dtype: jnp.dtype = jnp.float32,
 ) -> TranslatorParams:
     """Draws the parameters."""
     keys = jax.random.split(key, 7)
     H = hidden_size
     return TranslatorParams(
-        init_embedding(keys[0], source_vocabulary, embedding_size),
-        init_embedding(keys[1], target_vocabulary, embedding_size),
-        init_stack(keys[2], embedding_size, H, 1, bidirectional=True),
-        init_dense(keys[3], 4 * H, 2 * H),
-        init_params(keys[4], embedding_size, H),
-        attention.init_additive(keys[5], H, 2 * H, H) if attends else None,
-        init_dense(keys[6], 3 * H if attends else H, embedding_size),
-        jnp.zeros(target_vocabulary),
+        init_embedding(keys[0], source_vocabulary, embedding_size, dtype),
+        init_embedding(keys[1], target_vocabulary, embedding_size, dtype),
+        init_stack(keys[2], embedding_size, H, 1, bidirectional=True, dtype=dtype),
+        init_dense(keys[3], 4 * H, 2 * H, dtype),
+        init_params(keys[4], embedding_size, H, dtype=dtype),
+        attention.init_additive(keys[5], H, 2 * H, H, dtype=dtype) if attends else None,
+        init_dense(keys[6], 3 * H if attends else H, embedding_size, dtype),
+        jnp.zeros(target_vocabulary, dtype),
     )
 
 
@@ -121,7 +122,7 @@ def decode(
         context, weights = jax.vmap(_attend, in_axes=(None, 0, None))(params.attention, ys, memory)
         seen = jnp.concatenate([ys, context], axis=-1)
     mixed = dropout(behind, jnp.tanh(dense(params.mix, seen)), rate)
-    return state, Translated(mixed @ params.target.T + params.bias, weights)
+    return state, Translated(plus(mixed @ params.target.T, params.bias), weights)
 
 
 def _attend(params: attention.AdditiveParams, query: jax.Array, memory: Memory) -> tuple[jax.Array, jax.Array]:

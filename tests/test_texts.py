@@ -1,0 +1,122 @@
+"""What the examples on text share: files, tokens, the naive language model."""
+
+import gzip
+import math
+
+import numpy as np
+import pytest
+import texts
+from ngrams import ngram_loss
+
+
+def write(tmp_path, content, name="file.txt"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "file.txt", "--data: .*file.txt is empty"),
+        (b" \n\n", "file.txt", "--data: .*file.txt is empty"),
+        (b"a\x00b", "file.txt", "looks binary: it holds a zero byte at 1"),
+        (b"caf\xe9 \xff", "file.txt", "is not utf-8 text .*at byte 3.*--encoding latin-1"),
+        (b"not packed", "file.gz", "file.gz cannot be unpacked"),
+        (gzip.compress(b"some text that is long enough")[:-9], "file.gz", "file.gz cannot be unpacked"),
+        (b"1 good\nbad\n", "file.txt", "line 2: got 'bad', want a label, a tab or blank, and a text"),
+    ],
+)
+def test_a_file_that_cannot_serve_is_explained(tmp_path, content, name, message):
+    with pytest.raises(SystemExit, match=message):
+        texts.read_labelled("--data", write(tmp_path, content, name))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"--valid: .*nowhere is not a file"):
+        texts.read_text("--valid", tmp_path / "nowhere")
+
+
+def test_labels_and_texts_by_tab_or_blank(tmp_path):
+    content = "0 a stirring film\r\n\r\n1\tno\u2028movement , no yuks \n".encode("utf-8-sig")
+    rows = texts.read_labelled("--data", write(tmp_path, content))
+    assert rows == (["a stirring film", "no\u2028movement , no yuks"], ["0", "1"])
+    packed = write(tmp_path, gzip.compress("1 caf\xe9".encode("latin-1")), "file.gz")
+    assert texts.read_labelled("--data", packed, "latin-1").texts == ["caf\xe9"]
+
+
+def test_an_unknown_label_is_named_with_those_known():
+    np.testing.assert_array_equal(texts.numbers("--test", ["b", "a"], ["a", "b"]), [1, 0])
+    with pytest.raises(SystemExit, match="--test: text 2 has label 'c', which no training text has: 'a', 'b'"):
+        texts.numbers("--test", ["a", "c"], ["a", "b"])
+
+
+def test_what_is_cut_off_is_not_kept():
+    rows = texts.Labelled([str(k) for k in range(20)], [str(k % 3) for k in range(20)])
+    kept, cut = texts.cut_off(rows, 0.25, seed=3)
+    assert len(cut.texts) == 5
+    assert sorted([*kept.texts, *cut.texts], key=int) == rows.texts
+    assert all(int(text) % 3 == int(label) for text, label in zip(*kept, strict=True))
+
+
+def test_words_are_numbered_by_frequency_after_the_three_that_are_always_there():
+    codes = texts.word_codes(["b a b", "b c a", "B d"], least=2)
+    assert [codes.id_to_token(number) for number in range(codes.get_vocab_size())] == ["<unk>", "<s>", "</s>", "b", "a"]
+    np.testing.assert_array_equal(texts.encode(codes, ["a b zebra"])[0], [4, 3, 0])
+
+
+def test_pieces_give_the_text_back():
+    lines = ["ein Hund rennt durch den Schnee .", "zwei Hunde, die rennen!", "der Schneemann"]
+    codes = texts.piece_codes(lines, 60)
+    for line, found in zip(lines, texts.encode(codes, lines), strict=True):
+        assert codes.decode(found.tolist()) == line.lower()
+        assert 0 not in found
+
+
+def test_notes_come_back_and_a_folder_without_them_is_named(tmp_path):
+    codes = texts.word_codes(["a b"], 1)
+    texts.save_notes(tmp_path / "model", codes, {"names": ["x"]})
+    with pytest.raises(SystemExit, match=r"--load: .*model has no model\.safetensors, want a folder that --save wrote"):
+        texts.load_notes("--load", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").touch()
+    found, notes = texts.load_notes("--load", tmp_path / "model")
+    assert notes == {"names": ["x"]}
+    assert found.encode("b a").ids == codes.encode("b a").ids
+
+
+def test_ngram_losses_against_direct_counting():
+    rng = np.random.default_rng(0)
+    codes = rng.choice(4, p=[0.5, 0.3, 0.1, 0.1], size=600)
+    train, valid = codes[:540], codes[540:]
+
+    def probability(context, code):
+        if context is None:
+            return 1 / 4
+        n = len(context) + 1
+        behind = [train[k + n - 1] for k in range(540 - n + 1) if tuple(train[k : k + n - 1]) == context]
+        shorter = probability(context[1:] if context else None, code)
+        if not behind:
+            return shorter
+        return (max(behind.count(code) - 0.75, 0) + 0.75 * len(set(behind)) * shorter) / len(behind)
+
+    for order in (1, 2, 3):
+        losses = [
+            -math.log(probability(tuple(valid[k - order + 1 : k]), valid[k])) for k in range(order - 1, len(valid))
+        ]
+        np.testing.assert_allclose(ngram_loss(train, valid, 4, order), np.mean(losses), rtol=1e-9)
+
+
+def test_probabilities_of_the_next_code_add_up():
+    train = np.random.default_rng(1).integers(0, 3, 40)
+    total = sum(math.exp(-ngram_loss(train, np.array([1, 2, code]), 3, 3)) for code in range(3))
+    assert abs(total - 1) < 1e-12
+
+
+def test_tiny_shakespeare_baselines_are_those_known(data_folder):
+    """Unigram, bigram and trigram of the 90/10 split: 3.347, 2.488 and 2.053 by other smoothings."""
+    text = (data_folder / "tiny_shakespeare" / "input.txt").read_text()
+    alphabet = sorted(set(text))
+    codes = np.array([alphabet.index(one) for one in text])
+    train, valid = np.split(codes, [len(codes) * 9 // 10])
+    found = [ngram_loss(train, valid, len(alphabet), order) for order in (1, 2, 3)]
+    np.testing.assert_allclose(found, [3.347, 2.488, 2.053], atol=0.005)
