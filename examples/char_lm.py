@@ -14,6 +14,7 @@ and still writes. The validation curve is saved as a picture.
 import argparse
 import math
 import sysconfig
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import results
+import texts
 from ngrams import ngram_loss
 
 import lstm_jax as lj
-from lstm_jax import training
+from lstm_jax import decoding, training
 from lstm_jax.training import metrics
 
 HIDDEN = 320
@@ -48,17 +51,20 @@ class Corpus(NamedTuple):
     train: np.ndarray
     """the first nine tenths"""
     valid: np.ndarray
-    """the last tenth"""
+    """the last tenth, or the tenth before the test part"""
+    test: np.ndarray
+    """the last part, if --test asks for one"""
 
 
-def read_corpus(path: Path | None, batch: int, window: int) -> Corpus:
+def read_corpus(path: Path | None, batch: int, window: int, test: float = 0.0, encoding: str = "utf-8") -> Corpus:
     """Reads the text, numbers its characters and splits it; SystemExit with a message if it cannot serve."""
     if path is None:
         files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
         text = "".join(file.read_text(encoding="utf-8") for file in files)
     else:
-        text = _read_text(path)
-    split = len(text) * 9 // 10
+        text = texts.read_text("--corpus", path, encoding)
+    last = len(text) - int(test * len(text))
+    split = last - len(text) // 10
     need = batch * window + 1
     if split < need:
         raise SystemExit(
@@ -68,22 +74,7 @@ def read_corpus(path: Path | None, batch: int, window: int) -> Corpus:
     alphabet = sorted(set(text))
     code = {character: number for number, character in enumerate(alphabet)}
     codes = np.array([code[character] for character in text], np.int32)
-    return Corpus(alphabet, codes[:split], codes[split:])
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise SystemExit(f"--corpus: {path} is not a file")
-    data = path.read_bytes()
-    if not data:
-        raise SystemExit(f"--corpus: {path} is empty")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SystemExit(f"--corpus: {path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    if "\0" in text:
-        raise SystemExit(f"--corpus: {path} looks binary: it holds a zero byte at {text.index(chr(0))}")
-    return text.replace("\r\n", "\n")
+    return Corpus(alphabet, codes[:split], codes[split:last], codes[last:])
 
 
 def init_model(key: jax.Array, size: int, hidden: int) -> Params:
@@ -111,18 +102,20 @@ def loss_fn(params: Params, state: lj.LSTMState, text: training.Text, key: Any, 
     return nats.mean(), (state, {"loss": metrics.mean(nats)})
 
 
-@partial(jax.jit, static_argnums=4)
-def generate(params: Params, prompt: jax.Array, key: jax.Array, temperature: jax.Array, length: int) -> jax.Array:
-    """Reads the prompt's codes ``[T]``, then draws ``length`` characters, each fed back as the next input."""
-    state, ys = lj.lstm(params["lstm"], params["embedding"][prompt])
+def next_character(params: Params, state: lj.LSTMState, code: jax.Array) -> tuple[lj.LSTMState, jax.Array]:
+    """One character read, and the scores of the next one: a ``step`` for ``decoding``."""
+    state, y = lj.lstm_cell(params["lstm"], state, params["embedding"][code])
+    return state, logits(params, y)
 
-    def draw(carry: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
-        state, y = carry
-        code = jax.random.categorical(key, logits(params, y) / temperature)
-        return lj.lstm_cell(params["lstm"], state, params["embedding"][code]), code
 
-    _, codes = jax.lax.scan(draw, (state, ys[-1]), jax.random.split(key, length))
-    return codes
+def write(params: Params, corpus: Corpus, prompt: np.ndarray, options: argparse.Namespace) -> str:
+    """The prompt's codes ``[T]`` and what the model goes on with."""
+    state, _ = lj.lstm(params["lstm"], params["embedding"][prompt[:-1]])
+    key, length = jax.random.key(options.seed), options.length
+    drawn = decoding.sample(
+        next_character, params, state, prompt[-1], key, length=length, temperature=options.temperature
+    )
+    return "".join(corpus.alphabet[code] for code in [*prompt, *drawn.tokens])
 
 
 def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
@@ -133,7 +126,7 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
     init_key, fit_key = jax.random.split(jax.random.key(options.seed))
     params = init_model(init_key, len(corpus.alphabet), options.hidden)
     adam = (optax.clip_by_global_norm(1.0), optax.scale_by_adam())
-    held_out, rows = held_out_stream(corpus, options)
+    held_out, rows = held_out_stream(corpus.valid, options)
     return training.fit(
         partial(loss_fn, dropout=options.dropout),
         params,
@@ -151,11 +144,11 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
     )
 
 
-def held_out_stream(corpus: Corpus, options: argparse.Namespace) -> tuple[training.Stream, int]:
-    """The last tenth in as many streams as it fills, and how many."""
-    rows = min(options.batch, max(1, (len(corpus.valid) - 1) // options.window))
+def held_out_stream(codes: np.ndarray, options: argparse.Namespace) -> tuple[training.Stream, int]:
+    """A held-out part in as many streams as it fills, and how many."""
+    rows = min(options.batch, max(1, (len(codes) - 1) // options.window))
     rows -= rows % jax.device_count() if options.mesh else 0
-    return training.Stream(corpus.valid, rows, min(options.window, len(corpus.valid) - 1)), rows
+    return training.Stream(codes, rows, min(options.window, len(codes) - 1)), rows
 
 
 def encode_prompt(corpus: Corpus, prompt: str | None) -> np.ndarray:
@@ -178,7 +171,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=BATCH, help="parallel streams (%(default)s)")
     parser.add_argument("--window", type=int, default=WINDOW, help="characters a stream and step (%(default)s)")
     parser.add_argument("--dropout", type=float, default=0.0, help="rate on the LSTM's outputs (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (%(default)s)")
+    parser.add_argument("--encoding", default="utf-8", help="of the text; bytes: predict bytes (%(default)s)")
+    parser.add_argument("--test", type=float, default=0.0, help="share of the text kept for a test (%(default)s)")
     parser.add_argument("--prompt", help="text the sample continues (default: a line break)")
     parser.add_argument("--temperature", type=float, default=0.7, help="below 1 is bolder (%(default)s)")
     parser.add_argument("--length", type=int, default=800, help="characters to write (%(default)s)")
@@ -186,10 +180,11 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", help="address and port of process 0, where several processes share the mesh")
     parser.add_argument("--processes", type=int, default=1, help="how many (%(default)s)")
     parser.add_argument("--process", type=int, default=0, help="which of them this one is (%(default)s)")
-    parser.add_argument("--save", type=Path, help="folder for checkpoints and the history")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
-    parser.add_argument("--curve", type=Path, default=Path("char_lm.png"), help="picture to save (%(default)s)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--picture", type=Path, default=Path("char_lm.png"), help="picture to save (%(default)s)")
+    options = results.parse(parser, arguments, __file__)
+    if options.smoke:
+        options.steps, options.hidden, options.length = 3, 16, 20
     for name in ("steps", "minutes", "hidden", "batch", "window", "temperature", "length"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name}: got {getattr(options, name)}, want more than 0")
@@ -201,31 +196,46 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, draws, writes; returns the best held-out loss in nats a character."""
+    """Trains, draws, writes; returns the loss on what was held out, or on the test part, in nats a character."""
     options = parse_options(arguments)
     if options.host:
         jax.distributed.initialize(options.host, options.processes, options.process)
-    corpus = read_corpus(options.corpus, options.batch, options.window)
+    corpus = read_corpus(options.corpus, options.batch, options.window, options.test, options.encoding)
     prompt = encode_prompt(corpus, options.prompt)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
     baselines = {
-        name: ngram_loss(corpus.train, corpus.valid, len(corpus.alphabet), n)
+        name: ngram_loss(corpus.train, corpus.test if options.test else corpus.valid, len(corpus.alphabet), n)
         for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)
     }
+    began = time.monotonic()
     try:
         fitted = train(corpus, options)
     except training.CheckpointError as error:
         raise SystemExit(f"--save: {error}") from None
-    best = fitted.best["valid loss"] if fitted.best else math.nan
-    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. Held-out text, nats and bits a character:")
-    for name, loss in {**baselines, "LSTM": best}.items():
-        print(f"  {name:8} {loss:6.3f} {loss * BITS:6.3f}")
-    training.draw_curve(fitted.history, options.curve, title="nats a character, LSTM", lines=baselines)
-    print(f"Curve saved to {options.curve}")
-    codes = generate(fitted.params, prompt, jax.random.key(options.seed), options.temperature, options.length)
+    seconds = time.monotonic() - began
+    loss = fitted.best["valid loss"] if fitted.best else math.nan
+    if options.test:
+        test, rows = held_out_stream(corpus.test, options)
+        loss = training.make_evaluate(loss_fn)(fitted.params, test, lj.zero_state(fitted.params["lstm"], (rows,)))[
+            "loss"
+        ]
+    kind = "Test" if options.test else "Held-out"
+    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {kind} text, nats and bits a character:")
+    for name, value in {**baselines, "LSTM": loss}.items():
+        print(f"  {name:8} {value:6.3f} {value * BITS:6.3f}")
+    training.draw_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=baselines)
+    print(f"Curve saved to {options.picture}")
     print(f"\nThe model writes, temperature {options.temperature}:\n")
-    print("".join(corpus.alphabet[code] for code in np.concatenate([prompt, codes])))
-    return best
+    print(write(fitted.params, corpus, prompt, options))
+    results.record(
+        options,
+        params=fitted.params,
+        seconds=seconds,
+        measured={"nats a character": loss},
+        naive=baselines,
+        notes=f"{int(fitted.state.step)} steps",
+    )
+    return loss
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """What a run of an example found: its record, and the table of all records.
 
-python examples/translate.py ... --record examples/records/translate.json     # any example writes one
-python examples/results.py                                                    # writes examples/RESULTS.md
+    python examples/translate.py ... --record examples/records/translation.json     # any example writes one
+    python examples/results.py                                                      # writes examples/RESULTS.md
+
+Records whose names differ in what stands behind the last dash, sst-0 and sst-1, are runs of one row;
+examples/published.toml says what each row is and what others report.
 """
 
 import argparse
@@ -11,13 +14,26 @@ import platform
 import shlex
 import sys
 import time
+import tomllib
+from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 HERE = Path(__file__).parent
+OWN = ("--record", "--picture", "--save", "--seed")
+"""Options that are no part of a row's command."""
+
+HEAD = """# Results
+
+Each row is one command; `examples/results.py` wrote this table from the records of the runs in `examples/records` and
+the published figures in `examples/published.toml`. Several seeds: the mean, and all of them in brackets. What is naive
+needs no training of a network and was computed in the same run.
+
+"""
 
 
 def parse(parser: argparse.ArgumentParser, arguments: list[str] | None, example: str) -> argparse.Namespace:
@@ -26,10 +42,11 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str] | None, example:
     parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything runs")
     parser.add_argument("--save", type=Path, help="folder to keep the model in")
     parser.add_argument("--record", type=Path, help="JSON file to write the result to")
-    options = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(words)
     shown = [Path(word).name if Path(word).exists() else word for word in words]
-    options.command = f"python examples/{Path(example).name} {shlex.join(shown)}".strip()
+    kept = [word for before, word in zip(["", *shown], shown, strict=False) if before not in OWN and word not in OWN]
+    options.command = f"python examples/{Path(example).name} {shlex.join(kept)}".strip()
     return options
 
 
@@ -50,8 +67,8 @@ def record(
         "seed": options.seed,
         "seconds": round(seconds, 1),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "measured": measured,
-        "naive": naive,
+        "measured": {name: float(f"{value:.5g}") for name, value in measured.items()},
+        "naive": {name: float(f"{value:.5g}") for name, value in naive.items()},
         "notes": notes,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.default_backend()}",
         "versions": {name: version(name) for name in ("jax", "lstm_jax")},
@@ -59,3 +76,55 @@ def record(
     }
     options.record.parent.mkdir(parents=True, exist_ok=True)
     options.record.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def table(records: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> str:
+    """The rows in the order of ``published.toml``; one without a record says so."""
+    unknown = set(records) - {row["record"] for row in rows}
+    if unknown:
+        raise SystemExit(f"published.toml: got no row for the records {sorted(unknown)}, want one for each")
+    lines = [
+        HEAD + "| application | data | ours | naive | published | parameters | minutes, machine |",
+        "| --- " * 7 + "|",
+    ]
+    commands = ["\n## Commands\n"]
+    for row in rows:
+        runs = records.get(row["record"], [])
+        lines.append(f"| {row['application']} | {row['data']} | {_cells(row, runs)} |")
+        commands.extend([f"- {row['application']}, {row['data']}: `{runs[0]['command']}`"] if runs else [])
+    return "\n".join([*lines, *commands]) + "\n"
+
+
+def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """The columns behind the data's name."""
+    published = "; ".join(
+        f"{one['value']} {one['model']} ({one['source']}{'' if one['verified'] else ', not verified'})"
+        for one in row.get("published", [])
+    )
+    if not runs:
+        return f"not measured | | {published or 'none'} | | "
+    show = "{:" + row["show"] + "}"
+    values = [run["measured"][row["measure"]] for run in runs]
+    ours = f"{row['measure']} **{show.format(np.mean(values))}**"
+    ours += f" ({', '.join(map(show.format, values))})" if len(runs) > 1 else ""
+    naive = ", ".join(f"{show.format(value)} {name}" for name, value in runs[0]["naive"].items())
+    minutes = np.mean([run["seconds"] for run in runs]) / 60
+    first = runs[0]
+    machine = f"{minutes:.1f}, {first['machine']}, jax {first['versions']['jax']}, {first['date']}"
+    return f"{ours} | {naive or 'none'} | {published or 'none'} | {first['parameters']:,} | {machine}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes RESULTS.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=HERE, help="with records/ and published.toml (%(default)s)")
+    folder = parser.parse_args(arguments).folder
+    records = defaultdict(list)
+    for path in sorted((folder / "records").glob("*.json")):
+        records[path.stem.rpartition("-")[0] or path.stem].append(json.loads(path.read_text()))
+    rows = tomllib.loads((folder / "published.toml").read_text())["row"]
+    (folder / "RESULTS.md").write_text(table(records, rows))
+
+
+if __name__ == "__main__":
+    main()

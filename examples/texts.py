@@ -14,7 +14,7 @@ UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 
 
 def read_text(option: str, path: Path, encoding: str = "utf-8") -> str:
-    """The whole file, unpacked if it ends in .gz; line ends as \\n."""
+    """The whole file, unpacked if it ends in .gz; line ends as \\n; of encoding "bytes" each byte is one character."""
     if not path.is_file():
         raise SystemExit(f"{option}: {path} is not a file")
     try:
@@ -23,6 +23,8 @@ def read_text(option: str, path: Path, encoding: str = "utf-8") -> str:
         raise SystemExit(f"{option}: {path} cannot be unpacked: {error}") from None
     if not data.strip():
         raise SystemExit(f"{option}: {path} is empty")
+    if encoding == "bytes":
+        return data.decode("latin-1")
     try:
         text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:

@@ -73,7 +73,9 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
         parts = [texts.read_lines(option, path, options.encoding) for option, path in names]
     codes = texts.word_codes(parts[0], options.least, lower=False)
     end = codes.token_to_id(texts.END)
-    train, valid, test = (np.concatenate([[*found.ids, end] for found in codes.encode_batch(part)]) for part in parts)
+    train, valid, test = (
+        np.concatenate([[*found.ids, end] for found in codes.encode_batch(part)]).astype(np.int32) for part in parts
+    )
     return Corpus(train, valid, test, codes)
 
 

@@ -1,5 +1,7 @@
 """The character language model: it learns, writes, and explains what it cannot read."""
 
+import gzip
+import json
 import os
 import signal
 import threading
@@ -29,7 +31,9 @@ def corpus(tmp_path):
 
 def test_it_learns_a_pattern_and_writes(corpus, tmp_path, capsys):
     curve = tmp_path / "curve.png"
-    loss = char_lm.main(["--corpus", str(corpus), "--steps", "200", "--prompt", "the c", "--curve", str(curve), *SMALL])
+    loss = char_lm.main(
+        ["--corpus", str(corpus), "--steps", "200", "--prompt", "the c", "--picture", str(curve), *SMALL]
+    )
     assert loss < 0.5
     assert curve.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -48,7 +52,7 @@ def test_the_default_corpus_is_the_standard_library():
 def test_ctrl_c_ends_training_and_still_writes(corpus, tmp_path, capsys):
     press = threading.Timer(6.0, os.kill, (os.getpid(), signal.SIGINT))
     press.start()
-    options = ["--steps", "1000000", "--minutes", "2", "--curve", str(tmp_path / "c.png")]
+    options = ["--steps", "1000000", "--minutes", "2", "--picture", str(tmp_path / "c.png")]
     try:
         char_lm.main(["--corpus", str(corpus), *options, *SMALL])
     finally:
@@ -60,7 +64,7 @@ def test_ctrl_c_ends_training_and_still_writes(corpus, tmp_path, capsys):
 
 def test_it_goes_on_from_where_it_was(corpus, tmp_path, capsys):
     def run(steps, *more):
-        options = ["--steps", str(steps), "--dropout", "0.2", "--curve", str(tmp_path / "c.png"), *SMALL]
+        options = ["--steps", str(steps), "--dropout", "0.2", "--picture", str(tmp_path / "c.png"), *SMALL]
         return char_lm.main(["--corpus", str(corpus), *options, *more])
 
     saved = ["--save", str(tmp_path / "run")]
@@ -76,7 +80,7 @@ def test_it_goes_on_from_where_it_was(corpus, tmp_path, capsys):
     [
         (None, "is not a file"),
         (b"", "is empty"),
-        (b"\xff\xfe\x00binary", "is not UTF-8 text"),
+        (b"\xff\xfe\x00binary", "is not utf-8 text"),
         (b"text with a \0 byte" * 1000, "looks binary"),
         (b"short", "too short"),
     ],
@@ -99,3 +103,22 @@ def test_numbers_out_of_range_are_explained(option, capsys):
     with pytest.raises(SystemExit):
         char_lm.main(option)
     assert f"{option[0]}: got" in capsys.readouterr().err
+
+
+def test_a_test_part_and_bytes(corpus, tmp_path, capsys):
+    raw = tmp_path / "raw.txt.gz"
+    raw.write_bytes(gzip.compress(b"\xef\xbb\xbf" + b"the cat\r\n" * 300))
+    read = char_lm.read_corpus(raw, 4, 8, test=0.25, encoding="bytes")
+    whole = len(read.train) + len(read.valid) + len(read.test)
+    assert whole == 2703
+    assert (len(read.test), len(read.valid)) == (int(whole * 0.25), whole // 10)
+    assert {"\xef", "\r"} < set(read.alphabet)
+    files = ["--picture", str(tmp_path / "c.png"), "--record", str(tmp_path / "one.json")]
+    loss = char_lm.main(["--corpus", str(corpus), "--steps", "100", "--test", "0.2", *files, *SMALL])
+    assert "Test text" in capsys.readouterr().out
+    record = json.loads((tmp_path / "one.json").read_text())
+    assert abs(record["measured"]["nats a character"] - loss) < 1e-3 * loss
+    assert record["command"] == (
+        "python examples/char_lm.py --corpus corpus.txt --steps 100 --test 0.2 "
+        + " ".join(SMALL[:-2])  # but for the seed
+    )

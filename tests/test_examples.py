@@ -4,6 +4,7 @@ import json
 
 import answer_questions
 import classify_text
+import jax
 import pytest
 import translate
 import word_lm
@@ -12,9 +13,11 @@ WORDS = ["the", "old", "dog", "sees", "a", "small", "cat", "near", "the", "green
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder(tmp_path, monkeypatch, standard_promotion):
-    """Pictures and models go there."""
+def as_users_run_it(tmp_path, monkeypatch, standard_promotion):
+    """Under jax's defaults, in a folder where pictures and models go."""
     monkeypatch.chdir(tmp_path)
+    with jax.enable_x64(False):
+        yield
 
 
 @pytest.mark.parametrize("example", [classify_text, word_lm, translate, answer_questions])

@@ -135,6 +135,7 @@ def sampled_nats(
         ys: ``[..., E]``; targets: integers ``[...]``.
         log_share: ``[V]``, log q but for a constant; 0.75 times the log of the words' counts, say.
     """
+    targets = jnp.asarray(targets)
     log_share = jax.nn.log_softmax(log_share.astype(ys.dtype))
     cumulative = jnp.cumsum(jnp.exp(log_share))
     points = cumulative[-1] * jax.random.uniform(key, (samples,), ys.dtype)
