@@ -102,7 +102,7 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
         for one in row.get("published", [])
     )
     if not runs:
-        return f"not measured | | {published or 'none'} | | "
+        return f"not measured | | {published or 'none'} | |"
     show = "{:" + row["show"] + "}"
     values = [run["measured"][row["measure"]] for run in runs]
     ours = f"{row['measure']} **{show.format(np.mean(values))}**"

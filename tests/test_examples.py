@@ -1,11 +1,13 @@
 """Every application runs from its command line, on what needs no file and on files; wrong files are explained."""
 
 import json
+import shutil
 
 import answer_questions
 import classify_text
 import jax
 import pytest
+import results
 import translate
 import word_lm
 
@@ -129,3 +131,36 @@ def test_made_up_reviews_need_more_than_their_words():
         last = text.split("but ")[-1]
         good = any(word in last for word in ("gripping", "funny", "moving", "clever", "fine"))
         assert (good != (" not " in last)) == (label == "positive")
+
+
+RECORD = {"parameters": 12345, "seconds": 90, "machine": "m", "versions": {"jax": "1"}, "date": "d", "notes": ""}
+
+
+def test_the_table_of_results_is_made_of_records(tmp_path):
+    (tmp_path / "records").mkdir()
+    for seed, accuracy in enumerate((0.8, 0.9)):
+        record = {**RECORD, "command": "python x", "seed": seed, "measured": {"a": accuracy}, "naive": {"guess": 0.5}}
+        (tmp_path / "records" / f"one-{seed}.json").write_text(json.dumps(record))
+    row = '[[row]]\nrecord = "{}"\napplication = "app"\ndata = "set"\nmeasure = "a"\nshow = ".1%"\n'
+    known = 'published = [{ value = "88 %", model = "net", source = "paper", verified = false }]\n'
+    (tmp_path / "published.toml").write_text(row.format("one") + known + row.format("two"))
+    results.main(["--folder", str(tmp_path)])
+    table = (tmp_path / "RESULTS.md").read_text()
+    assert (
+        "| app | set | a **85.0%** (80.0%, 90.0%) | 50.0% guess | 88 % net (paper, not verified) | 12,345 | "
+        "1.5, m, jax 1, d |" in table
+    )
+    assert "| app | set | not measured | | none | | |" in table
+    assert "- app, set: `python x`" in table
+    (tmp_path / "published.toml").write_text(row.format("two"))
+    with pytest.raises(SystemExit, match=r"published.toml: got no row for the records \['one'\]"):
+        results.main(["--folder", str(tmp_path)])
+
+
+def test_the_table_in_the_repository_is_that_of_its_records(tmp_path):
+    shutil.copytree(results.HERE / "records", tmp_path / "records")
+    shutil.copy(results.HERE / "published.toml", tmp_path)
+    results.main(["--folder", str(tmp_path)])
+    assert (tmp_path / "RESULTS.md").read_text() == (results.HERE / "RESULTS.md").read_text(), (
+        "run python examples/results.py"
+    )
