@@ -1,0 +1,306 @@
+"""Forecasts measurements: load, weather, air quality, sales, prices; with an interval, and beside naive forecasts.
+
+    python examples/forecast.py                                                      # a made-up electricity load
+    python examples/forecast.py --data vic_elec.csv.gz --target Demand --known Temperature,Holiday \\
+        --history 96 --horizon 48 --seasons 48,336 --parts 32160,2928,17520
+    python examples/forecast.py --data ETTh1.csv --target OT --seasons 24 --parts 8640,2880,2880
+
+A CSV file, plain or packed, has a column of dates, evenly spaced and ascending, and columns of numbers. The model
+corrects the naive forecast that is best on the validation part; its 80 % interval is widened or narrowed by what that
+part shows (conformalised quantile regression, Romano et al. 2019). Every score stands beside those of the naive
+forecasts: expect to beat them on load a day ahead, and hardly on prices.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import results
+import series
+from matplotlib.figure import Figure
+from series import Table
+
+from lstm_jax import training
+from lstm_jax.interop import safetensors
+from lstm_jax.models import forecaster
+from lstm_jax.training import metrics
+
+HIDDEN = 64
+BATCH = 64
+EPOCHS = 15
+PATIENCE = 4
+LEARNING_RATE = 2e-3
+DROPOUT = 0.1
+LEVELS = jnp.array([0.1, 0.5, 0.9])
+COVER = 0.8
+
+
+class Windows(NamedTuple):
+    """Every place of a part to forecast from, N of them, scaled."""
+
+    past: np.ndarray
+    """``[N, T, D]``"""
+    future: np.ndarray
+    """``[N, K, F]``"""
+    naive: np.ndarray
+    """``[N, K]``, what the model corrects"""
+    target: np.ndarray
+    """``[N, K]``"""
+
+
+def made_up(count: int = 3000) -> Table:
+    """Hours of a load that follows the hour, the weekday and the temperature."""
+    draw = np.random.default_rng(0)
+    dates = pd.date_range("2024-01-01", periods=count, freq="h")
+    drift = np.convolve(draw.normal(size=count + 71), np.ones(72) / 6, mode="valid")
+    temperature = 12 + 6 * np.sin(2 * np.pi * (np.arange(count) - 9) / 24) + drift
+    load = 50 + 12 * np.sin(2 * np.pi * (dates.hour.to_numpy() - 8) / 24) - 8 * (dates.dayofweek.to_numpy() > 4)
+    load = load + 0.05 * (temperature - 18) ** 2 + draw.normal(size=count)
+    return Table(dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates)]))
+
+
+def naive_forecasts(target: np.ndarray, starts: np.ndarray, horizon: int, seasons: list[int]) -> dict[str, np.ndarray]:
+    """``[N, K]`` of each: the last value, and the value of a season ago."""
+    ahead = np.arange(horizon)
+    found = {"last value": np.repeat(target[starts - 1][:, None], horizon, axis=1)}
+    for season in seasons:
+        back = season * -(-(ahead + 1) // season)  # the newest such value that is known at the start
+        found[f"{season} steps ago"] = target[starts[:, None] + ahead - back]
+    return found
+
+
+class Parts(NamedTuple):
+    """First steps forecast: of training, validation and test."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def cut(table: Table, options: argparse.Namespace) -> Parts:
+    """Places where a forecast starts, so that all that is forecast lies in the part; the past may lie before it."""
+    sizes = [float(size) for size in options.parts.split(",")]
+    counts = [int(size * len(table.target)) if size < 1 else int(size) for size in sizes]
+    reach = max(options.history, *options.seasons)
+    if len(counts) != 3 or sum(counts) > len(table.target) or min(counts) < options.horizon:
+        raise SystemExit(
+            f"--parts: got {options.parts} of {len(table.target)} rows, want three sizes that fit, rows or shares "
+            f"below 1, each at least --horizon {options.horizon}"
+        )
+    ends = np.cumsum(counts)
+    begins = [reach, ends[0], ends[1]]
+    if ends[0] - reach < options.horizon:
+        raise SystemExit(
+            f"--history, --seasons: got {reach} steps back, want fewer than the {ends[0]} rows of training"
+        )
+    return Parts(*(np.arange(begin, end - options.horizon + 1) for begin, end in zip(begins, ends, strict=True)))
+
+
+def windows(table: Table, starts: np.ndarray, options: argparse.Namespace) -> Windows:
+    """What lies before and behind these places; the naive forecast is still to come."""
+    every = np.column_stack([table.target, table.past, table.known])
+    past = np.lib.stride_tricks.sliding_window_view(every, options.history, axis=0)[starts - options.history]
+    future = np.lib.stride_tricks.sliding_window_view(table.known, options.horizon, axis=0)[starts]
+    target = np.lib.stride_tricks.sliding_window_view(table.target, options.horizon)[starts]
+    return Windows(past.swapaxes(1, 2), future.swapaxes(1, 2), np.zeros_like(target), target)
+
+
+def make_loss(rate: float) -> Any:
+    """The pinball loss over all levels and steps."""
+
+    @training.stateless
+    def loss(params: forecaster.ForecasterParams, batch: Windows, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        found = quantiles(params, batch, key, rate)
+        pinball = metrics.pinball(found, jnp.asarray(batch.target).T, LEVELS)
+        return pinball.value(), {"loss": pinball}
+
+    return loss
+
+
+def quantiles(params: forecaster.ForecasterParams, batch: Windows, key: Any = None, rate: float = 0.0) -> jax.Array:
+    """``[K, B, Q]``."""
+    past, future = jnp.swapaxes(batch.past, 0, 1), jnp.swapaxes(batch.future, 0, 1)
+    return forecaster.forecast(params, past, future, jnp.asarray(batch.naive).T, key=key, rate=rate)
+
+
+def scaled(table: Table, rows: int) -> tuple[Table, training.Scale]:
+    """Every series with the mean 0 and deviation 1 of the training rows; and the target's scale."""
+    columns = {name: getattr(table, name) for name in ("target", "past", "known")}
+    scales = {name: training.scale_of(values[:rows]) for name, values in columns.items()}
+    return table._replace(**{name: scales[name].apply(values) for name, values in columns.items()}), scales["target"]
+
+
+def train(data: Windows, held_out: Windows, options: argparse.Namespace) -> training.Fitted:
+    """The parameters that were best on the validation part."""
+    keys = jax.random.split(jax.random.key(options.seed))
+    params = forecaster.init_forecaster(keys[0], **sizes(data, options))
+    batches = training.Shuffled(data, BATCH, seed=options.seed)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        training.by_progress(training.half_cosine(LEARNING_RATE, warmup=0.02)),
+    )
+    return training.fit(
+        make_loss(options.dropout),
+        params,
+        batches,
+        optimizer,
+        steps=options.steps or options.epochs * len(batches),
+        key=keys[1],
+        minutes=options.minutes,
+        validation=training.Validation(
+            training.Shuffled(held_out, 512, shuffle=False), len(batches), patience=PATIENCE
+        ),
+    )
+
+
+def sizes(data: Windows, options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``init_forecaster``."""
+    return {
+        "inputs": data.past.shape[-1],
+        "known": data.future.shape[-1],
+        "horizon": options.horizon,
+        "quantiles": len(LEVELS),
+        "hidden_size": options.hidden,
+        "decodes": not options.direct,
+    }
+
+
+def predict(params: forecaster.ForecasterParams, data: Windows) -> np.ndarray:
+    """``[N, K, Q]``."""
+    run, batches = jax.jit(quantiles), training.Shuffled(data, 512, shuffle=False)
+    return np.concatenate([np.swapaxes(run(params, batches[number]), 0, 1) for number in range(len(batches))])
+
+
+def conformal(found: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """``[K]``: how far beyond its interval ``[N, K, Q]`` a share COVER of the targets ``[N, K]`` lies at most."""
+    beyond = np.maximum(found[..., 0] - target, target - found[..., -1])
+    return np.quantile(beyond, COVER, axis=0)
+
+
+def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, float]:
+    """Of point forecasts ``[N, K]`` in the series' own unit, and of their scaled error ``[N, K]``."""
+    share = np.abs(found - came) / np.abs(came) if (came != 0).all() else np.full(1, np.nan)
+    return {
+        "scaled MSE": float(np.mean(error**2)),
+        "RMSE": float(np.sqrt(np.mean((found - came) ** 2))),
+        "MAE": float(np.mean(np.abs(found - came))),
+        "MAPE": float(share.mean()),
+    }
+
+
+def draw(
+    dates: pd.DatetimeIndex, history: np.ndarray, target: np.ndarray, found: np.ndarray, path: Path, name: str
+) -> None:
+    """A picture: what was, what came, and what was forecast, with its interval."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    before, ahead = dates[: len(history)], dates[len(history) :]
+    axes.plot(before, history, color="0.5", label="past")
+    axes.plot(ahead, target, color="black", label="what came")
+    axes.plot(ahead, found[:, 1], color="tab:blue", label="forecast, median")
+    axes.fill_between(ahead, found[:, 0], found[:, 2], color="tab:blue", alpha=0.25, label="80 % interval")
+    axes.set(ylabel=name, xlabel="time")
+    axes.legend(loc="upper left", ncols=4, fontsize="small")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="CSV file (default: a made-up load)")
+    parser.add_argument("--target", default="load", help="column to forecast")
+    parser.add_argument("--date", help="column of dates, or several: year,month,day,hour (default: the first)")
+    parser.add_argument("--inputs", help="columns that are read as well, of the past: A,B")
+    parser.add_argument("--known", help="columns that are known in the future too, such as holidays: A,B")
+    parser.add_argument("--fill", type=float, help="number to take where there is none")
+    parser.add_argument("--gaps", action="store_true", help="steps may be uneven")
+    parser.add_argument("--history", type=int, default=72, help="steps of the past that are read (%(default)s)")
+    parser.add_argument("--horizon", type=int, default=24, help="steps to forecast (%(default)s)")
+    parser.add_argument("--seasons", default="24,168", help="steps of naive forecasts, a day, a week (%(default)s)")
+    parser.add_argument(
+        "--parts", default="0.6,0.2,0.2", help="training, validation, test: rows or shares (%(default)s)"
+    )
+    parser.add_argument("--direct", action="store_true", help="all steps from the last output, without a decoder")
+    parser.add_argument("--log", action="store_true", help="forecast the logarithm")
+    parser.add_argument("--measure", default="RMSE", help="of the naive forecasts in the record (%(default)s)")
+    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units (%(default)s)")
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most (%(default)s)")
+    parser.add_argument("--steps", type=int, help="instead of --epochs")
+    parser.add_argument("--minutes", type=float, help="training time at most")
+    parser.add_argument("--picture", type=Path, default=Path("forecast.png"), help="(%(default)s)")
+    options = results.parse(parser, arguments, __file__)
+    options.seasons = [int(season) for season in options.seasons.split(",") if season]
+    if options.smoke:
+        options.steps, options.hidden = 3, 8
+    return options
+
+
+def main(arguments: list[str] | None = None) -> float:
+    """Trains, forecasts, reports, draws; returns the RMSE on the test part."""
+    options = parse_options(arguments)
+    table = series.read_table(options) if options.data else made_up()
+    if options.log and table.target.min() <= 0:
+        raise SystemExit(f"--log: got a target of {table.target.min()}, want all above 0")
+    parts = cut(table, options)
+    small, scale = scaled(table._replace(target=np.log(table.target) if options.log else table.target), parts.valid[0])
+    naive = [naive_forecasts(small.target, starts, options.horizon, options.seasons) for starts in parts]
+    data = [windows(small, starts, options) for starts in parts]
+    best = min(naive[1], key=lambda name: np.abs(naive[1][name] - data[1].target).mean())
+    fit_on, held_out, test = (one._replace(naive=some[best]) for one, some in zip(data, naive, strict=True))
+    print(f"{len(fit_on.target):,} places to learn from, {len(test.target):,} to test on; corrects: {best}")
+    began = time.monotonic()
+    fitted = train(fit_on, held_out, options)
+    seconds = time.monotonic() - began
+
+    def unscaled(values: np.ndarray) -> np.ndarray:
+        return np.exp(scale.undo(values)) if options.log else scale.undo(values)
+
+    found = predict(fitted.params, test)
+    margin = conformal(predict(fitted.params, held_out), held_out.target)
+    wide = found + margin[:, None] * np.array([-1, 0, 1])
+    came = unscaled(test.target)
+    rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - test.target)}
+    for name, values in naive[2].items():
+        rows[name] = scores(unscaled(values), came, values - test.target)
+    for name, row in rows.items():
+        print(f"  {name:18} " + "  ".join(f"{measure} {value:.4g}" for measure, value in row.items()))
+    inside = [float(np.mean((one[..., 0] <= test.target) & (test.target <= one[..., 2]))) for one in (found, wide)]
+    print(f"80 % interval: {inside[0]:.1%} of the test values inside, {inside[1]:.1%} once calibrated")
+    say_who_wins(rows)
+    place = len(test.target) // 2
+    first = int(parts.test[place]) - options.history
+    dates = table.dates[first : first + options.history + options.horizon]
+    history = table.target[first : first + options.history]
+    draw(dates, history, came[place], unscaled(wide[place]), options.picture, options.target)
+    if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
+        safetensors.save(options.save / "model.safetensors", fitted.params)
+    results.record(
+        options,
+        params=fitted.params,
+        seconds=seconds,
+        measured={**rows["LSTM"], "inside the 80 % interval": inside[1]},
+        naive={name: row[options.measure] for name, row in rows.items() if name != "LSTM"},
+    )
+    return rows["LSTM"]["RMSE"]
+
+
+def say_who_wins(rows: dict[str, dict[str, float]]) -> None:
+    """Plainly, by RMSE."""
+    best = min((name for name in rows if name != "LSTM"), key=lambda name: rows[name]["RMSE"])
+    ratio = rows["LSTM"]["RMSE"] / rows[best]["RMSE"]
+    verdict = "beats" if ratio < 1 else "does not beat"
+    print(f"The LSTM {verdict} the best naive forecast, {best}: RMSE {ratio:.2f} of its")
+
+
+if __name__ == "__main__":
+    main()
