@@ -38,7 +38,9 @@ def test_pooling_is_what_its_equation_says(pooling):
     found = classifier.classify(CLASSIFIER, CODES[:, 0], LENGTHS[0], pooling=pooling)
     _, ys = lj.lstm_stack(CLASSIFIER.layers, CLASSIFIER.embedding[CODES[:, 0]])
     ys = np.asarray(ys)
-    if pooling == "max":
+    if pooling == "last":
+        pooled, weights = np.concatenate([ys[-1, :5], ys[0, 5:]]), np.eye(7)[6]
+    elif pooling == "max":
         pooled = ys.max(axis=0)
         weights = np.bincount(ys.argmax(axis=0), minlength=7) / ys.shape[1]
     elif pooling == "mean":
@@ -63,6 +65,14 @@ def test_no_gradient_comes_from_padding_or_empty_sequences(pooling):
     assert np.isfinite(gradient).all()
     assert not gradient[10].any()
     assert gradient[:10].any()
+
+
+def test_features_are_read_as_they_are():
+    params = classifier.init_classifier(KEY, None, 3, embedding_size=4, hidden_size=5, bidirectional=False, **WIDE)
+    xs = jax.random.normal(jax.random.key(3), (7, 3, 4), jnp.float64)
+    found = classifier.classify(params, xs, LENGTHS, pooling="last")
+    state, _ = lj.lstm_stack(params.layers, xs, lengths=LENGTHS)
+    np.testing.assert_allclose(found.logits, state[0].h @ params.head.kernel, rtol=1e-12)
 
 
 def test_dropout_needs_a_key_and_changes_something():

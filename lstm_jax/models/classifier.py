@@ -1,11 +1,12 @@
-"""Classifies sequences of tokens: embedding, LSTM layers in both directions, pooling over time, a dense layer.
+"""Classifies sequences of tokens or of features: LSTM layers in both directions, pooling over time, a dense layer.
 
-    ys = layers(embedding[codes])              [T, *batch, M]
+    ys = layers(embedding[codes])              [T, *batch, M]; of features, layers(xs)
     pooled = sum over t of weights_t * ys_t    [*batch, M]
     logits = dropout(pooled) W + b             [*batch, C]
 
 "attention" has one learned query (Yang et al. 2016); "max" takes each unit's largest output, and its weights are the
-share of units that each step won (Conneau et al. 2017, arXiv:1705.02364); "mean" weighs all steps alike.
+share of units that each step won (Conneau et al. 2017, arXiv:1705.02364); "mean" weighs all steps alike; "last" is what
+each direction says having read all.
 """
 
 from typing import Any, NamedTuple
@@ -18,15 +19,16 @@ from lstm_jax.checks import check_name
 from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, split
 from lstm_jax.stack import init_stack, lstm_stack
 from lstm_jax.steps import lengths_to_mask
+from lstm_jax.structs import Bidirectional
 
-POOLINGS = ("attention", "max", "mean")
+POOLINGS = ("attention", "last", "max", "mean")
 
 
 class ClassifierParams(NamedTuple):
     """Parameters of the classifier."""
 
-    embedding: jax.Array
-    """``[V, E]``"""
+    embedding: jax.Array | None
+    """``[V, E]``; None means that inputs are features"""
     layers: tuple[Any, ...]
     """of ``lstm_stack``"""
     attention: attention.AdditiveParams
@@ -48,7 +50,7 @@ class Classified(NamedTuple):
 
 def init_classifier(
     key: jax.Array,
-    vocabulary: int,
+    vocabulary: int | None,
     classes: int,
     *,
     embedding_size: int = 128,
@@ -57,11 +59,15 @@ def init_classifier(
     bidirectional: bool = True,
     dtype: jnp.dtype = jnp.float32,
 ) -> ClassifierParams:
-    """Draws the parameters; embeddings normal with deviation 0.1."""
+    """Draws the parameters; embeddings normal with deviation 0.1.
+
+    Args:
+        vocabulary: V; None means that inputs are features, ``embedding_size`` of them.
+    """
     keys = jax.random.split(key, 5)
     width = 2 * hidden_size if bidirectional else hidden_size
     return ClassifierParams(
-        init_embedding(keys[0], vocabulary, embedding_size, dtype),
+        None if vocabulary is None else init_embedding(keys[0], vocabulary, embedding_size, dtype),
         init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional, dtype=dtype),
         attention.init_additive(keys[2], width, width, width, dtype=dtype),
         jax.random.normal(keys[3], (width,), dtype),
@@ -71,7 +77,7 @@ def init_classifier(
 
 def classify(
     params: ClassifierParams,
-    codes: jax.Array,
+    xs: jax.Array,
     lengths: jax.Array,
     *,
     pooling: str = "max",
@@ -81,19 +87,25 @@ def classify(
     """Scores of each class for each sequence.
 
     Args:
-        codes: integers ``[T, *batch]``, anything behind the lengths.
+        xs: integers ``[T, *batch]``, or features ``[T, *batch, E]``; anything behind the lengths.
         lengths: integers ``[*batch]``, 0 to T; of an empty sequence the weights are 0.
-        pooling: "max", "mean" or "attention".
+        pooling: "max", "mean", "last" or "attention".
         key: None means no dropout.
         rate: of dropout, on embeddings, between layers and before the last one.
     """
     check_name("pooling", pooling, POOLINGS)
     before, between, behind = split(key, 3)
-    xs = dropout(before, params.embedding[codes], rate)
-    _, ys = lstm_stack(
+    xs = dropout(before, xs if params.embedding is None else params.embedding[xs], rate)
+    states, ys = lstm_stack(
         params.layers, xs, lengths=lengths, between=lambda layer, xs, ys: locked(_of(between, layer), ys, rate)
     )
-    weights, pooled = _pool(params, ys, lengths_to_mask(lengths, codes.shape[0]), pooling)
+    mask = lengths_to_mask(lengths, xs.shape[0])
+    if pooling == "last":
+        last = states[-1]
+        pooled = jnp.concatenate([one.h for one in last], axis=-1) if isinstance(last, Bidirectional) else last.h
+        weights = (mask & ~jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])).astype(ys.dtype)
+    else:
+        weights, pooled = _pool(params, ys, mask, pooling)
     return Classified(dense(params.head, dropout(behind, pooled[None], rate)[0]), weights)
 
 
