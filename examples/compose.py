@@ -154,17 +154,12 @@ def train(pieces: Pieces, options: argparse.Namespace) -> training.Fitted:
     """The parameters that were best on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
     data = training.Bucketed(pieces.train, None, BATCH, buckets=options.buckets, seed=options.seed)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(),
-        training.by_progress(training.half_cosine(LEARNING_RATE, warmup=0.02)),
-    )
     held_out = training.Bucketed(pieces.valid, None, BATCH, buckets=options.buckets)
     return training.fit(
         make_loss(options.dropout),
         init_model(keys[0], options.hidden),
         data,
-        optimizer,
+        training.adam(LEARNING_RATE),
         steps=options.steps or options.epochs * len(data),
         key=keys[1],
         minutes=options.minutes,
@@ -233,15 +228,15 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, part in (("data", "training, or a .mat file of all"), ("valid", "validation"), ("test", "test")):
         parser.add_argument(f"--{name}", type=Path, help=f"pieces for {part}")
-    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units of each layer (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most (%(default)s)")
-    parser.add_argument("--steps", type=int, help="instead of --epochs")
-    parser.add_argument("--minutes", type=float, help="training time at most")
+    parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units of each layer (%(default)s)")
+    parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
+    parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
+    parser.add_argument("--minutes", type=results.positive, help="training time at most")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: compose, train nothing")
     parser.add_argument("--prompt", type=int, default=8, help="frames of a test piece to go on from (%(default)s)")
-    parser.add_argument("--length", type=int, default=96, help="frames to compose (%(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="below 1 is bolder (%(default)s)")
+    parser.add_argument("--length", type=results.whole, default=96, help="frames to compose (%(default)s)")
+    parser.add_argument("--temperature", type=results.positive, default=0.8, help="below 1 is bolder (%(default)s)")
     parser.add_argument("--midi", type=Path, default=Path("compose.mid"), help="(%(default)s)")
     parser.add_argument("--picture", type=Path, default=Path("compose.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)

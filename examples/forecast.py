@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pandas as pd
 import results
 import series
@@ -37,7 +36,7 @@ EPOCHS = 15
 PATIENCE = 4
 LEARNING_RATE = 2e-3
 DROPOUT = 0.1
-LEVELS = jnp.array([0.1, 0.5, 0.9])
+LEVELS = 0.1, 0.5, 0.9
 COVER = 0.8
 
 
@@ -60,7 +59,7 @@ def made_up(count: int = 3000) -> Table:
     dates = pd.date_range("2024-01-01", periods=count, freq="h")
     drift = np.convolve(draw.normal(size=count + 71), np.ones(72) / 6, mode="valid")
     temperature = 12 + 6 * np.sin(2 * np.pi * (np.arange(count) - 9) / 24) + drift
-    load = 50 + 12 * np.sin(2 * np.pi * (dates.hour.to_numpy() - 8) / 24) - 8 * (dates.dayofweek.to_numpy() > 4)
+    load = 50 + 12 * np.sin(2 * np.pi * (dates.hour.to_numpy() - 8) / 24) - 8 * (dates.day_of_week.to_numpy() > 4)
     load = load + 0.05 * (temperature - 18) ** 2 + draw.normal(size=count)
     return Table(dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates)]))
 
@@ -117,7 +116,7 @@ def make_loss(rate: float) -> Any:
     @training.stateless
     def loss(params: forecaster.ForecasterParams, batch: Windows, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         found = quantiles(params, batch, key, rate)
-        pinball = metrics.pinball(found, jnp.asarray(batch.target).T, LEVELS)
+        pinball = metrics.pinball(found, jnp.asarray(batch.target).T, jnp.array(LEVELS, found.dtype))
         return pinball.value(), {"loss": pinball}
 
     return loss
@@ -141,16 +140,11 @@ def train(data: Windows, held_out: Windows, options: argparse.Namespace) -> trai
     keys = jax.random.split(jax.random.key(options.seed))
     params = forecaster.init_forecaster(keys[0], **sizes(data, options))
     batches = training.Shuffled(data, BATCH, seed=options.seed)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(),
-        training.by_progress(training.half_cosine(LEARNING_RATE, warmup=0.02)),
-    )
     return training.fit(
         make_loss(options.dropout),
         params,
         batches,
-        optimizer,
+        training.adam(LEARNING_RATE),
         steps=options.steps or options.epochs * len(batches),
         key=keys[1],
         minutes=options.minutes,
@@ -222,8 +216,10 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--known", help="columns that are known in the future too, such as holidays: A,B")
     parser.add_argument("--fill", type=float, help="number to take where there is none")
     parser.add_argument("--gaps", action="store_true", help="steps may be uneven")
-    parser.add_argument("--history", type=int, default=72, help="steps of the past that are read (%(default)s)")
-    parser.add_argument("--horizon", type=int, default=24, help="steps to forecast (%(default)s)")
+    parser.add_argument(
+        "--history", type=results.whole, default=72, help="steps of the past that are read (%(default)s)"
+    )
+    parser.add_argument("--horizon", type=results.whole, default=24, help="steps to forecast (%(default)s)")
     parser.add_argument("--seasons", default="24,168", help="steps of naive forecasts, a day, a week (%(default)s)")
     parser.add_argument(
         "--parts", default="0.6,0.2,0.2", help="training, validation, test: rows or shares (%(default)s)"
@@ -231,11 +227,11 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--direct", action="store_true", help="all steps from the last output, without a decoder")
     parser.add_argument("--log", action="store_true", help="forecast the logarithm")
     parser.add_argument("--measure", default="RMSE", help="of the naive forecasts in the record (%(default)s)")
-    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most (%(default)s)")
-    parser.add_argument("--steps", type=int, help="instead of --epochs")
-    parser.add_argument("--minutes", type=float, help="training time at most")
+    parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units (%(default)s)")
+    parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
+    parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
+    parser.add_argument("--minutes", type=results.positive, help="training time at most")
     parser.add_argument("--picture", type=Path, default=Path("forecast.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
     options.seasons = [int(season) for season in options.seasons.split(",") if season]

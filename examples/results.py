@@ -16,6 +16,7 @@ import sys
 import time
 import tomllib
 from collections import defaultdict
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,41 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str] | None, example:
     parser.add_argument("--record", type=Path, help="JSON file to write the result to")
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(words)
-    shown = [Path(word).name if Path(word).exists() else word for word in words]
+    for name in ("picture", "midi", "sound"):
+        path = getattr(options, name, None)
+        if path is not None and not path.parent.is_dir():
+            parser.error(f"--{name}: {path.parent} is not a folder, want one that is there")
+    if getattr(options, "resume", False) and options.save is None:
+        parser.error("--resume: got no --save, want the folder of the run to go on with")
+    shown = [Path(word).name if os.path.exists(word) else word for word in words]
     kept = [word for before, word in zip(["", *shown], shown, strict=False) if before not in OWN and word not in OWN]
     options.command = f"python examples/{Path(example).name} {shlex.join(kept)}".strip()
     return options
+
+
+def whole(text: str) -> int:
+    """A type of option: an integer of at least 1."""
+    return _checked(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def positive(text: str) -> float:
+    """A type of option: a number above 0."""
+    return _checked(text, float, lambda value: value > 0, "a number above 0")
+
+
+def rate(text: str) -> float:
+    """A type of option: a share from 0 to below 1."""
+    return _checked(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
+def _checked(text: str, kind: Callable[[str], Any], fits: Callable[[Any], bool], wanted: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not fits(value):
+        raise argparse.ArgumentTypeError(f"got {text}, want {wanted}")
+    return value
 
 
 def record(

@@ -86,7 +86,7 @@ def column(path: Path, series: pd.Series, fill: float | None) -> np.ndarray:
 
 def calendar(dates: pd.DatetimeIndex) -> np.ndarray:
     """Sine and cosine of the hour, the weekday and the day of the year, as far as they vary."""
-    turns = (dates.hour + dates.minute / 60) / 24, dates.dayofweek / 7, dates.dayofyear / 365.25
+    turns = (dates.hour + dates.minute / 60) / 24, dates.day_of_week / 7, dates.day_of_year / 365.25
     waves = [
         wave(2 * np.pi * np.asarray(turn)) for turn in turns if np.ptp(np.asarray(turn)) for wave in (np.sin, np.cos)
     ]

@@ -2,12 +2,18 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from lstm_jax.interop import safetensors
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 """Always the first three of a vocabulary, so that their codes are 0, 1 and 2."""
@@ -19,19 +25,23 @@ def read_text(option: str, path: Path, encoding: str = "utf-8") -> str:
         raise SystemExit(f"{option}: {path} is not a file")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise SystemExit(f"{option}: {path} cannot be unpacked: {error}") from None
-    if not data.strip():
-        raise SystemExit(f"{option}: {path} is empty")
     if encoding == "bytes":
         return data.decode("latin-1")
     try:
         text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+    except LookupError:
+        raise SystemExit(
+            f"--encoding: got {encoding!r}, which Python does not know; want utf-8, latin-1, ..."
+        ) from None
     except UnicodeDecodeError as error:
         raise SystemExit(
             f"{option}: {path} is not {encoding} text ({error.reason} at byte {error.start}); "
             "if it is text in another encoding say so: --encoding latin-1"
         ) from None
+    if not text.strip():
+        raise SystemExit(f"{option}: {path} is empty")
     if "\0" in text:
         raise SystemExit(f"{option}: {path} looks binary: it holds a zero byte at {text.index(chr(0))}")
     return text.replace("\r\n", "\n")
@@ -43,41 +53,48 @@ def read_lines(option: str, path: Path, encoding: str = "utf-8") -> list[str]:
 
 
 class Labelled(NamedTuple):
-    """Texts and what each is."""
+    """Texts, what each is, and where it stands."""
 
     texts: list[str]
     labels: list[str]
+    places: list[str]
 
 
 def read_labelled(option: str, path: Path, encoding: str = "utf-8") -> Labelled:
-    """Lines of a label, a tab or blank, and a text; empty lines are passed over."""
-    rows = []
+    """Lines of a label, a tab or else a blank, and a text; empty lines are passed over."""
+    found = Labelled([], [], [])
     for number, line in enumerate(read_lines(option, path, encoding), start=1):
         if not line.strip():
             continue
-        row = line.split(maxsplit=1)
-        if len(row) < 2:
+        label, _, text = line.partition("\t" if "\t" in line else " ")
+        if not label.strip() or not text.strip():
             raise SystemExit(f"{option}: {path}, line {number}: got {line!r}, want a label, a tab or blank, and a text")
-        rows.append(row)
-    return Labelled([text.strip() for _, text in rows], [label for label, _ in rows])
+        for column, value in zip(found, (text.strip(), label.strip(), f"{path}, line {number}"), strict=True):
+            column.append(value)
+    return found
 
 
 def cut_off(rows: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled]:
-    """All but this share of the rows, and the share, drawn at random."""
+    """All but this share of the rows, and the share, drawn at random; one row of each label is always kept."""
     order = np.random.default_rng(seed).permutation(len(rows.labels))
-    count = max(1, round(share * len(order)))
-    kept, cut = sorted(order[count:]), sorted(order[:count])
-    return tuple(Labelled(*([column[place] for place in part] for column in rows)) for part in (kept, cut))  # type: ignore[return-value]
+    first = {rows.labels[place]: place for place in order[::-1]}
+    free = [place for place in order if place != first[rows.labels[place]]]
+    cut = set(free[: max(1, round(share * len(order)))])
+
+    def those(chosen: bool) -> Labelled:
+        return Labelled(*([one for place, one in enumerate(column) if (place in cut) == chosen] for column in rows))
+
+    return those(False), those(True)
 
 
-def numbers(option: str, labels: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def numbers(option: str, rows: Labelled, names: Sequence[str]) -> np.ndarray:
     """Labels as places in ``names``."""
-    place = {name: number for number, name in enumerate(names)}
-    for row, label in enumerate(labels, start=1):
-        if label not in place:
+    number = {name: place for place, name in enumerate(names)}
+    for label, place in zip(rows.labels, rows.places, strict=True):
+        if label not in number:
             known = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
-            raise SystemExit(f"{option}: text {row} has label {label!r}, which no training text has: {known}")
-    return np.array([place[label] for label in labels], np.int32)
+            raise SystemExit(f"{option}: {place}: got label {label!r}, which no training text has: {known}")
+    return np.array([number[label] for label in rows.labels], np.int32)
 
 
 def word_codes(texts: Iterable[str], least: int, most: int | None = None, lower: bool = True) -> Tokenizer:
@@ -111,16 +128,28 @@ def encode(codes: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
     return [np.array(found.ids, np.int32) for found in codes.encode_batch(list(texts))]
 
 
-def save_notes(folder: Path, codes: Tokenizer, notes: dict) -> None:
-    """The tokeniser, and what else a model needs to be loaded."""
+def save_model(folder: Path, example: str, params: Any, notes: dict[str, Any], **codes: Tokenizer) -> None:
+    """Parameters, what else a model needs to be loaded, and tokenisers by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    codes.save(str(folder / "tokenizer.json"))
-    (folder / "model.json").write_text(json.dumps(notes, indent=1))
+    safetensors.save(folder / "model.safetensors", params)
+    (folder / "model.json").write_text(json.dumps({"example": example, **notes}, indent=1))
+    for name, one in codes.items():
+        one.save(str(folder / f"{name}.json"))
 
 
-def load_notes(option: str, folder: Path) -> tuple[Tokenizer, dict]:
-    """What ``save_notes`` wrote."""
-    for name in ("tokenizer.json", "model.json", "model.safetensors"):
+def load_model(
+    folder: Path, example: str, init: Callable[..., Any], *codes: str
+) -> tuple[Any, dict[str, Any], list[Tokenizer]]:
+    """What ``save_model`` wrote, where ``notes["sizes"]`` are the arguments of ``init``."""
+    for name in ("model.json", "model.safetensors", *(f"{one}.json" for one in codes)):
         if not (folder / name).is_file():
-            raise SystemExit(f"{option}: {folder} has no {name}, want a folder that --save wrote")
-    return Tokenizer.from_file(str(folder / "tokenizer.json")), json.loads((folder / "model.json").read_text())
+            raise SystemExit(f"--load: {folder} has no {name}, want a folder that --save of {example} wrote")
+    try:
+        notes = json.loads((folder / "model.json").read_text())
+        if notes["example"] != example:
+            raise SystemExit(f"--load: {folder} holds a model of {notes['example']}, want one of {example}")
+        like = jax.eval_shape(partial(init, jax.random.key(0), **notes["sizes"]))
+        params = safetensors.load(folder / "model.safetensors", like)
+        return params, notes, [Tokenizer.from_file(str(folder / f"{one}.json")) for one in codes]
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise SystemExit(f"--load: {folder} cannot be read: {error}") from None

@@ -29,10 +29,10 @@ import texts
 from tokenizers import Tokenizer
 
 from lstm_jax import decoding, training
-from lstm_jax.interop import safetensors
 from lstm_jax.models import translator
 from lstm_jax.training import metrics
 
+EXAMPLE = "translate"
 HIDDEN = 256
 PIECES = 5000
 LONGEST = 50
@@ -88,9 +88,9 @@ def made_up(count: int, seed: int) -> Pairs:
     return Pairs([in_words(number) for number in drawn], [" ".join(str(number)) for number in drawn])
 
 
-def read_pairs(option: str, paths: list[Path]) -> Pairs:
+def read_pairs(option: str, paths: list[Path], encoding: str) -> Pairs:
     """Two files of as many lines."""
-    source, target = (texts.read_lines(option, path) for path in paths)
+    source, target = (texts.read_lines(option, path, encoding) for path in paths)
     if len(source) != len(target):
         raise SystemExit(f"{option}: {paths[0]} has {len(source)} lines and {paths[1]} {len(target)}, want as many")
     empty = [k for k, pair in enumerate(zip(source, target, strict=True), start=1) if not all(map(str.strip, pair))]
@@ -107,7 +107,7 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
         if options.valid is None or options.test is None:
             raise SystemExit("--data: got no --valid or no --test, want two files for each")
         named = ("--data", options.data), ("--valid", options.valid), ("--test", options.test)
-        train, valid, test = (read_pairs(option, paths) for option, paths in named)
+        train, valid, test = (read_pairs(option, paths, options.encoding) for option, paths in named)
     return Corpus(train, valid, test, *(texts.piece_codes(side, options.pieces) for side in train))
 
 
@@ -144,16 +144,11 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
     keys = jax.random.split(jax.random.key(options.seed))
     params = translator.init_translator(keys[0], **sizes(corpus, options))
     data = batches(corpus.train, corpus, options.seed, options.buckets)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(),
-        training.by_progress(training.half_cosine(LEARNING_RATE, warmup=0.02)),
-    )
     return training.fit(
         make_loss(options.dropout),
         params,
         data,
-        optimizer,
+        training.adam(LEARNING_RATE),
         steps=options.steps or options.epochs * len(data),
         key=keys[1],
         minutes=options.minutes,
@@ -176,10 +171,14 @@ def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
 def search(
     params: translator.TranslatorParams, source: jax.Array, lengths: jax.Array, beams: int, length: int
 ) -> decoding.Decoded:
-    """The beams of every sentence ``[S, B]``."""
+    """The best translation of every sentence ``[S, B]``; 0 beams: greedily."""
     memory, states = translator.encode(params, source, lengths)
-    one = partial(decoding.beam_search, translator.next_token, beams=beams, length=length, end=END, length_penalty=1.0)
-    return jax.vmap(one, in_axes=((None, 1), 0, None))((params, memory), states, START)
+    if beams == 0:
+        one = partial(decoding.greedy, translator.next_token, length=length, end=END)
+        return jax.vmap(one, in_axes=((None, 1), 0, None))((params, memory), states, START)
+    wide = partial(decoding.beam_search, translator.next_token, beams=beams, length=length, end=END, length_penalty=1.0)
+    found = jax.vmap(wide, in_axes=((None, 1), 0, None))((params, memory), states, START)
+    return jax.tree.map(lambda leaf: leaf[:, 0], found)
 
 
 def translate(params: Any, source: Tokenizer, target: Tokenizer, lines: list[str], beams: int) -> list[str]:
@@ -187,16 +186,16 @@ def translate(params: Any, source: Tokenizer, target: Tokenizer, lines: list[str
     codes = [one[:LONGEST] for one in texts.encode(source, lines)]
     order = sorted(range(len(codes)), key=lambda place: len(codes[place]))
     found = [""] * len(codes)
-    for start in range(0, len(order), AT_ONCE):
-        rows = order[start : start + AT_ONCE]
-        steps = -(-max(1, *(len(codes[row]) for row in rows)) // 10) * 10  # a multiple of ten: few programs
-        xs = np.zeros((steps, AT_ONCE), np.int32)
+    width = min(AT_ONCE, len(codes))
+    for start in range(0, len(order), width):
+        rows = np.resize(order[start : start + width], width)
+        steps = -(-max(len(codes[row]) for row in rows) // 10) * 10  # a multiple of ten: few programs
+        xs = np.zeros((steps, width), np.int32)
         for column, row in enumerate(rows):
             xs[: len(codes[row]), column] = codes[row]
-        lengths = np.array([len(codes[row]) for row in rows] + [0] * (AT_ONCE - len(rows)), np.int32)
-        best = search(params, xs, lengths, beams, 2 * steps + 10)
+        best = search(params, xs, np.array([len(codes[row]) for row in rows], np.int32), beams, 2 * steps + 10)
         for column, row in enumerate(rows):
-            found[row] = target.decode(np.asarray(best.tokens[column, 0, : best.length[column, 0]]).tolist())
+            found[row] = target.decode(np.asarray(best.tokens[column, : best.length[column]]).tolist())
     return found
 
 
@@ -223,39 +222,39 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, part in (("data", "training"), ("valid", "validation"), ("test", "test")):
         parser.add_argument(f"--{name}", type=Path, nargs=2, metavar="FILE", help=f"{part} sentences, translations")
+    parser.add_argument("--encoding", default="utf-8", help="of the files (%(default)s)")
     parser.add_argument("--attention", choices=("additive", "none"), default="additive", help="(%(default)s)")
-    parser.add_argument("--pieces", type=int, default=PIECES, help="of words in each language (%(default)s)")
-    parser.add_argument("--hidden", type=int, default=HIDDEN, help="units each way, and embedding (%(default)s)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help="(%(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="(%(default)s)")
-    parser.add_argument("--steps", type=int, help="instead of --epochs")
-    parser.add_argument("--minutes", type=float, help="training time at most")
-    parser.add_argument("--beams", type=int, default=BEAMS, help="(%(default)s)")
+    parser.add_argument("--pieces", type=results.whole, default=PIECES, help="of words in each language (%(default)s)")
+    parser.add_argument(
+        "--hidden", type=results.whole, default=HIDDEN, help="units each way, and embedding (%(default)s)"
+    )
+    parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="(%(default)s)")
+    parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
+    parser.add_argument("--minutes", type=results.positive, help="training time at most")
+    parser.add_argument("--beams", type=results.whole, default=BEAMS, help="(%(default)s)")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: translate --text, train nothing")
     parser.add_argument("--text", action="append", default=[], help="sentence to translate; may be given again")
     parser.add_argument("--picture", type=Path, default=Path("translate.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
+    if options.load and not options.text:
+        parser.error("--load: got no --text, want a sentence to translate")
+    if any(not text.strip() for text in options.text):
+        parser.error("--text: got no word, want at least one")
     options.buckets = 4
     if options.smoke:
         options.steps, options.hidden, options.buckets = 3, 16, 1
     return options
 
 
-def load_and_translate(options: argparse.Namespace) -> None:
-    """The sentences of --text by the model in --load."""
-    source, notes = texts.load_notes("--load", options.load)
-    target = Tokenizer.from_file(str(options.load / "target.json"))
-    like = jax.eval_shape(partial(translator.init_translator, jax.random.key(0), **notes))
-    params = safetensors.load(options.load / "model.safetensors", like)
-    for line, found in zip(options.text, translate(params, source, target, options.text, options.beams), strict=True):
-        print(f"{line}\n  {found}")
-
-
 def main(arguments: list[str] | None = None) -> float:
     """Trains, translates, reports, draws; returns the BLEU of the test sentences."""
     options = parse_options(arguments)
     if options.load:
-        load_and_translate(options)
+        init = translator.init_translator
+        params, _, (source, target) = texts.load_model(options.load, EXAMPLE, init, "source", "target")
+        found = translate(params, source, target, options.text, options.beams)
+        print("\n".join(f"{line}\n  {made}" for line, made in zip(options.text, found, strict=True)))
         return math.nan
     corpus = read_corpus(options)
     print(
@@ -265,33 +264,32 @@ def main(arguments: list[str] | None = None) -> float:
     began = time.monotonic()
     fitted = train(corpus, options)
     seconds = time.monotonic() - began
+    if options.save:
+        notes = {"sizes": sizes(corpus, options)}
+        texts.save_model(options.save, EXAMPLE, fitted.params, notes, source=corpus.source, target=corpus.target)
     test = Pairs(*(side[:20] for side in corpus.test)) if options.smoke else corpus.test
     score = training.make_evaluate(make_loss(0.0))(fitted.params, batches(test, corpus, 0, options.buckets))
-    bleu = {}
-    for beams in (1, options.beams):
+    bleu = []
+    for beams in (0, options.beams):
         found = translate(fitted.params, corpus.source, corpus.target, test.source, beams)
-        bleu[beams] = sacrebleu.corpus_bleu(found, [test.target], lowercase=True).score
+        bleu.append(sacrebleu.corpus_bleu(found, [test.target], lowercase=True).score)
     naive = sacrebleu.corpus_bleu(test.source, [test.target], lowercase=True).score
     print(
-        f"\nperplexity of a piece {score['perplexity']:.2f}; BLEU, greedy {bleu[1]:.1f}, {options.beams} beams "
-        f"{bleu[options.beams]:.1f}; source as it is {naive:.1f}\n"
+        f"\nperplexity of a piece {score['perplexity']:.2f}; BLEU, greedy {bleu[0]:.1f}, {options.beams} beams "
+        f"{bleu[1]:.1f}; source as it is {naive:.1f}\n"
     )
     for line, made, wanted in list(zip(test.source, found, test.target, strict=True))[:5]:
         print(f"  {line}\n  -> {made}\n   = {wanted}\n")
     if options.attention != "none":
         show_attention(fitted.params, corpus, test.source[0], found[0], options.picture)
-    if options.save:
-        texts.save_notes(options.save, corpus.source, sizes(corpus, options))
-        corpus.target.save(str(options.save / "target.json"))
-        safetensors.save(options.save / "model.safetensors", fitted.params)
     results.record(
         options,
         params=fitted.params,
         seconds=seconds,
-        measured={"BLEU": bleu[options.beams], "BLEU, greedy": bleu[1], "perplexity of a piece": score["perplexity"]},
+        measured={"BLEU": bleu[1], "BLEU, greedy": bleu[0], "perplexity of a piece": score["perplexity"]},
         naive={"BLEU of the source as it is": naive},
     )
-    return bleu[options.beams]
+    return bleu[1]
 
 
 if __name__ == "__main__":

@@ -72,8 +72,11 @@ def sample(
     """Draws tokens, each from softmax(logits / temperature), and reads each back.
 
     Args:
+        step, params: the model.
+        state: before the first token.
         first: the token read first; it is not among those returned.
         length: tokens to draw, at most.
+        temperature: above 0; below 1 prefers what is probable, 1 is the model itself.
         top_k: only among the most probable so many; then ``top_p``: only among the fewest that reach this probability.
         end: the token that ends a sequence; None means there is none.
     Returns:
@@ -115,6 +118,7 @@ def _one_by_one(
     def advance(carry: tuple, draw: Any) -> tuple[tuple, tuple]:
         state, token, ended = carry
         state, logits = step(params, state, token)
+        check_end(end, logits)
         token, score = choose(logits.astype(jnp.float32), draw)
         token = token.astype(jnp.int32)
         if end is None:
@@ -125,7 +129,13 @@ def _one_by_one(
 
     start = (state, jnp.asarray(first, jnp.int32), jnp.asarray(False))
     _, (tokens, scores, ended) = jax.lax.scan(advance, start, draws)
-    return Decoded(tokens, jnp.sum(~ended), jnp.sum(scores))
+    return Decoded(tokens, jnp.sum(~ended, dtype=jnp.int32), jnp.sum(scores))
+
+
+def check_end(end: int | None, logits: jax.Array) -> None:
+    """The token that ends a sequence is one of those scored."""
+    if end is not None and not 0 <= end < logits.shape[-1]:
+        raise ValueError(f"end: got {end}, want a token from 0 to {logits.shape[-1] - 1}")
 
 
 class Beams(NamedTuple):
@@ -168,13 +178,14 @@ def beam_search(
         first: the token read first; it is not among those returned.
         length: tokens at most, the end included.
         end: the token that ends a sequence.
-        length_penalty: 0 prefers what is short, 1 divides by the length.
+        length_penalty: 0 adds up log probabilities and so prefers what is short; the larger, the more it likes length.
     Returns:
         Decoded: ``tokens [K, T]``, ``length [K]``, ``score [K]``; -inf where there are fewer than K.
     """
     if beams < 1 or length < 1:
         raise ValueError(f"beams, length: got {beams} and {length}, want at least 1 of each")
-    penalty = ((5 + jnp.arange(length + 1, dtype=jnp.float32)) / 6) ** length_penalty
+    power = jnp.asarray(length_penalty, jnp.float32)
+    penalty = ((5 + jnp.arange(length + 1, dtype=jnp.float32)) / 6) ** power
 
     def advance(search: Beams) -> Beams:
         return _extend(jax.vmap(step, in_axes=(None, 0, 0)), params, search, jnp.int32(first), end, penalty)
@@ -218,6 +229,7 @@ def _extend(
     number, beams = search.number, len(search.score)
     last = jnp.where(number == 0, first, search.tokens[:, number - 1])
     states, logits = steps(params, search.state, last)
+    check_end(end, logits[0])
     scores = search.score[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
     ending = Decoded(search.tokens, jnp.full(beams, number), scores[:, end] / penalty[number + 1])
     both = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), search.ended, ending)

@@ -71,20 +71,48 @@ def test_a_wide_beam_finds_what_brute_force_finds(seed, alpha):
         np.testing.assert_allclose(found.score[place], -negative, rtol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_beam_stops_early_only_when_nothing_better_can_come(seed):
-    """The best of a beam as wide as needed is the best of all, and the search says so before the length is over."""
-    params = draw(seed)
+def plain_beam_search(params, state, first, beams, length, alpha):
+    """In NumPy, without stopping early: (score, tokens) of what ended, best first."""
+    under_way, ended = [(0.0, ())], []
+    for _ in range(length):
+        grown = []
+        for score, tokens in under_way:
+            _, ys = lj.lstm(params["lstm"], params["embedding"][np.array([first, *tokens])], state)
+            logp = np.asarray(jax.nn.log_softmax(ys[-1] @ params["head"]))
+            for token in range(len(logp)):
+                if token == END:
+                    ended.append(((score + logp[END]) / ((6 + len(tokens)) / 6) ** alpha, (*tokens, END)))
+                else:
+                    grown.append((score + logp[token], (*tokens, token)))
+        under_way = sorted(grown, reverse=True)[:beams]
+        ended = sorted(ended, reverse=True)[:beams]
+    return ended
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_narrow_beam_finds_what_a_plain_search_finds(seed, alpha):
+    """Stopping early changes nothing of the best, and pruning keeps the best."""
+    params = draw(seed, size=6)
     state = lj.zero_state(params["lstm"])
-    for alpha in (0.0, 1.0):
-        scores = {
-            tokens: log_probability(params, state, 0, np.array(tokens)).sum() / ((5 + len(tokens)) / 6) ** alpha
-            for tokens in every_sequence(3)
-            if tokens[-1] == END
-        }
-        found = decoding.beam_search(step, params, state, 0, beams=27, length=3, end=END, length_penalty=alpha)
-        best = max(scores, key=scores.get)
-        assert tuple(found.tokens[0][: found.length[0]]) == best[:-1]
+    want = plain_beam_search(params, state, 0, beams=3, length=8, alpha=alpha)
+    found = decoding.beam_search(step, params, state, 0, beams=3, length=8, end=END, length_penalty=alpha)
+    for place, (score, tokens) in enumerate(want):
+        np.testing.assert_allclose(found.score[place], score, rtol=1e-5)
+        assert tuple(np.asarray(found.tokens[place])[: len(tokens)]) == tokens
+        assert found.length[place] == len(tokens) - 1
+
+
+def test_the_search_stops_when_nothing_better_can_come():
+    """A step that would end in NaN if it were taken once more."""
+    logits = jnp.array([0.0, 9.0, -9.0])
+
+    def step(params, number, token):
+        return number + 1, jnp.where(number < 3, logits, jnp.nan)
+
+    found = decoding.beam_search(step, None, jnp.array(0), 0, beams=1, length=50, end=1, length_penalty=0.0)
+    assert np.isfinite(found.score[0])
+    assert found.length[0] == 0
 
 
 def test_one_beam_without_end_is_greedy():
@@ -210,3 +238,15 @@ def test_the_same_step_compiles_once():
 def test_wrong_sizes_are_named(wrong):
     with pytest.raises(ValueError, match="beams, length: got"):
         decoding.beam_search(step, draw(0), lj.zero_state(draw(0)["lstm"]), 0, end=END, **wrong)
+
+
+def test_an_end_that_is_no_token_is_refused():
+    params = draw(0)
+    state = lj.zero_state(params["lstm"])
+    for call in (
+        lambda: decoding.beam_search(step, params, state, 0, beams=2, length=3, end=V),
+        lambda: decoding.greedy(step, params, state, 0, length=3, end=V),
+        lambda: decoding.sample(step, params, state, 0, jax.random.key(0), length=3, end=-1),
+    ):
+        with pytest.raises(ValueError, match=r"end: got .*, want a token from 0 to 3"):
+            call()

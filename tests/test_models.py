@@ -15,7 +15,7 @@ from lstm_jax.models import language_model as lm
 WIDE = {"dtype": jnp.float64}
 """where equal means equal to rounding"""
 KEY = jax.random.key(0)
-CLASSIFIER = classifier.init_classifier(KEY, 11, 3, embedding_size=4, hidden_size=5, num_layers=2, **WIDE)
+CLASSIFIER = classifier.init_classifier(KEY, 11, 3, embedding_size=4, hidden_size=5, num_layers=2, attends=True, **WIDE)
 CODES = jax.random.randint(jax.random.key(1), (7, 3), 0, 11)
 LENGTHS = jnp.array([7, 4, 0])
 
@@ -46,8 +46,8 @@ def test_pooling_is_what_its_equation_says(pooling):
     elif pooling == "mean":
         pooled, weights = ys.mean(axis=0), np.full(7, 1 / 7)
     else:
-        query, memory, score = (np.asarray(leaf) for leaf in CLASSIFIER.attention)
-        scores = np.tanh(ys @ memory + np.asarray(CLASSIFIER.query) @ query) @ score
+        query, memory, score = map(np.asarray, CLASSIFIER.attention[0])
+        scores = np.tanh(ys @ memory + np.asarray(CLASSIFIER.attention[1]) @ query) @ score
         weights = np.exp(scores) / np.exp(scores).sum()
         pooled = weights @ ys
     np.testing.assert_allclose(found.weights, weights, rtol=1e-10)
@@ -170,6 +170,25 @@ def test_a_translated_batch_is_its_sentences_by_themselves(attends):
     np.testing.assert_allclose(found.weights.sum(axis=1), 1.0 if attends else 0.0, rtol=1e-12)
 
 
+def test_a_translation_is_what_its_equations_say():
+    params = TRANSLATORS[True]
+    source, target = SOURCE[:, 0], TARGET[:, 0]
+    (both,), memory = lj.lstm_stack(params.encoder, params.source[source])
+    u = np.concatenate([both.forward.h, both.backward.h, both.forward.c, both.backward.c]) @ params.bridge.kernel
+    start = lj.LSTMState(jnp.tanh(u[:3] + params.bridge.bias[:3]), jnp.asarray(u[3:] + params.bridge.bias[3:]))
+    _, ys = lj.lstm(params.decoder, params.target[target], start)
+    ys, memory = np.asarray(ys), np.asarray(memory)
+    query, keys, score = map(np.asarray, params.attention)
+    scores = np.tanh(memory @ keys + (ys @ query)[:, None]) @ score
+    weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    mixed = np.tanh(
+        np.concatenate([ys, weights @ memory], axis=1) @ params.mix.kernel + np.asarray(params.mix.bias)[None]
+    )
+    found = translator.translate(params, source, jnp.array(6), target)
+    np.testing.assert_allclose(found.weights, weights, rtol=1e-10)
+    np.testing.assert_allclose(found.logits, mixed @ params.target.T + np.asarray(params.bias)[None], rtol=1e-10)
+
+
 @pytest.mark.parametrize("attends", [True, False])
 def test_decoding_scores_what_training_scores(attends):
     """The probability that a beam gives its sentence is the one that the model gives it when it is known."""
@@ -206,3 +225,86 @@ def test_an_answer_depends_on_what_is_there_alone():
     other = story._replace(sentences=sentences.at[:, 0, 0].set((sentences[:, 0, 0] + 1) % 9))
     assert not np.allclose(reader.answer(READER, other).logits[0], found.logits[0])
     np.testing.assert_array_equal(reader.answer(READER, other).logits[1], found.logits[1])
+
+
+def test_an_answer_is_what_its_equations_say():
+    keys = jax.random.split(jax.random.key(9), 2)
+    sentences, question = jax.random.randint(keys[0], (4, 5), 0, 9), jax.random.randint(keys[1], (3,), 0, 9)
+    told, _ = lj.lstm(READER.words, READER.embedding[sentences])
+    asked, _ = lj.lstm(READER.words, READER.embedding[question])
+    q = np.asarray(asked.h)
+    _, ys = lj.lstm_stack(READER.story, jnp.asarray(np.concatenate([told.h, np.tile(q, (5, 1))], axis=1)))
+    ys, u = np.asarray(ys), q
+    for attends, take in READER.looks:
+        query, memory, score = map(np.asarray, attends)
+        scores = np.tanh(ys @ memory + u @ query) @ score
+        weights = np.exp(scores) / np.exp(scores).sum()
+        u = np.tanh(u + weights @ ys @ np.asarray(take.kernel) + np.asarray(take.bias))
+    story = reader.Story(sentences, jnp.full(5, 4), question, jnp.array(3))
+    found = reader.answer(READER, story)
+    np.testing.assert_allclose(found.weights[-1], weights, rtol=1e-10)
+    np.testing.assert_allclose(found.logits, u @ np.asarray(READER.head.kernel) + READER.head.bias, rtol=1e-10)
+
+
+def test_a_sentence_that_is_not_there_may_stand_anywhere():
+    sentences = jax.random.randint(KEY, (4, 3), 0, 9)
+    asked = jnp.array([1, 2]), jnp.array(2)
+    with_hole = reader.answer(READER, reader.Story(sentences, jnp.array([4, 0, 3]), *asked))
+    without = reader.answer(READER, reader.Story(sentences[:, np.array([0, 2])], jnp.array([4, 3]), *asked))
+    np.testing.assert_allclose(with_hole.logits, without.logits, rtol=1e-10)
+    assert not with_hole.weights[:, 1].any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_every_model_runs_in_every_dtype(dtype):
+    """Parameters, results and gradients are of it, and finite."""
+    count = jnp.array([5, 3])
+    codes = CODES[:5, :2] % 8
+    story = reader.Story(codes[None, :, :], jnp.ones((5, 2), jnp.int32), codes[:2], jnp.array([2, 2]))
+    cases = [
+        (classifier.init_classifier(KEY, 8, 3, hidden_size=4, attends=True, dtype=dtype), classify_all),
+        (lm.init_language_model(KEY, 8, embedding_size=4, hidden_size=4, dtype=dtype), sampled_loss),
+        (
+            translator.init_translator(KEY, 8, 8, embedding_size=4, hidden_size=4, dtype=dtype),
+            lambda params, codes, count: translator.translate(params, codes, count, codes).logits,
+        ),
+        (
+            reader.init_reader(KEY, 8, 3, embedding_size=4, hidden_size=4, dtype=dtype),
+            lambda params, codes, count: reader.answer(params, story).logits,
+        ),
+    ]
+    for params, run in cases:
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+        gradient = jax.grad(lambda params, run=run: run(params, codes, count).astype(jnp.float32).sum())(params)
+        assert all(np.isfinite(leaf.astype(jnp.float32)).all() for leaf in jax.tree.leaves(gradient))
+        assert any(leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
+def classify_all(params, codes, count):
+    found = [classifier.classify(params, codes, count, pooling=pooling).logits for pooling in classifier.POOLINGS]
+    assert {one.dtype for one in found} == {params.head.kernel.dtype}
+    return jnp.stack(found)
+
+
+def sampled_loss(params, codes, count):
+    return lm.sampled_nats(KEY, params, lm.read(params, None, codes).ys, codes, jnp.zeros(8), 64)
+
+
+def test_dropout_of_each_model_needs_its_key():
+    params = TRANSLATORS[True]
+    plain = translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET).logits
+    dropped = translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET, key=KEY, rate=0.5).logits
+    np.testing.assert_array_equal(plain, translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET, rate=0.5).logits)
+    assert not np.allclose(plain, dropped)
+    story = reader.Story(SOURCE[:4, :], jnp.full(3, 4), SOURCE[:2, 0], jnp.array(2))
+    assert not np.allclose(reader.answer(READER, story).logits, reader.answer(READER, story, key=KEY, rate=0.5).logits)
+
+
+def test_sizes_that_make_no_model_are_refused():
+    with pytest.raises(ValueError, match="num_layers: got 0, want at least 1"):
+        lm.init_language_model(KEY, 8, num_layers=0)
+    with pytest.raises(ValueError, match="looks: got 0, want at least 1"):
+        reader.init_reader(KEY, 8, 3, looks=0)
+    params = classifier.init_classifier(KEY, 8, 3, dtype=jnp.float64)
+    with pytest.raises(ValueError, match=r'pooling: got "attention" and parameters without it'):
+        classifier.classify(params, CODES % 8, LENGTHS, pooling="attention")

@@ -3,6 +3,8 @@
 import gzip
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import texts
@@ -24,6 +26,8 @@ def write(tmp_path, content, name="file.txt"):
         (b"caf\xe9 \xff", "file.txt", "is not utf-8 text .*at byte 3.*--encoding latin-1"),
         (b"not packed", "file.gz", "file.gz cannot be unpacked"),
         (gzip.compress(b"some text that is long enough")[:-9], "file.gz", "file.gz cannot be unpacked"),
+        (b"\ttext behind no label\n", "file.txt", "line 1: got .*, want a label, a tab or blank, and a text"),
+        (b"\xef\xbb\xbf", "file.txt", "--data: .*file.txt is empty"),
         (b"1 good\nbad\n", "file.txt", "line 2: got 'bad', want a label, a tab or blank, and a text"),
     ],
 )
@@ -38,25 +42,33 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_labels_and_texts_by_tab_or_blank(tmp_path):
-    content = "0 a stirring film\r\n\r\n1\tno\u2028movement , no yuks \n".encode("utf-8-sig")
-    rows = texts.read_labelled("--data", write(tmp_path, content))
-    assert rows == (["a stirring film", "no\u2028movement , no yuks"], ["0", "1"])
+    content = "0 a stirring film\r\n\r\nvery good\tno\u2028movement , no yuks \n".encode("utf-8-sig")
+    path = write(tmp_path, content)
+    rows = texts.read_labelled("--data", path)
+    assert rows.texts == ["a stirring film", "no\u2028movement , no yuks"]
+    assert rows.labels == ["0", "very good"]
+    assert rows.places == [f"{path}, line 1", f"{path}, line 3"]
     packed = write(tmp_path, gzip.compress("1 caf\xe9".encode("latin-1")), "file.gz")
     assert texts.read_labelled("--data", packed, "latin-1").texts == ["caf\xe9"]
 
 
 def test_an_unknown_label_is_named_with_those_known():
-    np.testing.assert_array_equal(texts.numbers("--test", ["b", "a"], ["a", "b"]), [1, 0])
-    with pytest.raises(SystemExit, match="--test: text 2 has label 'c', which no training text has: 'a', 'b'"):
-        texts.numbers("--test", ["a", "c"], ["a", "b"])
+    rows = texts.Labelled(["x", "y"], ["b", "a"], ["file, line 1", "file, line 2"])
+    np.testing.assert_array_equal(texts.numbers("--test", rows, ["a", "b"]), [1, 0])
+    with pytest.raises(SystemExit, match="--test: file, line 1: got label 'b', which no training text has: 'a', 'c'"):
+        texts.numbers("--test", rows, ["a", "c"])
 
 
 def test_what_is_cut_off_is_not_kept():
-    rows = texts.Labelled([str(k) for k in range(20)], [str(k % 3) for k in range(20)])
-    kept, cut = texts.cut_off(rows, 0.25, seed=3)
-    assert len(cut.texts) == 5
-    assert sorted([*kept.texts, *cut.texts], key=int) == rows.texts
-    assert all(int(text) % 3 == int(label) for text, label in zip(*kept, strict=True))
+    labels = ["once", *(str(k % 3) for k in range(1, 20))]
+    rows = texts.Labelled([str(k) for k in range(20)], labels, [f"line {k}" for k in range(20)])
+    for seed in range(20):
+        kept, cut = texts.cut_off(rows, 0.25, seed)
+        assert len(cut.texts) == 5
+        assert sorted([*kept.texts, *cut.texts], key=int) == rows.texts
+        assert set(kept.labels) == set(labels), "one of each stays"
+        assert all(place == f"line {text}" for text, place in zip(kept.texts, kept.places, strict=True))
+    assert len({tuple(texts.cut_off(rows, 0.25, seed)[1].texts) for seed in range(5)}) == 5
 
 
 def test_words_are_numbered_by_frequency_after_the_three_that_are_always_there():
@@ -73,15 +85,42 @@ def test_pieces_give_the_text_back():
         assert 0 not in found
 
 
-def test_notes_come_back_and_a_folder_without_them_is_named(tmp_path):
+def init(key, size):
+    return {"kernel": jax.random.normal(key, (size,), jnp.float32)}
+
+
+def test_a_model_comes_back(tmp_path):
     codes = texts.word_codes(["a b"], 1)
-    texts.save_notes(tmp_path / "model", codes, {"names": ["x"]})
-    with pytest.raises(SystemExit, match=r"--load: .*model has no model\.safetensors, want a folder that --save wrote"):
-        texts.load_notes("--load", tmp_path / "model")
-    (tmp_path / "model" / "model.safetensors").touch()
-    found, notes = texts.load_notes("--load", tmp_path / "model")
-    assert notes == {"names": ["x"]}
-    assert found.encode("b a").ids == codes.encode("b a").ids
+    params = {"kernel": jnp.arange(3.0, dtype=jnp.float32)}
+    texts.save_model(tmp_path / "model", "one", params, {"names": ["x"], "sizes": {"size": 3}}, words=codes)
+    found, notes, (words,) = texts.load_model(tmp_path / "model", "one", init, "words")
+    np.testing.assert_array_equal(found["kernel"], params["kernel"])
+    assert notes["names"] == ["x"]
+    assert words.encode("b a").ids == codes.encode("b a").ids
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "words.json").unlink(), "has no words.json, want a folder that --save of one wrote"),
+        (lambda folder: (folder / "model.json").write_text("{"), "model cannot be read"),
+        (lambda folder: (folder / "model.json").write_text('{"example": "two"}'), "a model of two, want one of one"),
+        (lambda folder: (folder / "model.json").write_text('{"example": "one"}'), "model cannot be read"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"broken"), "model cannot be read"),
+    ],
+)
+def test_a_folder_that_cannot_be_loaded_is_explained(tmp_path, spoil, message):
+    folder = tmp_path / "model"
+    notes = {"sizes": {"size": 3}}
+    texts.save_model(folder, "one", init(jax.random.key(0), 3), notes, words=texts.word_codes(["a"], 1))
+    spoil(folder)
+    with pytest.raises(SystemExit, match=f"--load: .*{message}"):
+        texts.load_model(folder, "one", init, "words")
+
+
+def test_an_unknown_encoding_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="--encoding: got 'latin-99', which Python does not know"):
+        texts.read_text("--data", write(tmp_path, b"text"), "latin-99")
 
 
 def test_ngram_losses_against_direct_counting():

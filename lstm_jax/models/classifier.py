@@ -16,10 +16,10 @@ import jax.numpy as jnp
 
 from lstm_jax import attention
 from lstm_jax.checks import check_name
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, split
+from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked_between, split
 from lstm_jax.stack import init_stack, lstm_stack
 from lstm_jax.steps import lengths_to_mask
-from lstm_jax.structs import Bidirectional
+from lstm_jax.structs import Bidirectional, accumulator_dtype
 
 POOLINGS = ("attention", "last", "max", "mean")
 
@@ -31,10 +31,8 @@ class ClassifierParams(NamedTuple):
     """``[V, E]``; None means that inputs are features"""
     layers: tuple[Any, ...]
     """of ``lstm_stack``"""
-    attention: attention.AdditiveParams
-    """used by "attention" alone"""
-    query: jax.Array
-    """``[M]``, likewise"""
+    attention: tuple[attention.AdditiveParams, jax.Array] | None
+    """its scores and the query ``[M]``; None unless pooling is "attention\""""
     head: Dense
     """``[M, C]``"""
 
@@ -57,20 +55,22 @@ def init_classifier(
     hidden_size: int = 128,
     num_layers: int = 1,
     bidirectional: bool = True,
+    attends: bool = False,
     dtype: jnp.dtype = jnp.float32,
 ) -> ClassifierParams:
     """Draws the parameters; embeddings normal with deviation 0.1.
 
     Args:
         vocabulary: V; None means that inputs are features, ``embedding_size`` of them.
+        attends: whether there are parameters for pooling by "attention".
     """
     keys = jax.random.split(key, 5)
     width = 2 * hidden_size if bidirectional else hidden_size
+    query = jax.random.normal(keys[3], (width,), accumulator_dtype(dtype))
     return ClassifierParams(
         None if vocabulary is None else init_embedding(keys[0], vocabulary, embedding_size, dtype),
         init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional, dtype=dtype),
-        attention.init_additive(keys[2], width, width, width, dtype=dtype),
-        jax.random.normal(keys[3], (width,), dtype),
+        (attention.init_additive(keys[2], width, width, width, dtype=dtype), query.astype(dtype)) if attends else None,
         init_dense(keys[4], width, classes, dtype),
     )
 
@@ -96,9 +96,7 @@ def classify(
     check_name("pooling", pooling, POOLINGS)
     before, between, behind = split(key, 3)
     xs = dropout(before, xs if params.embedding is None else params.embedding[xs], rate)
-    states, ys = lstm_stack(
-        params.layers, xs, lengths=lengths, between=lambda layer, xs, ys: locked(_of(between, layer), ys, rate)
-    )
+    states, ys = lstm_stack(params.layers, xs, lengths=lengths, between=locked_between(between, rate))
     mask = lengths_to_mask(lengths, xs.shape[0])
     if pooling == "last":
         last = states[-1]
@@ -109,21 +107,21 @@ def classify(
     return Classified(dense(params.head, dropout(behind, pooled[None], rate)[0]), weights)
 
 
-def _of(key: jax.Array | None, layer: int) -> jax.Array | None:
-    return None if key is None else jax.random.fold_in(key, layer)
-
-
 def _pool(params: ClassifierParams, ys: jax.Array, mask: jax.Array, pooling: str) -> tuple[jax.Array, jax.Array]:
     """(weights ``[T, *batch]``, pooled ``[*batch, M]``) over the steps that are there."""
     if pooling == "attention":
-        query = jnp.broadcast_to(params.query, ys.shape[1:])
-        pooled, weights = attention.additive(params.attention, query, ys, mask)
+        if params.attention is None:
+            raise ValueError('pooling: got "attention" and parameters without it, want init_classifier(attends=True)')
+        scores, query = params.attention
+        pooled, weights = attention.additive(scores, jnp.broadcast_to(query, ys.shape[1:]), ys, mask)
         return weights, pooled
+    if len(ys) == 0:
+        return jnp.zeros_like(mask, ys.dtype), jnp.zeros(ys.shape[1:], ys.dtype)
     there = mask[..., None]
     if pooling == "mean":
-        count = jnp.maximum(mask.sum(axis=0, keepdims=True), 1).astype(ys.dtype)
-        weights = mask.astype(ys.dtype) / count
-        return weights, jnp.sum(ys * weights[..., None], axis=0)
+        wide = accumulator_dtype(ys.dtype)
+        weights = mask.astype(wide) / jnp.maximum(mask.sum(axis=0, keepdims=True), 1).astype(wide)
+        return weights.astype(ys.dtype), jnp.sum(ys.astype(wide) * weights[..., None], axis=0).astype(ys.dtype)
     some = mask.any(axis=0)
     pooled = jnp.where(some[..., None], jnp.max(jnp.where(there, ys, -jnp.inf), axis=0), 0)
     won = jax.nn.one_hot(jnp.argmax(jnp.where(there, ys, -jnp.inf), axis=0), ys.shape[0], axis=0, dtype=ys.dtype)

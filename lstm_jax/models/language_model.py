@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 from lstm_jax import regularizers
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import init_embedding, locked, plus, split
+from lstm_jax.models.parts import init_embedding, locked, locked_between, plus, split
 from lstm_jax.stack import lstm_stack
+from lstm_jax.structs import accumulator_dtype
 
 
 class LanguageModelParams(NamedTuple):
@@ -68,6 +69,8 @@ def init_language_model(
 ) -> LanguageModelParams:
     """Draws the parameters; embeddings normal with deviation 0.1."""
     keys = jax.random.split(key, num_layers + 1)
+    if num_layers < 1:
+        raise ValueError(f"num_layers: got {num_layers}, want at least 1")
     sizes = [embedding_size, *[hidden_size] * (num_layers - 1), embedding_size]
     layers = tuple(init_params(one, *pair, dtype=dtype) for one, pair in zip(keys[1:], pairwise(sizes), strict=True))
     return LanguageModelParams(
@@ -99,10 +102,8 @@ def read(
         keys = jax.random.split(weights, len(layers))
         layers = tuple(regularizers.drop_connect(*pair, dropouts.weights) for pair in zip(keys, layers, strict=True))
 
-    def dropped(layer: int, xs: jax.Array, ys: jax.Array) -> jax.Array:
-        return locked(None if key is None else jax.random.fold_in(between, layer), ys, dropouts.between)
-
     xs = locked(inputs, table[codes], dropouts.inputs)
+    dropped = locked_between(between, dropouts.between)
     states, ys = lstm_stack(layers, xs, states, between=dropped, resets=resets, mask=mask)
     return Read(states, locked(outputs, ys, dropouts.outputs), ys)
 
@@ -135,14 +136,15 @@ def sampled_nats(
         ys: ``[..., E]``; targets: integers ``[...]``.
         log_share: ``[V]``, log q but for a constant; 0.75 times the log of the words' counts, say.
     """
-    targets = jnp.asarray(targets)
-    log_share = jax.nn.log_softmax(log_share.astype(ys.dtype))
+    wide = accumulator_dtype(ys.dtype)
+    targets, embedding, bias = jnp.asarray(targets), params.embedding, params.bias.astype(wide)
+    log_share = jax.nn.log_softmax(log_share.astype(wide))
     cumulative = jnp.cumsum(jnp.exp(log_share))
-    points = cumulative[-1] * jax.random.uniform(key, (samples,), ys.dtype)
+    points = cumulative[-1] * jax.random.uniform(key, (samples,), wide)
     drawn = jnp.searchsorted(cumulative, points).astype(targets.dtype)
-    offset = params.bias - log_share - math.log(samples)
-    right = jnp.sum(ys * params.embedding[targets], axis=-1) + params.bias[targets]
-    others = plus(ys @ params.embedding[drawn].T, offset[drawn])
+    right = jnp.sum((ys * embedding[targets]).astype(wide), axis=-1) + bias[targets]
+    offset = bias - log_share - math.log(samples)
+    others = plus((ys @ embedding[drawn].T).astype(wide), offset[drawn])
     itself = jnp.expand_dims(drawn, range(targets.ndim)) == targets[..., None]
     others = jnp.where(itself, -jnp.inf, others)
     return jnp.logaddexp(right, jax.nn.logsumexp(others, axis=-1)) - right

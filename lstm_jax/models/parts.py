@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_init
 
 from lstm_jax import regularizers
+from lstm_jax.stack import Between
+from lstm_jax.structs import accumulator_dtype
 
 
 class Dense(NamedTuple):
@@ -20,7 +22,8 @@ class Dense(NamedTuple):
 
 def init_dense(key: jax.Array, inputs: int, outputs: int, dtype: jnp.dtype = jnp.float32) -> Dense:
     """Kernel Glorot uniform, bias 0."""
-    return Dense(jax_init.glorot_uniform()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype))
+    drawn = jax_init.glorot_uniform()(key, (inputs, outputs), accumulator_dtype(dtype))
+    return Dense(drawn.astype(dtype), jnp.zeros(outputs, dtype))
 
 
 def dense(params: Dense, xs: jax.Array) -> jax.Array:
@@ -35,7 +38,7 @@ def plus(xs: jax.Array, bias: jax.Array) -> jax.Array:
 
 def init_embedding(key: jax.Array, tokens: int, size: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
     """``[tokens, size]``, normal with deviation 0.1."""
-    return 0.1 * jax.random.normal(key, (tokens, size), dtype)
+    return (0.1 * jax.random.normal(key, (tokens, size), accumulator_dtype(dtype))).astype(dtype)
 
 
 def dropout(key: jax.Array | None, xs: jax.Array, rate: float) -> jax.Array:
@@ -51,3 +54,8 @@ def locked(key: jax.Array | None, xs: jax.Array, rate: float) -> jax.Array:
 def split(key: jax.Array | None, count: int) -> Any:
     """So many keys, or as many None."""
     return [None] * count if key is None else jax.random.split(key, count)
+
+
+def locked_between(key: jax.Array | None, rate: float) -> Between:
+    """``between`` of a stack: a mask for all steps of its own for each layer."""
+    return lambda layer, xs, ys: locked(None if key is None else jax.random.fold_in(key, layer), ys, rate)

@@ -17,7 +17,6 @@ from lstm_jax.initializers import init_params
 from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, split
 from lstm_jax.sequence import lstm
 from lstm_jax.stack import init_stack, lstm_stack
-from lstm_jax.steps import lengths_to_mask
 from lstm_jax.structs import LSTMParams
 
 
@@ -42,7 +41,7 @@ class Story(NamedTuple):
     sentences: jax.Array
     """integers ``[W, S, *batch]``"""
     words: jax.Array
-    """integers ``[S, *batch]``: words in each sentence; 0 for one that only fills up"""
+    """integers ``[S, *batch]``: words in each sentence; one of 0 words is not there"""
     question: jax.Array
     """integers ``[Q, *batch]``"""
     question_words: jax.Array
@@ -69,8 +68,10 @@ def init_reader(
     dtype: jnp.dtype = jnp.float32,
 ) -> ReaderParams:
     """Draws the parameters."""
-    keys = jax.random.split(key, 4)
-    look_keys = jax.random.split(jax.random.fold_in(key, 1), (looks, 2))
+    if looks < 1:
+        raise ValueError(f"looks: got {looks}, want at least 1")
+    keys = jax.random.split(key, 5)
+    look_keys = jax.random.split(keys[4], (looks, 2))
     H = hidden_size
     reads = tuple(
         (attention.init_additive(scores, H, 2 * H, H, dtype=dtype), init_dense(take, 2 * H, H, dtype))
@@ -96,9 +97,8 @@ def answer(params: ReaderParams, story: Story, *, key: jax.Array | None = None, 
     told = _sentence(params, story.sentences, story.words, keys[0], rate)
     asked = _sentence(params, story.question, story.question_words, keys[1], rate)
     beside = jnp.concatenate([told, jnp.broadcast_to(asked[None], told.shape)], axis=-1)
-    count = jnp.sum(story.words > 0, axis=0)
-    _, ys = lstm_stack(params.story, dropout(keys[2], beside, rate), lengths=count)
-    mask = lengths_to_mask(count, ys.shape[0])
+    mask = story.words > 0
+    _, ys = lstm_stack(params.story, dropout(keys[2], beside, rate), mask=mask)
     seen, weights = asked, []
     for scores, take in params.looks:
         context, where = attention.additive(scores, seen, ys, mask)

@@ -1,14 +1,14 @@
 """Sequence to sequence: an encoder that reads both ways, a decoder that attends to what it read.
 
     memory = encoder(embedding[source])                        [S, *batch, 2H]
-    state  = tanh of both directions' last states, dense       the decoder starts from it
+    h = tanh(u), c = v of [u, v] = dense(both directions' last h and c)     the decoder starts there
     ys     = decoder(embedding[target so far])                 [T, *batch, H]
     context, weights = attention of y_t over the memory
     logits = tanh([y_t, context] W) O + b
 
 Attention behind the decoder, by Luong, Pham and Manning 2015 (arXiv:1508.04025) with the additive scores of Bahdanau,
-Cho and Bengio 2015 (arXiv:1409.0473): no step of the decoder waits for it, so training runs it for all steps at once.
-Without attention (Sutskever, Vinyals and Le 2014) the state is all that the decoder knows of the source.
+Cho and Bengio 2015 (arXiv:1409.0473): no step of the decoder waits for it, so training runs the decoder over the
+whole target first. Without attention (Sutskever, Vinyals and Le 2014) the state is all that it knows of the source.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedd
 from lstm_jax.sequence import lstm
 from lstm_jax.stack import init_stack, lstm_stack
 from lstm_jax.steps import lengths_to_mask
-from lstm_jax.structs import LSTMParams, LSTMState
+from lstm_jax.structs import LSTMParams, LSTMState, accumulator_dtype
 
 
 class TranslatorParams(NamedTuple):
@@ -98,11 +98,13 @@ def encode(
     before, behind = split(key, 2)
     xs = locked(before, params.source[codes], rate)
     (both,), ys = lstm_stack(params.encoder, xs, lengths=lengths)
-    last = jnp.concatenate([both.forward.h, both.backward.h, both.forward.c, both.backward.c], axis=-1)
-    h, c = jnp.split(dense(params.bridge, last), 2, axis=-1)
+    last = [part.astype(ys.dtype) for part in (both.forward.h, both.backward.h, both.forward.c, both.backward.c)]
+    h, c = jnp.split(dense(params.bridge, jnp.concatenate(last, axis=-1)), 2, axis=-1)
     ys = locked(behind, ys, rate)
     keys = ys if params.attention is None else attention.memory_keys(params.attention, ys)
-    return Memory(ys, keys, lengths_to_mask(lengths, codes.shape[0])), LSTMState(jnp.tanh(h), c)
+    return Memory(ys, keys, lengths_to_mask(lengths, codes.shape[0])), LSTMState(
+        jnp.tanh(h), c.astype(accumulator_dtype(c.dtype))
+    )
 
 
 def decode(

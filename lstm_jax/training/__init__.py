@@ -19,7 +19,7 @@ from lstm_jax.training.data import (
 from lstm_jax.training.devices import ROWS_FIRST, ROWS_SECOND, WHOLE, Devices, cut_hidden, parse_mesh
 from lstm_jax.training.fit import Fitted, fit
 from lstm_jax.training.hyperparameters import Searched, draw_search, draws, grid, search
-from lstm_jax.training.optimizers import averaged, by_progress, half_cosine, named, nt_asgd
+from lstm_jax.training.optimizers import adam, averaged, by_progress, half_cosine, named, nt_asgd
 from lstm_jax.training.population import Population, Together
 from lstm_jax.training.records import draw_curve, to_csv
 from lstm_jax.training.run import Saving, Validation, make_evaluate
@@ -46,6 +46,7 @@ __all__ = [
     "Together",
     "TrainState",
     "Validation",
+    "adam",
     "averaged",
     "by_progress",
     "check_finite",

@@ -157,7 +157,11 @@ class Bucketed:
     ) -> None:
         self.several = isinstance(sequences, tuple) and all(isinstance(column, list) for column in sequences)
         self.columns: Sequence[Any] = sequences if self.several else (sequences,)
-        if any(len(column) == 0 for column in self.columns):
+        if min(batch_size, buckets, multiple) < 1:
+            raise ValueError(
+                f"batch_size, buckets, multiple: got {batch_size}, {buckets}, {multiple}, want at least 1 of each"
+            )
+        if not self.columns or any(len(column) == 0 for column in self.columns):
             raise ValueError("sequences: got none, want at least one")
         self.labels = jax.tree.map(np.asarray, np.asarray(labels) if isinstance(labels, list) else labels)
         self.rows = len(self.columns[0])

@@ -38,6 +38,16 @@ def half_cosine(peak: float, warmup: float = 0.0) -> Callable[[jax.Array], jax.A
     return schedule
 
 
+def adam(
+    peak: float, *, warmup: float = 0.02, clip: float = 1.0, weight_decay: float = 0.0, decayed: str = "kernel"
+) -> optax.GradientTransformationExtraArgs:
+    """What suits most LSTMs: the gradient clipped to a norm, Adam, decay of the weights that are ``named``, and a rate
+    that follows ``half_cosine`` of the progress."""
+    decay = [optax.add_decayed_weights(weight_decay, mask=named(decayed))] if weight_decay else []
+    last = by_progress(half_cosine(peak, warmup))
+    return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam(), *decay, last)
+
+
 def named(pattern: str) -> Callable[[PyTree], PyTree]:
     """A mask for Optax: true for the parameters whose path holds the regular expression.
 
