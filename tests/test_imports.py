@@ -24,7 +24,7 @@ LAYERS = [
     {"sequence"},
     {"stack", "parallel", "decoding"},
     {"models.parts"},
-    {"models.classifier", "models.language_model", "models.translator", "models.reader"},
+    {"models.classifier", "models.language_model", "models.translator", "models.reader", "models.forecaster"},
     {"models"},
     {"interop.arrays", "flax_modules.shared"},
     {"interop.torch", "interop.keras", "interop.linen", "interop.haiku", "interop.equinox", "interop.cudnn"},

@@ -9,7 +9,7 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax import decoding
-from lstm_jax.models import classifier, reader, translator
+from lstm_jax.models import classifier, forecaster, reader, translator
 from lstm_jax.models import language_model as lm
 
 WIDE = {"dtype": jnp.float64}
@@ -308,3 +308,47 @@ def test_sizes_that_make_no_model_are_refused():
     params = classifier.init_classifier(KEY, 8, 3, dtype=jnp.float64)
     with pytest.raises(ValueError, match=r'pooling: got "attention" and parameters without it'):
         classifier.classify(params, CODES % 8, LENGTHS, pooling="attention")
+
+
+FORECASTERS = {
+    decodes: forecaster.init_forecaster(KEY, 3, 2, 4, 3, hidden_size=5, decodes=decodes, **WIDE)
+    for decodes in (True, False)
+}
+
+
+@pytest.mark.parametrize("decodes", [True, False])
+def test_a_forecaster_that_learned_nothing_is_the_naive_forecast(decodes):
+    past, future, naive = (jax.random.normal(KEY, shape, jnp.float64) for shape in ((6, 2, 3), (4, 2, 2), (4, 2)))
+    found = forecaster.forecast(FORECASTERS[decodes], past, future, naive)
+    np.testing.assert_array_equal(found, np.repeat(naive[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("decodes", [True, False])
+def test_quantiles_ascend_and_a_batch_is_its_series_by_themselves(decodes):
+    params = jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape, leaf.dtype), FORECASTERS[decodes])
+    past, future, naive = (jax.random.normal(KEY, shape, jnp.float64) for shape in ((6, 2, 3), (4, 2, 2), (4, 2)))
+    found = forecaster.forecast(params, past, future, naive)
+    assert found.shape == (4, 2, 3)
+    assert (jnp.diff(found, axis=-1) >= 0).all()
+    assert (jnp.diff(found, axis=-1) > 0).any()
+    for row in range(2):
+        alone = forecaster.forecast(params, past[:, row], future[:, row], naive[:, row])
+        np.testing.assert_allclose(found[:, row], alone, rtol=1e-10)
+    assert not np.allclose(forecaster.forecast(params, past + 1, future, naive), found)
+    same = forecaster.forecast(params, past, future + 1, naive)
+    assert np.allclose(same, found) != decodes
+
+
+def test_a_decoder_steps_into_the_future_and_a_direct_head_says_all_at_once():
+    """A change of what is known of a step leaves the steps before it alone."""
+    params = jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape, leaf.dtype), FORECASTERS[True])
+    past, future, naive = (jax.random.normal(KEY, shape, jnp.float64) for shape in ((6, 3), (4, 2), (4,)))
+    found = forecaster.forecast(params, past, future, naive)
+    other = forecaster.forecast(params, past, future.at[2].add(1.0), naive)
+    np.testing.assert_allclose(found[:2], other[:2], rtol=1e-12)
+    assert not np.allclose(found[2:], other[2:])
+    direct = jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape, leaf.dtype), FORECASTERS[False])
+    state, _ = lj.lstm_stack(direct.layers, past)
+    out = (state[0].h @ direct.head.kernel + direct.head.bias).reshape(4, 3)
+    want = naive[:, None] + jnp.sort(out, axis=-1)
+    np.testing.assert_allclose(forecaster.forecast(direct, past, future, naive), want, rtol=1e-10)
