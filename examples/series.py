@@ -37,7 +37,7 @@ def read_table(options: argparse.Namespace) -> Table:
     try:
         dates, clock = read_dates(frame[date[0]] if len(date) == 1 else frame[date])
     except ValueError as error:
-        raise SystemExit(f"--date: {path}: column {date} holds no dates: {error}") from None
+        raise SystemExit(f"--date: {path}: column {date} holds no dates such as 2024-01-31 15:00: {error}") from None
     check_dates(path, dates, options.gaps)
     numbers = {name: column(path, frame[name], options.fill) for name in (options.target, *inputs, *known)}
     past, future = (
@@ -48,11 +48,16 @@ def read_table(options: argparse.Namespace) -> Table:
 
 def read_dates(text: pd.Series | pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
     """Dates, and what the clock on the wall showed: load follows the clock, whatever its offset from UTC."""
-    dates = pd.DatetimeIndex(pd.to_datetime(text, utc=True))
+    dates = pd.DatetimeIndex(_to_dates(text, utc=True))
     if isinstance(text, pd.DataFrame):
         return dates, dates
     wall = text.astype(str).str.replace(r"(?<=:\d\d)(Z|[+-]\d\d:?\d\d)$", "", regex=True)
-    return dates, pd.DatetimeIndex(pd.to_datetime(wall))
+    return dates, pd.DatetimeIndex(_to_dates(wall))
+
+
+def _to_dates(text: pd.Series | pd.DataFrame, utc: bool = False) -> pd.Series:
+    """Dates like 2024-01-31, 2024-01 or 2024-01-31 15:00:00+01:00; or columns year, month, day, hour."""
+    return pd.to_datetime(text, utc=utc, **({} if isinstance(text, pd.DataFrame) else {"format": "ISO8601"}))
 
 
 def check_dates(path: Path, dates: pd.DatetimeIndex, gaps: bool) -> None:
@@ -79,7 +84,7 @@ def column(path: Path, series: pd.Series, fill: float | None) -> np.ndarray:
     if len(bad) and fill is None:
         raise SystemExit(
             f"--data: {path}: column {series.name} has {len(bad)} values that are no numbers, the first "
-            f"{series.iloc[bad[0]]!r} in row {bad[0] + 2}; leave it out, or say --fill 0 to take 0 for them"
+            f"'{series.iloc[bad[0]]}' in row {bad[0] + 2}; leave it out, or say --fill 0 to take 0 for them"
         )
     return np.where(np.isfinite(numbers), numbers, fill or 0.0)
 

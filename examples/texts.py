@@ -137,17 +137,27 @@ def save_model(folder: Path, example: str, params: Any, notes: dict[str, Any], *
         one.save(str(folder / f"{name}.json"))
 
 
-def load_model(
-    folder: Path, example: str, init: Callable[..., Any], *codes: str
-) -> tuple[Any, dict[str, Any], list[Tokenizer]]:
-    """What ``save_model`` wrote, where ``notes["sizes"]`` are the arguments of ``init``."""
+def load_notes(folder: Path, example: str, *codes: str) -> dict[str, Any]:
+    """What ``save_model`` noted beside the parameters."""
     for name in ("model.json", "model.safetensors", *(f"{one}.json" for one in codes)):
         if not (folder / name).is_file():
             raise SystemExit(f"--load: {folder} has no {name}, want a folder that --save of {example} wrote")
     try:
-        notes = json.loads((folder / "model.json").read_text())
-        if notes["example"] != example:
-            raise SystemExit(f"--load: {folder} holds a model of {notes['example']}, want one of {example}")
+        notes: dict[str, Any] = json.loads((folder / "model.json").read_text())
+        kind = notes["example"]
+    except (ValueError, KeyError) as error:
+        raise SystemExit(f"--load: {folder} cannot be read: {error}") from None
+    if kind != example:
+        raise SystemExit(f"--load: {folder} holds a model of {kind}, want one of {example}")
+    return notes
+
+
+def load_model(
+    folder: Path, example: str, init: Callable[..., Any], *codes: str
+) -> tuple[Any, dict[str, Any], list[Tokenizer]]:
+    """What ``save_model`` wrote, where ``notes["sizes"]`` are the arguments of ``init``."""
+    notes = load_notes(folder, example, *codes)
+    try:
         like = jax.eval_shape(partial(init, jax.random.key(0), **notes["sizes"]))
         params = safetensors.load(folder / "model.safetensors", like)
         return params, notes, [Tokenizer.from_file(str(folder / f"{one}.json")) for one in codes]

@@ -1,6 +1,6 @@
 """The LSTM for JAX: pure functions, every derivative, one exact meaning on every device."""
 
-from lstm_jax import attention, cells, interop, regularizers
+from lstm_jax import attention, cells, ctc, decoding, interop, models, regularizers
 from lstm_jax.initializers import init_params, zero_state
 from lstm_jax.parallel import parallel_unroll
 from lstm_jax.sequence import check_replay, lstm, lstm_cell, unroll
@@ -17,6 +17,8 @@ __all__ = [
     "attention",
     "cells",
     "check_replay",
+    "ctc",
+    "decoding",
     "init_params",
     "init_stack",
     "interop",
@@ -24,6 +26,7 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "lstm_stack",
+    "models",
     "parallel_unroll",
     "regularizers",
     "resets_from_done",

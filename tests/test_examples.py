@@ -6,6 +6,7 @@ import shutil
 from functools import partial
 
 import answer_questions
+import balance
 import char_lm
 import classify_text
 import compose
@@ -15,6 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import read_digits
+import recognise_actions
+import recognise_speech
+import remember
 import results
 import translate
 import word_lm
@@ -22,7 +26,10 @@ import word_lm
 from lstm_jax import training
 from lstm_jax.models import classifier, translator
 
-SMOKED = [char_lm, classify_text, word_lm, translate, answer_questions, forecast, compose, read_digits]
+SMOKED = [
+    *(char_lm, classify_text, word_lm, translate, answer_questions, forecast, compose),
+    *(read_digits, recognise_speech, recognise_actions, remember, balance),
+]
 WORDS = ["the", "old", "dog", "sees", "a", "small", "cat", "near", "the", "green", "house", "and", "runs"]
 
 
@@ -186,7 +193,7 @@ def test_the_table_in_the_repository_is_that_of_its_records(tmp_path):
     )
 
 
-@pytest.mark.parametrize("example", SMOKED[:-1])
+@pytest.mark.parametrize("example", SMOKED[:7])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -214,6 +221,7 @@ def test_rows_that_only_fill_up_do_not_count():
         return batch._replace(xs=again, lengths=lengths, labels=labels, real=jnp.append(batch.real, False))
 
     def equal(loss, params, batch, more):
+        @jax.jit
         def look(batch):
             return jax.value_and_grad(lambda params: loss(params, None, batch, None), has_aux=True)(params)
 

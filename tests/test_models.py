@@ -275,7 +275,9 @@ def test_every_model_runs_in_every_dtype(dtype):
     ]
     for params, run in cases:
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
-        gradient = jax.grad(lambda params, run=run: run(params, codes, count).astype(jnp.float32).sum())(params)
+        gradient = jax.jit(jax.grad(lambda params, run=run: run(params, codes, count).astype(jnp.float32).sum()))(
+            params
+        )
         assert all(np.isfinite(leaf.astype(jnp.float32)).all() for leaf in jax.tree.leaves(gradient))
         assert any(leaf.any() for leaf in jax.tree.leaves(gradient))
 

@@ -1,0 +1,175 @@
+"""CSV files of measurements, and sound files: what they become, and what is said of those that cannot serve."""
+
+import argparse
+import io
+import tarfile
+import wave
+
+import forecast
+import numpy as np
+import pandas as pd
+import pytest
+import series
+import sounds
+
+PLAIN = {"date": None, "known": None, "inputs": None, "target": "load", "gaps": False, "fill": None}
+
+
+def options(path, **chosen):
+    return argparse.Namespace(data=path, **{**PLAIN, **chosen})
+
+
+def write(tmp_path, content):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    return path
+
+
+HOURS = "time,load,warm,free\n" + "".join(
+    f"2024-03-0{1 + k // 24} {k % 24:02}:00,{k},{k / 2},{k > 24}\n" for k in range(72)
+)
+
+
+def test_columns_are_read_with_the_calendar(tmp_path):
+    table = series.read_table(options(write(tmp_path, HOURS), inputs="warm", known="free"))
+    np.testing.assert_array_equal(table.target, np.arange(72))
+    np.testing.assert_array_equal(table.past[:, 0], np.arange(72) / 2)
+    np.testing.assert_array_equal(table.known[:, 0], np.arange(72) > 24)
+    hour = 2 * np.pi * np.arange(72) / 24
+    np.testing.assert_allclose(table.known[:, 1:3], np.stack([np.sin(hour), np.cos(hour)], axis=1), atol=1e-12)
+    assert table.known.shape[1] == 1 + 6, "hour, weekday and day of the year"
+
+
+def test_the_clock_on_the_wall_counts_for_the_calendar(tmp_path):
+    """Across the end of summer time the steps are even in UTC, and the hour is the one shown."""
+    utc = pd.date_range("2012-03-31 12:00", periods=8, freq="h", tz="UTC")
+    local = utc.tz_convert("Australia/Melbourne")
+    path = write(tmp_path, "time,load\n" + "".join(f"{stamp},1\n" for stamp in local))
+    table = series.read_table(options(path))
+    want = 2 * np.pi * local.hour.to_numpy() / 24
+    np.testing.assert_allclose(table.known[:, 0], np.sin(want), atol=1e-12)
+
+
+def test_dates_in_several_columns_and_numbers_that_are_missing(tmp_path):
+    rows = "year,month,day,hour,load\n" + "".join(f"2010,1,1,{k},{'NA' if k == 3 else k}\n" for k in range(9))
+    path = write(tmp_path, rows)
+    table = series.read_table(options(path, date="year,month,day,hour", fill=0.0))
+    assert table.target[3] == 0
+    assert table.dates[5] == pd.Timestamp("2010-01-01 05:00", tz="UTC")
+    with pytest.raises(SystemExit, match=r"column load has 1 values that are no numbers, the first 'nan' in row 5"):
+        series.read_table(options(path, date="year,month,day,hour"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is no CSV file that can be read"),
+        ("load\n1\n2\n", r"has the columns \['load'\], want dates and numbers too"),
+        ("time,other\n2024-01-01,1\n", r"has the columns \['time', 'other'\], want \['load'\] too"),
+        ("time,load\nmonday,1\ntuesday,2\n", r"column \['time'\] holds no dates"),
+        ("time,load\n2024-01-02,1\n2024-01-01,2\n", "in row 3 comes after .*, want dates ascending"),
+        ("time,load\n2024-01-01,1\n2024-01-02,2\n2024-01-05,3\n2024-01-06,3\n", "a gap from .* in row 4"),
+        (
+            "time,load\n2024-01-01,1\n2024-01-02,much\n",
+            "column load has 1 values that are no numbers, the first 'much'",
+        ),
+    ],
+)
+def test_a_table_that_cannot_serve_is_explained(tmp_path, content, message):
+    with pytest.raises(SystemExit, match=message):
+        series.read_table(options(write(tmp_path, content)))
+
+
+def test_gaps_may_be_allowed(tmp_path):
+    path = write(tmp_path, "time,load\n2024-01-05,1\n2024-01-08,2\n2024-01-09,3\n2024-01-10,3\n2024-01-11,3\n")
+    assert len(series.read_table(options(path, gaps=True)).target) == 5
+
+
+def test_naive_forecasts_know_the_past_alone():
+    target = np.arange(100.0)
+    found = forecast.naive_forecasts(target, np.array([50, 60]), 5, [3])
+    np.testing.assert_array_equal(found["last value"], [[49] * 5, [59] * 5])
+    np.testing.assert_array_equal(found["3 steps ago"], [[47, 48, 49, 47, 48], [57, 58, 59, 57, 58]])
+
+
+def test_windows_lie_in_their_part_and_never_overlap_the_next():
+    table = forecast.made_up(500)
+    chosen = argparse.Namespace(parts="300,100,100", history=48, horizon=12, seasons=[24])
+    parts = forecast.cut(table, chosen)
+    assert (parts.train[0], parts.train[-1] + 12) == (48, 300)
+    assert (parts.valid[0], parts.valid[-1] + 12) == (300, 400)
+    assert (parts.test[0], parts.test[-1] + 12) == (400, 500)
+    data = forecast.windows(table, parts.test, chosen)
+    np.testing.assert_allclose(data.target[0], table.target[400:412])
+    np.testing.assert_allclose(data.past[0][:, 0], table.target[352:400])
+    np.testing.assert_allclose(data.future[0], table.known[400:412])
+    for wrong in ("300,100", "300,100,200", "300,100,5"):
+        with pytest.raises(SystemExit, match="--parts: got"):
+            forecast.cut(table, argparse.Namespace(**{**vars(chosen), "parts": wrong}))
+
+
+def test_a_calibrated_interval_covers_what_it_says():
+    draw = np.random.default_rng(0)
+    target = draw.normal(size=(4000, 3)) * np.array([1, 2, 3])
+    found = np.stack([target * 0 - 0.1, target * 0, target * 0 + 0.1], axis=-1)
+    margin = forecast.conformal(found[:2000], target[:2000])
+    inside = np.abs(target[2000:]) <= 0.1 + margin
+    np.testing.assert_allclose(inside.mean(axis=0), 0.8, atol=0.03)
+
+
+def wav(samples, rate=8000, channels=1, width=2):
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((channels, width, rate, 0, "NONE", "not compressed"))
+        out.writeframes(samples.tobytes())
+    return file.getvalue()
+
+
+SINE = (np.sin(2 * np.pi * 440 * np.arange(4000) / 8000) * 20000).astype("<i2")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (wav(SINE, rate=16000), "got 1 channels of 16 bits at 16000 Hz, want 1 of 16 bits at 8000 Hz; convert it"),
+        (wav(SINE, channels=2), "got 2 channels"),
+        (b"no sound", "is no WAV file that can be read"),
+        (b"", "is no WAV file that can be read"),
+        (wav(SINE[:0]), "has no samples"),
+    ],
+)
+def test_a_sound_that_cannot_serve_is_explained(data, message):
+    with pytest.raises(SystemExit, match=f"one.wav.*{message}"):
+        sounds.read_wav("one.wav", data)
+
+
+def test_clips_of_a_folder_and_of_an_archive_are_the_same(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("7_ann_0.wav", "3_bob_12.wav"):
+        (folder / name).write_bytes(wav(SINE))
+    with tarfile.open(tmp_path / "clips.tar.gz", "w:gz") as archive:
+        archive.add(folder, "recordings")
+    one, other = sounds.read_clips("--data", folder), sounds.read_clips("--data", tmp_path / "clips.tar.gz")
+    assert [clip[:3] for clip in one] == [clip[:3] for clip in other] == [("3", "bob", 12), ("7", "ann", 0)]
+    np.testing.assert_allclose(one[0].samples * 32768, SINE, atol=1e-3)
+    (folder / "wrong.wav").write_bytes(wav(SINE))
+    with pytest.raises(SystemExit, match=r"got wrong\.wav, want names such as 7_jackson_32\.wav"):
+        sounds.read_clips("--data", folder)
+    with pytest.raises(SystemExit, match=r"is neither a folder nor a \.tar\.gz file"):
+        sounds.read_clips("--data", tmp_path / "nowhere")
+
+
+def test_a_tone_is_heard_in_its_band_and_comes_back():
+    """440 Hz is in the mel band around it; sound made of its frames has its frequency."""
+    samples = SINE.astype(np.float32) / 32768
+    frames = sounds.log_mel(samples)
+    assert frames.shape[1] == sounds.BINS
+    centre = sounds.mel_bands()[:, int(np.median(frames.argmax(axis=1)))] @ np.fft.rfftfreq(sounds.WINDOW, 1 / 8000)
+    centre /= sounds.mel_bands()[:, int(np.median(frames.argmax(axis=1)))].sum()
+    assert abs(centre - 440) < 40
+    again = sounds.to_samples(frames)
+    peak = np.abs(np.fft.rfft(again)).argmax() * 8000 / len(again)
+    assert abs(peak - 440) < 40
+    loud = frames[5:40] > frames.max() - 6
+    assert np.abs(sounds.log_mel(again)[5:40] - frames[5:40])[loud].mean() < 1.0
