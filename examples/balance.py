@@ -10,7 +10,6 @@ expect that with memory in two minutes on two CPU cores, and some 50 steps witho
 """
 
 import argparse
-import math
 import time
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pole
 import results
+from pole import LONGEST, World
 from tqdm import tqdm
 
 import lstm_jax as lj
@@ -36,50 +37,7 @@ LOOKS, PARTS = 4, 4
 """times that a roll-out is learned from, each in so many parts"""
 LEARNING_RATE = 2e-3
 DISCOUNT, TRACE, CLIP, ENTROPY = 0.99, 0.95, 0.2, 0.01
-LONGEST, SOLVED = 500, 475
-
-GRAVITY, CART, POLE, HALF_LENGTH, FORCE, TAU = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
-X_LIMIT, ANGLE_LIMIT = 2.4, 12 * math.pi / 180
-
-
-class World(NamedTuple):
-    """A pole on a cart; ``[B]`` each."""
-
-    x: jax.Array
-    speed: jax.Array
-    angle: jax.Array
-    spin: jax.Array
-    age: jax.Array
-
-
-def begin(key: jax.Array, count: int) -> World:
-    """Nearly upright and nearly still."""
-    x, speed, angle, spin = jax.random.uniform(key, (4, count), minval=-0.05, maxval=0.05)
-    return World(x, speed, angle, spin, jnp.zeros(count, jnp.int32))
-
-
-def move(key: jax.Array, world: World, action: jax.Array) -> tuple[World, jax.Array]:
-    """One step of 0.02 s with the force to the right where ``action`` is 1; (world, ended). What ended begins anew."""
-    force = jnp.where(action == 1, FORCE, -FORCE)
-    cos, sin = jnp.cos(world.angle), jnp.sin(world.angle)
-    push = (force + POLE * HALF_LENGTH * world.spin**2 * sin) / (CART + POLE)
-    turn = (GRAVITY * sin - cos * push) / (HALF_LENGTH * (4 / 3 - POLE * cos**2 / (CART + POLE)))
-    pull = push - POLE * HALF_LENGTH * turn * cos / (CART + POLE)
-    after = World(
-        world.x + TAU * world.speed,
-        world.speed + TAU * pull,
-        world.angle + TAU * world.spin,
-        world.spin + TAU * turn,
-        world.age + 1,
-    )
-    ended = (jnp.abs(after.x) > X_LIMIT) | (jnp.abs(after.angle) > ANGLE_LIMIT) | (after.age >= LONGEST)
-    fresh = begin(key, len(ended))
-    return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, after), ended
-
-
-def see(world: World) -> jax.Array:
-    """``[B, 2]``: place and angle, scaled; no speed."""
-    return jnp.stack([world.x / X_LIMIT, world.angle / ANGLE_LIMIT], axis=-1)
+SOLVED = 475
 
 
 class Params(NamedTuple):
@@ -148,15 +106,15 @@ def act(params: Params, place: Place, key: jax.Array, memory: bool) -> tuple[Pla
 
     def step(place: Place, key: jax.Array) -> tuple[Place, Steps]:
         draw, again = jax.random.split(key)
-        seen = see(place.world)
+        seen = pole.see(place.world)
         state, scores, value = decide(params, seen[None], place.state, place.fresh[None], memory)
         action = jax.random.categorical(draw, scores[0])
         logp = jnp.take_along_axis(jax.nn.log_softmax(scores[0]), action[:, None], axis=-1)[:, 0]
-        world, ended = move(again, place.world, action)
+        world, ended = pole.move(again, place.world, action)
         return Place(world, state, ended), Steps(seen, place.fresh, action, logp, value[0], ended)
 
     after, steps = jax.lax.scan(step, place, jax.random.split(key, STEPS))
-    last = decide(params, see(after.world)[None], after.state, after.fresh[None], memory)[2][0]
+    last = decide(params, pole.see(after.world)[None], after.state, after.fresh[None], memory)[2][0]
     return after, Rollout(place.state, steps, last)
 
 
@@ -223,7 +181,7 @@ def make_round(optimizer: optax.GradientTransformation, memory: bool) -> Any:
 
 def start(key: jax.Array, params: Params, count: int) -> Place:
     """Poles at the beginning of an episode."""
-    return Place(begin(key, count), lj.zero_state(params.lstm, (count,)), jnp.ones(count, bool))
+    return Place(pole.begin(key, count), lj.zero_state(params.lstm, (count,)), jnp.ones(count, bool))
 
 
 @partial(jax.jit, static_argnames=("memory", "count"))
@@ -233,8 +191,8 @@ def watch(params: Params, key: jax.Array, memory: bool, count: int = 100) -> Wor
 
     def step(carry: tuple, key: jax.Array) -> tuple[tuple, World]:
         place, up = carry
-        state, scores, _ = decide(params, see(place.world)[None], place.state, place.fresh[None], memory)
-        world, ended = move(key, place.world, jnp.argmax(scores[0], axis=-1))
+        state, scores, _ = decide(params, pole.see(place.world)[None], place.state, place.fresh[None], memory)
+        world, ended = pole.move(key, place.world, jnp.argmax(scores[0], axis=-1))
         seen = place.world._replace(age=up.astype(jnp.int32))
         return (Place(world, state, ended), up & ~ended), seen
 

@@ -20,7 +20,9 @@ import recognise_actions
 import recognise_speech
 import remember
 import results
+import speak
 import translate
+import watch_digits
 import word_lm
 
 from lstm_jax import training
@@ -28,7 +30,7 @@ from lstm_jax.models import classifier, translator
 
 SMOKED = [
     *(char_lm, classify_text, word_lm, translate, answer_questions, forecast, compose),
-    *(read_digits, recognise_speech, recognise_actions, remember, balance),
+    *(read_digits, recognise_speech, recognise_actions, remember, balance, speak, watch_digits),
 ]
 WORDS = ["the", "old", "dog", "sees", "a", "small", "cat", "near", "the", "green", "house", "and", "runs"]
 
