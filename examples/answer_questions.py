@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import results
+import saved
 import texts
 from tokenizers import Tokenizer
 
@@ -261,13 +262,13 @@ def main(arguments: list[str] | None = None) -> float:
     for task in tasks:
         if options.load:
             init, folder = reader.init_reader, options.load / task.name
-            params, notes, (words,) = texts.load_model(folder, EXAMPLE, init, "tokenizer")
+            params, notes, (words,) = saved.load(folder, EXAMPLE, init, "tokenizer")
             codes = Codes(words, notes["answers"], notes["longest"])
         else:
             params = train(task, codes, options).params
         if options.save:
             notes = {"answers": codes.answers, "longest": codes.longest, "sizes": sizes(codes, options)}
-            texts.save_model(options.save / task.name, EXAMPLE, params, notes, tokenizer=codes.words)
+            saved.save(options.save / task.name, EXAMPLE, params, notes, tokenizer=codes.words)
         tests = batches(task.test, codes, BATCH, 0)
         right[task.name] = training.make_evaluate(make_loss(0.0))(params, tests)["accuracy"]
         usual = Counter(one.answer for one in task.train).most_common(1)[0][0]

@@ -21,14 +21,15 @@ import numpy as np
 import optax
 import pole
 import results
+import saved
 from pole import LONGEST, World
 from tqdm import tqdm
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models.parts import Dense, dense, init_dense
 
+EXAMPLE = "balance"
 HIDDEN = 64
 POLES, STEPS = 64, 128
 """environments, and steps of a roll-out"""
@@ -243,7 +244,7 @@ def main(arguments: list[str] | None = None) -> float:
     one = make_round(optimizer, memory)
     history, began = [(0, steps_up(params, keys[2], memory))], time.monotonic()
     if options.load:
-        params = safetensors.load(options.load / "model.safetensors", params)
+        params, _, _ = saved.load(options.load, EXAMPLE, init_model)
     else:
         with tqdm(range(options.rounds), unit="round", dynamic_ncols=True) as bar:
             for number in bar:
@@ -256,8 +257,7 @@ def main(arguments: list[str] | None = None) -> float:
                         break
     seconds = time.monotonic() - began
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", params)
+        saved.save(options.save, EXAMPLE, params, {"sizes": {"hidden": options.hidden}})
     found = steps_up(params, jax.random.key(99), memory)
     verdict = "solved" if found >= SOLVED else "not solved"
     print(f"{verdict}: {found:.0f} of {LONGEST} steps up on average, at first {history[0][1]:.0f}")

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import results
+import saved
 import texts
 from tokenizers import Tokenizer
 
@@ -148,18 +149,6 @@ def show_classes(found: metrics.Confusion, names: list[str]) -> None:
     print(f"{'macro F1':{width}} {float(found.macro_f1()):24.3f}\n{'accuracy':{width}} {float(found.micro_f1()):24.3f}")
 
 
-def draw_confusion(found: metrics.Confusion, names: list[str], path: Path) -> None:
-    """A picture: what each class was taken for."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    size = 2.6 + 0.55 * len(names)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
-    display = ConfusionMatrixDisplay(np.asarray(found.counts).astype(int), display_labels=names)
-    display.plot(ax=figure.subplots(), cmap="cividis", xticks_rotation=45)
-    figure.savefig(path, dpi=120)
-
-
 def show_texts(params: Any, codes: Tokenizer, names: list[str], pooling: str, lines: list[str]) -> None:
     """Each text with the class given to it, its probability, and the words that weighed most in capitals."""
     run = jax.jit(partial(classifier.classify, pooling=pooling))
@@ -217,7 +206,7 @@ def main(arguments: list[str] | None = None) -> float:
     """Trains, reports, draws; returns the accuracy on the test texts."""
     options = parse_options(arguments)
     if options.load:
-        params, notes, (codes,) = texts.load_model(options.load, EXAMPLE, classifier.init_classifier, "tokenizer")
+        params, notes, (codes,) = saved.load(options.load, EXAMPLE, classifier.init_classifier, "tokenizer")
         show_texts(params, codes, notes["names"], notes["pooling"], options.text)
         return math.nan
     corpus = read_corpus(options)
@@ -228,13 +217,13 @@ def main(arguments: list[str] | None = None) -> float:
     seconds = time.monotonic() - began
     if options.save:
         notes = {"names": corpus.names, "pooling": options.pooling, "sizes": sizes(corpus, options)}
-        texts.save_model(options.save, EXAMPLE, fitted.params, notes, tokenizer=corpus.codes)
+        saved.save(options.save, EXAMPLE, fitted.params, notes, tokenizer=corpus.codes)
     found = confusion_of(fitted.params, tests, options.pooling)
     show_classes(found, corpus.names)
     accuracy, naive = float(found.micro_f1()), naive_accuracy(corpus)
     print(f"logistic regression on words and pairs {naive:.3f}")
     show_texts(fitted.params, corpus.codes, corpus.names, options.pooling, options.text or corpus.test.texts[:5])
-    draw_confusion(found, corpus.names, options.picture)
+    results.draw_confusion(found, corpus.names, options.picture)
     results.record(
         options,
         params=fitted.params,

@@ -25,14 +25,15 @@ import mido
 import numpy as np
 import optax
 import results
+import saved
 import texts
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models.parts import Dense, dense, dropout, init_dense, split
 from lstm_jax.training import metrics
 
+EXAMPLE = "compose"
 HIDDEN = 200
 LAYERS = 2
 BATCH = 16
@@ -261,8 +262,7 @@ def main(arguments: list[str] | None = None) -> float:
     options = parse_options(arguments)
     pieces = read_data(options)
     if options.load:
-        like = jax.eval_shape(lambda: init_model(jax.random.key(0), options.hidden))
-        write_piece(safetensors.load(options.load / "model.safetensors", like), pieces.test[0], options)
+        write_piece(saved.load(options.load, EXAMPLE, init_model)[0], pieces.test[0], options)
         return math.nan
     print(f"{len(pieces.train)} pieces, {sum(map(len, pieces.train)):,} frames; {len(pieces.test)} to test on")
     began = time.monotonic()
@@ -276,8 +276,7 @@ def main(arguments: list[str] | None = None) -> float:
         print(f"  {name:32} {value:6.2f}")
     write_piece(fitted.params, pieces.test[0], options)
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", fitted.params)
+        saved.save(options.save, EXAMPLE, fitted.params, {"sizes": {"hidden": options.hidden}})
     results.record(options, params=fitted.params, seconds=seconds, measured={"nats a frame": nats}, naive=naive)
     return nats
 

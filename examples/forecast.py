@@ -21,15 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import results
+import saved
 import series
 from matplotlib.figure import Figure
 from series import Table
 
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models import forecaster
 from lstm_jax.training import metrics
 
+EXAMPLE = "forecast"
 HIDDEN = 64
 BATCH = 64
 EPOCHS = 15
@@ -232,6 +233,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
     parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--minutes", type=results.positive, help="training time at most")
+    parser.add_argument("--load", type=Path, help="a folder that --save wrote: test only")
     parser.add_argument("--picture", type=Path, default=Path("forecast.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
     options.seasons = [int(season) for season in options.seasons.split(",") if season]
@@ -254,14 +256,17 @@ def main(arguments: list[str] | None = None) -> float:
     fit_on, held_out, test = (one._replace(naive=some[best]) for one, some in zip(data, naive, strict=True))
     print(f"{len(fit_on.target):,} places to learn from, {len(test.target):,} to test on; corrects: {best}")
     began = time.monotonic()
-    fitted = train(fit_on, held_out, options)
+    if options.load:
+        params, _, _ = saved.load(options.load, EXAMPLE, forecaster.init_forecaster)
+    else:
+        params = train(fit_on, held_out, options).params
     seconds = time.monotonic() - began
 
     def unscaled(values: np.ndarray) -> np.ndarray:
         return np.exp(scale.undo(values)) if options.log else scale.undo(values)
 
-    found = predict(fitted.params, test)
-    margin = conformal(predict(fitted.params, held_out), held_out.target)
+    found = predict(params, test)
+    margin = conformal(predict(params, held_out), held_out.target)
     wide = found + margin[:, None] * np.array([-1, 0, 1])
     came = unscaled(test.target)
     rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - test.target)}
@@ -278,11 +283,10 @@ def main(arguments: list[str] | None = None) -> float:
     history = table.target[first : first + options.history]
     draw(dates, history, came[place], unscaled(wide[place]), options.picture, options.target)
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", fitted.params)
+        saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options)})
     results.record(
         options,
-        params=fitted.params,
+        params=params,
         seconds=seconds,
         measured={**rows["LSTM"], "inside the 80 % interval": inside[1]},
         naive={name: row[options.measure] for name, row in rows.items() if name != "LSTM"},

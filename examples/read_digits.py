@@ -21,13 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import results
+import saved
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models import classifier
 from lstm_jax.training import metrics
 
+EXAMPLE = "read_digits"
 HIDDEN = 128
 BATCH = 100
 EPOCHS = 8
@@ -87,15 +88,17 @@ def arrange(images: Images, order: str) -> Images:
     return Images(x, images.y.astype(np.int32))
 
 
-def init_model(key: jax.Array, size: int, steps: int, options: argparse.Namespace) -> classifier.ClassifierParams:
+def init_model(
+    key: jax.Array, size: int, steps: int, hidden: int, order: str, scheme: str | None
+) -> classifier.ClassifierParams:
     """A classifier of features; of pixels it reads forward only, as published ones do."""
     params = classifier.init_classifier(
-        key, None, 10, embedding_size=size, hidden_size=options.hidden, bidirectional=options.order == "rows"
+        key, None, 10, embedding_size=size, hidden_size=hidden, bidirectional=order == "rows"
     )
-    if options.scheme is None:
+    if scheme is None or order == "rows":
         return params
-    drawn = lj.init_params(key, size, options.hidden, scheme=options.scheme, max_time=steps)
-    return params._replace(layers=(drawn,)) if options.order != "rows" else params
+    most = steps if scheme == "chrono" else None
+    return params._replace(layers=(lj.init_params(key, size, hidden, scheme=scheme, max_time=most),))
 
 
 def make_loss(rate: float) -> Any:
@@ -115,7 +118,7 @@ def make_loss(rate: float) -> Any:
 def train(data: Images, held_out: Images, options: argparse.Namespace) -> training.Fitted:
     """The parameters that were best on the held-out part."""
     keys = jax.random.split(jax.random.key(options.seed))
-    params = init_model(keys[0], data.x.shape[-1], data.x.shape[1], options)
+    params = init_model(keys[0], data.x.shape[-1], data.x.shape[1], options.hidden, options.order, options.scheme)
     batches = training.Shuffled(data, BATCH, seed=options.seed)
     looked_at = training.Shuffled(held_out, 500, shuffle=False)
     return training.fit(
@@ -185,8 +188,11 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"{len(data.y):,} images of {data.x.shape[1]} steps of {data.x.shape[2]} numbers")
     began, ended = time.monotonic(), "not trained"
     if options.load:
-        like = jax.eval_shape(lambda: init_model(jax.random.key(0), data.x.shape[-1], data.x.shape[1], options))
-        params = safetensors.load(options.load / "model.safetensors", like)
+        params, notes, _ = saved.load(options.load, EXAMPLE, init_model)
+        if notes["sizes"]["order"] != options.order:
+            raise SystemExit(
+                f"--order: got {options.order}, want {notes['sizes']['order']}, which --load was trained on"
+            )
     else:
         fitted = train(data, held_out, options)
         params, ended = fitted.params, f"{fitted.ended}, step {int(fitted.state.step)}"
@@ -198,8 +204,10 @@ def main(arguments: list[str] | None = None) -> float:
     if options.order == "rows":
         draw_reading(params, test.x[:6], options.picture)
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", params)
+        sizes = {"size": data.x.shape[-1], "steps": data.x.shape[1], "hidden": options.hidden}
+        saved.save(
+            options.save, EXAMPLE, params, {"sizes": {**sizes, "order": options.order, "scheme": options.scheme}}
+        )
     results.record(
         options,
         params=params,

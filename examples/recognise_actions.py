@@ -16,7 +16,6 @@ import io
 import re
 import tarfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import results
+import saved
 
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models import classifier
 from lstm_jax.training import metrics
 
+EXAMPLE = "recognise_actions"
 HIDDEN = 96
 BATCH = 16
 EPOCHS = 60
@@ -229,18 +229,6 @@ def sizes(count: int, names: list[str], options: argparse.Namespace) -> dict[str
     return {**size, "hidden_size": options.hidden, "num_layers": 2}
 
 
-def draw_confusion(found: metrics.Confusion, names: list[str], path: Path) -> None:
-    """A picture: what each class was taken for."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    size = 3 + 0.4 * len(names)
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    display = ConfusionMatrixDisplay(np.asarray(found.counts).astype(int), display_labels=names)
-    display.plot(ax=figure.subplots(), cmap="cividis", xticks_rotation=60)
-    figure.savefig(path, dpi=110)
-
-
 def naive_accuracy(data: Part, test: Part) -> float:
     """Of the nearest training sequence, frame by frame, by scikit-learn."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -274,19 +262,17 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"{len(data.y)} sequences to learn from, {len(test.y)} to test on, {len(names)} classes")
     began = time.monotonic()
     if options.load:
-        init = partial(classifier.init_classifier, **sizes(data.x.shape[-1], names, options))
-        params = safetensors.load(options.load / "model.safetensors", jax.eval_shape(init, jax.random.key(0)))
+        params, _, _ = saved.load(options.load, EXAMPLE, classifier.init_classifier)
     else:
         params = train(data, names, options).params
     seconds = time.monotonic() - began
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", params)
+        saved.save(options.save, EXAMPLE, params, {"sizes": sizes(data.x.shape[-1], names, options)})
     tests = training.Shuffled(test, len(test.y), shuffle=False)
     found = make_loss(0.0)(params, None, tests[0], None)[1][1]["confusion"]
     accuracy, naive = float(found.value()), naive_accuracy(data, test)
     print(f"{accuracy:.1%} of the test sequences right; the nearest training sequence {naive:.1%}")
-    draw_confusion(found, names, options.picture)
+    results.draw_confusion(found, names, options.picture)
     results.record(
         options,
         params=params,

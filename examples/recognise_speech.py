@@ -24,8 +24,8 @@ import jiwer
 import numpy as np
 import optax
 import results
+import saved
 import sounds
-import texts
 
 import lstm_jax as lj
 from lstm_jax import ctc, training
@@ -287,8 +287,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 
 def listen(options: argparse.Namespace) -> None:
     """What is said in the files of --listen, by the model in --load."""
-    notes = texts.load_notes(options.load, EXAMPLE)
-    params, _, _ = texts.load_model(options.load, EXAMPLE, init_of(notes["task"]))
+    notes = saved.read_notes(options.load, EXAMPLE)
+    params, _, _ = saved.load(options.load, EXAMPLE, init_of(notes["task"]))
     scale = training.Scale(np.array(notes["mean"]), np.array(notes["deviation"]))
     for path in options.listen:
         if not path.is_file():
@@ -314,7 +314,7 @@ def main(arguments: list[str] | None = None) -> float:
     if options.save:
         scale = {name: value.tolist() for name, value in corpus.scale._asdict().items()}
         notes = {"task": options.task, "names": names, **scale, "sizes": sizes(names, options)}
-        texts.save_model(options.save, EXAMPLE, fitted.params, notes)
+        saved.save(options.save, EXAMPLE, fitted.params, notes)
     found = report(fitted.params, corpus, names, options)
     test = corpus.test
     draw_clip(fitted.params, test.frames[0], test.labels[0], names, options.task, options.picture)

@@ -22,13 +22,14 @@ import jax
 import numpy as np
 import optax
 import results
+import saved
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models.parts import Dense, dense, init_dense
 from lstm_jax.training import metrics
 
+EXAMPLE = "remember"
 HIDDEN = 128
 BATCH = 64
 STEPS = 6000
@@ -154,7 +155,9 @@ def main(arguments: list[str] | None = None) -> float:
     params = init_model(keys[0], task, options.hidden, options.scheme, steps)
     history, ended, began = [], "not trained", time.monotonic()
     if options.load:
-        params = safetensors.load(options.load / "model.safetensors", params)
+        params, notes, _ = saved.load(options.load, EXAMPLE, init_model)
+        if notes["sizes"]["task"] != task:
+            raise SystemExit(f"--task: got {task}, want {notes['sizes']['task']}, as in --load")
     else:
         fitted = training.fit(
             LOSSES[task],
@@ -169,8 +172,8 @@ def main(arguments: list[str] | None = None) -> float:
         params, history, ended = fitted.params, fitted.history, f"{fitted.ended}, step {int(fitted.state.step)}"
     seconds = time.monotonic() - began
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", params)
+        sizes = {"task": task, "hidden": options.hidden, "scheme": options.scheme, "steps": steps}
+        saved.save(options.save, EXAMPLE, params, {"sizes": sizes})
     found = training.make_evaluate(LOSSES[task])(params, TASKS[task](steps, 500, 10, 2))
     naive = naive_loss(task, steps)
     measured = dict(found)

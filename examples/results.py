@@ -24,6 +24,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from lstm_jax.training.metrics import Confusion
+
 HERE = Path(__file__).parent
 OWN = ("--record", "--picture", "--save", "--seed")
 """Options that are no part of a row's command."""
@@ -108,6 +110,18 @@ def record(
     }
     options.record.parent.mkdir(parents=True, exist_ok=True)
     options.record.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def draw_confusion(found: Confusion, names: list[str], path: Path) -> None:
+    """A picture: what each class was taken for."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    size = 2.6 + 0.55 * len(names)
+    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+    display = ConfusionMatrixDisplay(np.asarray(found.counts).astype(int), display_labels=names)
+    display.plot(ax=figure.subplots(), cmap="cividis", xticks_rotation=60)
+    figure.savefig(path, dpi=120)
 
 
 def table(records: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> str:

@@ -22,8 +22,8 @@ import numpy as np
 import optax
 import recognise_speech
 import results
+import saved
 import sounds
-import texts
 
 import lstm_jax as lj
 from lstm_jax import training
@@ -172,7 +172,7 @@ def judged(spoken: list[np.ndarray], options: argparse.Namespace) -> list[str]:
     """The word that is heard in each, by --recogniser or by one trained here."""
     if options.recogniser:
         init = classifier.init_classifier
-        params, notes, _ = texts.load_model(options.recogniser, recognise_speech.EXAMPLE, init)
+        params, notes, _ = saved.load(options.recogniser, recognise_speech.EXAMPLE, init)
         names, scale = notes["names"], training.Scale(np.array(notes["mean"]), np.array(notes["deviation"]))
     else:
         arguments = ["--smoke"] if options.smoke else ["--epochs", "10"]
@@ -248,13 +248,13 @@ def main(arguments: list[str] | None = None) -> float:
             raise SystemExit(f"{option}: got {value!r}, want one of {known}")
     began = time.monotonic()
     if options.load:
-        params, _, _ = texts.load_model(options.load, EXAMPLE, init_model)
+        params, _, _ = saved.load(options.load, EXAMPLE, init_model)
     else:
         params = train(corpus, options)
     seconds = time.monotonic() - began
     if options.save:
         sizes = {"words": len(corpus.words), "speakers": len(corpus.speakers), "hidden": options.hidden}
-        texts.save_model(options.save, EXAMPLE, params, {"sizes": sizes})
+        saved.save(options.save, EXAMPLE, params, {"sizes": sizes})
     pairs = [(word, speaker) for word in range(len(corpus.words)) for speaker in range(len(corpus.speakers))]
     times = 1 if options.smoke else 3
     who = Who(*(jnp.array(column * times, jnp.int32) for column in zip(*pairs, strict=True)))

@@ -1,19 +1,13 @@
 """Text files into lists, and words into numbers; what cannot serve is told by option, file and line."""
 
 import gzip
-import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-from lstm_jax.interop import safetensors
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 """Always the first three of a vocabulary, so that their codes are 0, 1 and 2."""
@@ -126,40 +120,3 @@ def piece_codes(texts: Iterable[str], most: int) -> Tokenizer:
 def encode(codes: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
     """Each text as its tokens' numbers."""
     return [np.array(found.ids, np.int32) for found in codes.encode_batch(list(texts))]
-
-
-def save_model(folder: Path, example: str, params: Any, notes: dict[str, Any], **codes: Tokenizer) -> None:
-    """Parameters, what else a model needs to be loaded, and tokenisers by name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    safetensors.save(folder / "model.safetensors", params)
-    (folder / "model.json").write_text(json.dumps({"example": example, **notes}, indent=1))
-    for name, one in codes.items():
-        one.save(str(folder / f"{name}.json"))
-
-
-def load_notes(folder: Path, example: str, *codes: str) -> dict[str, Any]:
-    """What ``save_model`` noted beside the parameters."""
-    for name in ("model.json", "model.safetensors", *(f"{one}.json" for one in codes)):
-        if not (folder / name).is_file():
-            raise SystemExit(f"--load: {folder} has no {name}, want a folder that --save of {example} wrote")
-    try:
-        notes: dict[str, Any] = json.loads((folder / "model.json").read_text())
-        kind = notes["example"]
-    except (ValueError, KeyError) as error:
-        raise SystemExit(f"--load: {folder} cannot be read: {error}") from None
-    if kind != example:
-        raise SystemExit(f"--load: {folder} holds a model of {kind}, want one of {example}")
-    return notes
-
-
-def load_model(
-    folder: Path, example: str, init: Callable[..., Any], *codes: str
-) -> tuple[Any, dict[str, Any], list[Tokenizer]]:
-    """What ``save_model`` wrote, where ``notes["sizes"]`` are the arguments of ``init``."""
-    notes = load_notes(folder, example, *codes)
-    try:
-        like = jax.eval_shape(partial(init, jax.random.key(0), **notes["sizes"]))
-        params = safetensors.load(folder / "model.safetensors", like)
-        return params, notes, [Tokenizer.from_file(str(folder / f"{one}.json")) for one in codes]
-    except (ValueError, KeyError, SafetensorError) as error:
-        raise SystemExit(f"--load: {folder} cannot be read: {error}") from None

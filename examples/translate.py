@@ -25,6 +25,7 @@ import numpy as np
 import optax
 import results
 import sacrebleu
+import saved
 import texts
 from tokenizers import Tokenizer
 
@@ -252,7 +253,7 @@ def main(arguments: list[str] | None = None) -> float:
     options = parse_options(arguments)
     if options.load:
         init = translator.init_translator
-        params, _, (source, target) = texts.load_model(options.load, EXAMPLE, init, "source", "target")
+        params, _, (source, target) = saved.load(options.load, EXAMPLE, init, "source", "target")
         found = translate(params, source, target, options.text, options.beams)
         print("\n".join(f"{line}\n  {made}" for line, made in zip(options.text, found, strict=True)))
         return math.nan
@@ -266,7 +267,7 @@ def main(arguments: list[str] | None = None) -> float:
     seconds = time.monotonic() - began
     if options.save:
         notes = {"sizes": sizes(corpus, options)}
-        texts.save_model(options.save, EXAMPLE, fitted.params, notes, source=corpus.source, target=corpus.target)
+        saved.save(options.save, EXAMPLE, fitted.params, notes, source=corpus.source, target=corpus.target)
     test = Pairs(*(side[:20] for side in corpus.test)) if options.smoke else corpus.test
     score = training.make_evaluate(make_loss(0.0))(fitted.params, batches(test, corpus, 0, options.buckets))
     bleu = []

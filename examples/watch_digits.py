@@ -20,13 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import read_digits
 import results
+import saved
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.interop import safetensors
 from lstm_jax.models.parts import Dense, dense, init_dense
 from lstm_jax.training import metrics
 
+EXAMPLE = "watch_digits"
 HIDDEN = 24
 BATCH = 16
 STEPS = 1500
@@ -197,7 +198,7 @@ def main(arguments: list[str] | None = None) -> float:
     params = init_model(keys[0], options.hidden)
     began = time.monotonic()
     if options.load:
-        params = safetensors.load(options.load / "model.safetensors", params)
+        params, _, _ = saved.load(options.load, EXAMPLE, init_model)
     else:
         fitted = training.fit(
             loss_fn,
@@ -212,8 +213,7 @@ def main(arguments: list[str] | None = None) -> float:
         params = fitted.params
     seconds = time.monotonic() - began
     if options.save:
-        options.save.mkdir(parents=True, exist_ok=True)
-        safetensors.save(options.save / "model.safetensors", params)
+        saved.save(options.save, EXAMPLE, params, {"sizes": {"hidden": options.hidden}})
     tests = Videos(test, 50, 2 if options.smoke else 10, 2)
     found = training.make_evaluate(loss_fn)(params, tests)
     each = [naive_scores(tests[number]) for number in range(len(tests))]

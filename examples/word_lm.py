@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import results
+import saved
 import texts
 from ngrams import ngram_loss
 from tokenizers import Tokenizer
@@ -222,7 +223,7 @@ def main(arguments: list[str] | None = None) -> float:
     """Trains, reports, draws, writes; returns the perplexity on the test text."""
     options = parse_options(arguments)
     if options.load:
-        params, _, (codes,) = texts.load_model(options.load, EXAMPLE, lm.init_language_model, "tokenizer")
+        params, _, (codes,) = saved.load(options.load, EXAMPLE, lm.init_language_model, "tokenizer")
         print(write(params, codes, options.prompt, options))
         return math.nan
     corpus = read_corpus(options)
@@ -236,7 +237,7 @@ def main(arguments: list[str] | None = None) -> float:
         raise SystemExit(f"--save: {error}") from None
     seconds = time.monotonic() - began
     if options.save:
-        texts.save_model(options.save, EXAMPLE, fitted.params, {"sizes": sizes(size, options)}, tokenizer=corpus.codes)
+        saved.save(options.save, EXAMPLE, fitted.params, {"sizes": sizes(size, options)}, tokenizer=corpus.codes)
     states = stack_zero_state(fitted.params.layers, (options.batch,))
     perplexity = training.make_evaluate(loss)(fitted.params, rows, states)["perplexity"]
     valid = fitted.best["valid perplexity"] if fitted.best else math.nan

@@ -2,12 +2,15 @@
 
 import balance
 import compose
+import forecast
 import jax
 import jax.numpy as jnp
 import mido
 import numpy as np
 import pole
 import pytest
+import read_digits
+import recognise_actions
 import remember
 import watch_digits
 
@@ -20,6 +23,15 @@ def as_users_run_it(standard_promotion):
     """Under jax's defaults."""
     with jax.enable_x64(False):
         yield
+
+
+@pytest.mark.parametrize("example", [forecast, read_digits, recognise_actions, remember, balance, watch_digits])
+def test_a_model_that_is_loaded_does_what_it_did(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = example.main(["--smoke", "--save", "model"])
+    assert example.main(["--smoke", "--load", "model"]) == first
+    with pytest.raises(SystemExit, match=r"--load: nowhere has no model\.json, want a folder that --save of"):
+        example.main(["--smoke", "--load", "nowhere"])
 
 
 def test_acting_and_replaying_agree():

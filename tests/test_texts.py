@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saved
 import texts
 from ngrams import ngram_loss
 
@@ -92,8 +93,8 @@ def init(key, size):
 def test_a_model_comes_back(tmp_path):
     codes = texts.word_codes(["a b"], 1)
     params = {"kernel": jnp.arange(3.0, dtype=jnp.float32)}
-    texts.save_model(tmp_path / "model", "one", params, {"names": ["x"], "sizes": {"size": 3}}, words=codes)
-    found, notes, (words,) = texts.load_model(tmp_path / "model", "one", init, "words")
+    saved.save(tmp_path / "model", "one", params, {"names": ["x"], "sizes": {"size": 3}}, words=codes)
+    found, notes, (words,) = saved.load(tmp_path / "model", "one", init, "words")
     np.testing.assert_array_equal(found["kernel"], params["kernel"])
     assert notes["names"] == ["x"]
     assert words.encode("b a").ids == codes.encode("b a").ids
@@ -112,10 +113,10 @@ def test_a_model_comes_back(tmp_path):
 def test_a_folder_that_cannot_be_loaded_is_explained(tmp_path, spoil, message):
     folder = tmp_path / "model"
     notes = {"sizes": {"size": 3}}
-    texts.save_model(folder, "one", init(jax.random.key(0), 3), notes, words=texts.word_codes(["a"], 1))
+    saved.save(folder, "one", init(jax.random.key(0), 3), notes, words=texts.word_codes(["a"], 1))
     spoil(folder)
     with pytest.raises(SystemExit, match=f"--load: .*{message}"):
-        texts.load_model(folder, "one", init, "words")
+        saved.load(folder, "one", init, "words")
 
 
 def test_an_unknown_encoding_is_named(tmp_path):
