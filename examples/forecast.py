@@ -8,7 +8,7 @@
 A CSV file, plain or packed, has a column of dates, evenly spaced and ascending, and columns of numbers. The model
 corrects the naive forecast that is best on the validation part; its 80 % interval is widened or narrowed by what that
 part shows (conformalised quantile regression, Romano et al. 2019). Every score stands beside those of the naive
-forecasts: expect to beat them on load a day ahead, and hardly on prices.
+forecasts.
 """
 
 import argparse

@@ -5,10 +5,10 @@
     python examples/recognise_actions.py --data movement_libras.data --width 2     # a point a frame
 
 A folder or a .tar.gz file holds text files named aACTION_sPERSON_eNUMBER..., such as a07_s03_e02_skeleton.txt, each
-line the numbers of a point, --rows points a frame; persons with odd numbers train, the others test. A .data file has
-a line for each sequence, numbers and then the class, commas between, --width numbers a frame; of each class the first
-half trains. Expect 80 % on MSR-Action3D's 20 actions (LSTM-FCN and MLSTM-FCN: 71.7 and 75.4 %, Karim et al. 2018) and
-85 % on Libras' 15 after a minute or two each on two CPU cores. Small sets: look at several seeds.
+line the numbers of a point, --rows points a frame; persons with odd numbers train, the others test. A .data file has a
+line for each sequence, numbers and then the class, commas between, --width numbers a frame; of each class the first
+half trains. Published on MSR-Action3D's 20 actions: LSTM-FCN 71.7 %, MLSTM-FCN 75.4 % (Karim et al. 2018). Small sets:
+look at several seeds.
 """
 
 import argparse

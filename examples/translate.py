@@ -6,9 +6,9 @@
     python examples/translate.py --load runs/de-en --text "ein hund rennt durch den schnee ."
 
 Of two files, plain or ending in .gz, line by line the second translates the first. Words are cut into the pieces that
-byte-pair encoding finds in the training text, in lower case. Expect BLEU (sacrebleu, lower case) of about 30 from
-German to English on Multi30k with attention and ten less without, after ten minutes each on two CPU cores. The files
-are in data/task1/raw of the repository multi30k/dataset.
+byte-pair encoding finds in the training text, in lower case. Expect BLEU (sacrebleu, lower case) of 42 from German to
+English on Multi30k with attention after the default 10 epochs, half an hour on two CPU cores that do other work too. The
+files are in data/task1/raw of the repository multi30k/dataset.
 """
 
 import argparse

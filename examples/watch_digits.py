@@ -5,9 +5,8 @@
 
 Frames of 32 x 32 points are made from still digits of 14 x 14: each starts anywhere, moves evenly and bounces off the
 walls; a screen hides the middle third. A convolutional LSTM (Shi et al. 2015) reads frame after frame, draws the next
-one, and says where the digit is, by the mean of a map of where it may be. Expect a squared error at least 30 % below
-that of copying the last frame after ten minutes on two CPU cores, and the place behind the screen to a point or two,
-where going on as last seen is off by more whenever the digit bounced.
+one, and says where the digit is, by the mean of a map of where it may be. Its squared error stands beside that of
+copying the last frame, its place behind the screen beside going on as last seen.
 """
 
 import argparse
