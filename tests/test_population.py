@@ -119,6 +119,7 @@ def test_wrong_calls_are_named(call, message):
         call()
 
 
+@pytest.mark.long
 def test_the_example_searches_and_compares(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(search_strokes, "MEMBERS", 4)
     picture = tmp_path / "search.png"

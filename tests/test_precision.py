@@ -11,6 +11,8 @@ import pytest
 
 import lstm_jax as lj
 
+pytestmark = pytest.mark.long
+
 T, B, D, H, STEPS = 64, 32, 32, 64, 200
 CHARACTERS, TEXT = np.unique(list(inspect.getsource(inspect) + inspect.getsource(typing)), return_inverse=True)
 TEXT = TEXT.astype(np.int32)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long
+
 PROGRAM = Path(__file__).parent / "train_small.py"
 STEPS = 60
 
