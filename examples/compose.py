@@ -268,6 +268,8 @@ def main(arguments: list[str] | None = None) -> float:
     began = time.monotonic()
     fitted = train(pieces, options)
     seconds = time.monotonic() - began
+    if options.save:
+        saved.save(options.save, EXAMPLE, fitted.params, {"sizes": {"hidden": options.hidden}})
     tests = training.Bucketed(pieces.test, None, BATCH, buckets=options.buckets)
     nats = training.make_evaluate(make_loss(0.0))(fitted.params, tests)["loss"]
     naive = naive_nats(pieces.train, pieces.test)
@@ -275,8 +277,6 @@ def main(arguments: list[str] | None = None) -> float:
     for name, value in {**naive, "LSTM": nats}.items():
         print(f"  {name:32} {value:6.2f}")
     write_piece(fitted.params, pieces.test[0], options)
-    if options.save:
-        saved.save(options.save, EXAMPLE, fitted.params, {"sizes": {"hidden": options.hidden}})
     results.record(options, params=fitted.params, seconds=seconds, measured={"nats a frame": nats}, naive=naive)
     return nats
 

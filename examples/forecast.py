@@ -39,6 +39,7 @@ LEARNING_RATE = 2e-3
 DROPOUT = 0.1
 LEVELS = 0.1, 0.5, 0.9
 COVER = 0.8
+MEASURES = "scaled MSE", "RMSE", "MAE", "MAPE"
 
 
 class Windows(NamedTuple):
@@ -227,7 +228,9 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--direct", action="store_true", help="all steps from the last output, without a decoder")
     parser.add_argument("--log", action="store_true", help="forecast the logarithm")
-    parser.add_argument("--measure", default="RMSE", help="of the naive forecasts in the record (%(default)s)")
+    parser.add_argument(
+        "--measure", choices=MEASURES, default="RMSE", help="of the naive forecasts in the record (%(default)s)"
+    )
     parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units (%(default)s)")
     parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
     parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
@@ -261,6 +264,8 @@ def main(arguments: list[str] | None = None) -> float:
     else:
         params = train(fit_on, held_out, options).params
     seconds = time.monotonic() - began
+    if options.save:
+        saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options)})
 
     def unscaled(values: np.ndarray) -> np.ndarray:
         return np.exp(scale.undo(values)) if options.log else scale.undo(values)
@@ -282,8 +287,6 @@ def main(arguments: list[str] | None = None) -> float:
     dates = table.dates[first : first + options.history + options.horizon]
     history = table.target[first : first + options.history]
     draw(dates, history, came[place], unscaled(wide[place]), options.picture, options.target)
-    if options.save:
-        saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options)})
     results.record(
         options,
         params=params,

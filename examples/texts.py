@@ -91,7 +91,7 @@ def numbers(option: str, rows: Labelled, names: Sequence[str]) -> np.ndarray:
     return np.array([number[label] for label in rows.labels], np.int32)
 
 
-def word_codes(texts: Iterable[str], least: int, most: int | None = None, lower: bool = True) -> Tokenizer:
+def word_codes(texts: Iterable[str], least: int, lower: bool = True) -> Tokenizer:
     """A tokeniser whose tokens are words and punctuation marks that occur at least so often, the most frequent first.
 
     Text that is divided by blanks already stays divided so.
@@ -100,7 +100,7 @@ def word_codes(texts: Iterable[str], least: int, most: int | None = None, lower:
     made.normalizer = normalizers.Sequence([normalizers.NFC(), *([normalizers.Lowercase()] if lower else [])])
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.WordLevelTrainer(
-        min_frequency=least, vocab_size=most or 10**9, special_tokens=[UNKNOWN, START, END], show_progress=False
+        min_frequency=least, vocab_size=10**9, special_tokens=[UNKNOWN, START, END], show_progress=False
     )
     made.train_from_iterator(texts, trainer)
     return made

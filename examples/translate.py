@@ -29,6 +29,7 @@ import saved
 import texts
 from tokenizers import Tokenizer
 
+import lstm_jax as lj
 from lstm_jax import decoding, training
 from lstm_jax.models import translator
 from lstm_jax.training import metrics
@@ -126,7 +127,7 @@ def make_loss(rate: float) -> Any:
     def loss(params: translator.TranslatorParams, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         (source, target), (source_lengths, target_lengths) = batch.xs, batch.lengths
         logits = translator.translate(params, source, source_lengths, target[:-1], key=key, rate=rate).logits
-        scored = (jnp.arange(len(target) - 1)[:, None] < target_lengths - 1) & batch.real
+        scored = lj.lengths_to_mask(target_lengths - 1, len(target) - 1) & batch.real[None]
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, target[1:])
         aim = nats
         if key is not None:

@@ -13,9 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.decoding import Decoded
-
-NOT = -jnp.inf
+from lstm_jax.decoding import NOT, Decoded
 
 
 @partial(jax.jit, static_argnames="blank")

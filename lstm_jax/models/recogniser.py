@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from lstm_jax.models.parts import Dense, dense, dropout, init_dense, locked_between, split
 from lstm_jax.stack import init_stack, lstm_stack
+from lstm_jax.steps import lengths_to_mask
 
 
 class RecogniserParams(NamedTuple):
@@ -53,8 +54,7 @@ def recognise(
     """
     between, behind = split(key, 2)
     stacked = params.layers[0].forward.input_kernel.shape[0] // frames.shape[-1]
-    mask = (jnp.arange(len(frames)).reshape(-1, *[1] * lengths.ndim) < lengths[None])[..., None]
-    frames = jnp.where(mask, frames, 0)
+    frames = jnp.where(lengths_to_mask(lengths, len(frames))[..., None], frames, 0)
     frames = jnp.pad(frames, ((0, -len(frames) % stacked), *[(0, 0)] * (frames.ndim - 1)))
     parts = frames.reshape(-1, stacked, *frames.shape[1:])
     xs = jnp.concatenate([parts[:, place] for place in range(stacked)], axis=-1)
