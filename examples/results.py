@@ -104,12 +104,17 @@ def record(
         "measured": {name: float(f"{value:.5g}") for name, value in measured.items()},
         "naive": {name: float(f"{value:.5g}") for name, value in naive.items()},
         "notes": notes,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.default_backend()}",
+        "machine": f"{platform.machine()}, cores: {_cores()}, {jax.default_backend()}",
         "versions": {name: version(name) for name in ("jax", "lstm_jax")},
         "date": time.strftime("%Y-%m-%d"),
     }
     options.record.parent.mkdir(parents=True, exist_ok=True)
     options.record.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _cores() -> int | None:
+    """Those that this process may use, which ``taskset`` can narrow."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def draw_confusion(found: Confusion, names: list[str], path: Path) -> None:
