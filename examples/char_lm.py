@@ -3,6 +3,7 @@
     python examples/char_lm.py                                  # the Python standard library's own source
     python examples/char_lm.py --corpus FILE --minutes 30       # any UTF-8 text
     python examples/char_lm.py --save runs/python --resume      # keeps checkpoints, and goes on from the newest
+    python examples/char_lm.py --load runs/python --prompt "def " # writes only
     python examples/char_lm.py --mesh data=8                    # the same on eight devices
     python examples/char_lm.py --mesh data=2 --host HOST:PORT --processes 2 --process 0     # and 1 on the other
 
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import results
+import saved
 import texts
 from ngrams import ngram_loss
 
@@ -31,6 +33,7 @@ import lstm_jax as lj
 from lstm_jax import decoding, training
 from lstm_jax.training import metrics
 
+EXAMPLE = "char_lm"
 HIDDEN = 320
 EMBEDDING = 96
 BATCH = 32
@@ -110,14 +113,14 @@ def next_character(params: Params, state: lj.LSTMState, code: jax.Array) -> tupl
     return state, logits(params, y)
 
 
-def write(params: Params, corpus: Corpus, prompt: np.ndarray, options: argparse.Namespace) -> str:
+def write(params: Params, alphabet: list[str], prompt: np.ndarray, options: argparse.Namespace) -> str:
     """The prompt's codes ``[T]`` and what the model goes on with."""
     state, _ = lj.lstm(params["lstm"], params["embedding"][prompt[:-1]])
     key, length = jax.random.key(options.seed), options.length
     drawn = decoding.sample(
         next_character, params, state, prompt[-1], key, length=length, temperature=options.temperature
     )
-    text = "".join(corpus.alphabet[code] for code in [*prompt, *drawn.tokens])
+    text = "".join(alphabet[code] for code in [*prompt, *drawn.tokens])
     return text.encode("latin-1").decode(errors="replace") if options.encoding == "bytes" else text
 
 
@@ -153,16 +156,22 @@ def held_out_stream(codes: np.ndarray, options: argparse.Namespace) -> tuple[tra
     return training.Stream(codes, rows, min(options.window, len(codes) - 1)), rows
 
 
-def encode_prompt(corpus: Corpus, prompt: str | None, encoding: str = "utf-8") -> np.ndarray:
+def encode_prompt(alphabet: list[str], prompt: str | None, encoding: str = "utf-8") -> np.ndarray:
     """The prompt's codes; SystemExit naming characters that the corpus does not have."""
     if not prompt:
-        prompt = "\n" if "\n" in corpus.alphabet else corpus.alphabet[corpus.train[0]]
+        prompt = "\n" if "\n" in alphabet else alphabet[0]
     if encoding == "bytes":
         prompt = prompt.encode().decode("latin-1")
-    unknown = sorted(set(prompt) - set(corpus.alphabet))
+    unknown = sorted(set(prompt) - set(alphabet))
     if unknown:
         raise SystemExit(f"--prompt: got {prompt!r}, want characters that occur in the corpus; these do not: {unknown}")
-    return np.array([corpus.alphabet.index(character) for character in prompt], np.int32)
+    return np.array([alphabet.index(character) for character in prompt], np.int32)
+
+
+def load(folder: Path) -> tuple[Params, list[str], str]:
+    """Parameters, alphabet and encoding of a model that --save kept."""
+    params, notes, _ = saved.load(folder, EXAMPLE, init_model)
+    return params, notes["alphabet"], notes["encoding"]
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -188,6 +197,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", help="address and port of process 0, where several processes share the mesh")
     parser.add_argument("--processes", type=int, default=1, help="how many (%(default)s)")
     parser.add_argument("--process", type=int, default=0, help="which of them this one is (%(default)s)")
+    parser.add_argument("--load", type=Path, help="a folder that --save wrote: write only")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
     parser.add_argument("--picture", type=Path, default=Path("char_lm.png"), help="picture to save (%(default)s)")
     options = results.parse(parser, arguments, __file__)
@@ -199,10 +209,14 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> float:
     """Trains, draws, writes; returns the loss on what was held out, or on the test part, in nats a character."""
     options = parse_options(arguments)
+    if options.load:
+        params, alphabet, options.encoding = load(options.load)
+        print(write(params, alphabet, encode_prompt(alphabet, options.prompt, options.encoding), options))
+        return math.nan
     if options.host:
         jax.distributed.initialize(options.host, options.processes, options.process)
     corpus = read_corpus(options.corpus, options.batch, options.window, options.test, options.encoding)
-    prompt = encode_prompt(corpus, options.prompt, options.encoding)
+    prompt = encode_prompt(corpus.alphabet, options.prompt, options.encoding)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
     baselines = {
         name: ngram_loss(corpus.train, corpus.test if options.test else corpus.valid, len(corpus.alphabet), n)
@@ -214,6 +228,10 @@ def main(arguments: list[str] | None = None) -> float:
     except training.CheckpointError as error:
         raise SystemExit(f"--save: {error}") from None
     seconds = time.monotonic() - began
+    if options.save:
+        sizes = {"size": len(corpus.alphabet), "hidden": options.hidden}
+        notes = {"sizes": sizes, "alphabet": corpus.alphabet, "encoding": options.encoding}
+        saved.save(options.save, EXAMPLE, fitted.params, notes)
     loss = fitted.best["valid loss"] if fitted.best else math.nan
     if options.test:
         test, rows = held_out_stream(corpus.test, options)
@@ -227,7 +245,7 @@ def main(arguments: list[str] | None = None) -> float:
     training.draw_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=baselines)
     print(f"Curve saved to {options.picture}")
     print(f"\nThe model writes, temperature {options.temperature}:\n")
-    print(write(fitted.params, corpus, prompt, options))
+    print(write(fitted.params, corpus.alphabet, prompt, options))
     results.record(
         options,
         params=fitted.params,

@@ -122,6 +122,24 @@ def read_data(options: argparse.Namespace) -> Pieces:
     return Pieces(*(read_pieces(option, path) for option, path in named))
 
 
+class Transposed:
+    """Batches whose pieces are moved up or down by as many semitones at most, drawn anew for each step."""
+
+    def __init__(self, inner: training.Bucketed, most: int, seed: int) -> None:
+        self.inner, self.most, self.seed = inner, most, seed
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, step: int) -> training.Ragged:
+        batch = self.inner[step]
+        moves = np.random.default_rng((self.seed, step)).integers(-self.most, self.most + 1, batch.xs.shape[1])
+        from_keys = np.arange(KEYS) - moves[:, None]
+        inside = (from_keys >= 0) & (from_keys < KEYS)
+        moved = np.take_along_axis(batch.xs, np.broadcast_to(from_keys % KEYS, batch.xs.shape), axis=-1)
+        return batch._replace(xs=moved * inside)
+
+
 def init_model(key: jax.Array, hidden: int) -> Params:
     """LSTM layers over the keys that sound, and a score for each key that may sound next."""
     first, second = jax.random.split(key)
@@ -159,7 +177,7 @@ def train(pieces: Pieces, options: argparse.Namespace) -> training.Fitted:
     return training.fit(
         make_loss(options.dropout),
         init_model(keys[0], options.hidden),
-        data,
+        Transposed(data, options.transpose, options.seed),
         training.adam(LEARNING_RATE),
         steps=options.steps or options.epochs * len(data),
         key=keys[1],
@@ -231,6 +249,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=Path, help=f"pieces for {part}")
     parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units of each layer (%(default)s)")
     parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
+    parser.add_argument("--transpose", type=int, default=5, help="semitones, at most, in training (%(default)s)")
     parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
     parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--minutes", type=results.positive, help="training time at most")

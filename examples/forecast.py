@@ -3,12 +3,13 @@
     python examples/forecast.py                                                      # a made-up electricity load
     python examples/forecast.py --data vic_elec.csv.gz --target Demand --known Temperature,Holiday \\
         --history 96 --horizon 48 --seasons 48,336 --parts 32160,2928,17520
-    python examples/forecast.py --data ETTh1.csv --target OT --seasons 24 --parts 8640,2880,2880
+    python examples/forecast.py --data ETTh1.csv --target OT --seasons 24 --parts 8640,2880,2880 --relative
 
 A CSV file, plain or packed, has a column of dates, evenly spaced and ascending, and columns of numbers. The model
-corrects the naive forecast that is best on the validation part; its 80 % interval is widened or narrowed by what that
-part shows (conformalised quantile regression, Romano et al. 2019). Every score stands beside those of the naive
-forecasts.
+corrects the naive forecast that is best on the validation part; with --relative it reads and forecasts the distance
+from the last value, so that a level it has never seen is no matter (Zeng et al. 2023, arXiv:2205.13504). Its 80 %
+interval is widened or narrowed by what the validation part shows (conformalised quantile regression, Romano et al.
+2019). Every score stands beside those of the naive forecasts.
 """
 
 import argparse
@@ -53,6 +54,8 @@ class Windows(NamedTuple):
     """``[N, K]``, what the model corrects"""
     target: np.ndarray
     """``[N, K]``"""
+    level: np.ndarray
+    """``[N, 1]``, what was taken from the target throughout: its last value, or 0"""
 
 
 def made_up(count: int = 3000) -> Table:
@@ -109,7 +112,10 @@ def windows(table: Table, starts: np.ndarray, options: argparse.Namespace) -> Wi
     past = np.lib.stride_tricks.sliding_window_view(every, options.history, axis=0)[starts - options.history]
     future = np.lib.stride_tricks.sliding_window_view(table.known, options.horizon, axis=0)[starts]
     target = np.lib.stride_tricks.sliding_window_view(table.target, options.horizon)[starts]
-    return Windows(past.swapaxes(1, 2), future.swapaxes(1, 2), np.zeros_like(target), target)
+    level = table.target[starts - 1][:, None] * options.relative
+    past = past.swapaxes(1, 2).copy()
+    past[..., 0] -= level
+    return Windows(past, future.swapaxes(1, 2), np.zeros_like(target), target - level, level)
 
 
 def make_loss(rate: float) -> Any:
@@ -169,9 +175,10 @@ def sizes(data: Windows, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(params: forecaster.ForecasterParams, data: Windows) -> np.ndarray:
-    """``[N, K, Q]``."""
+    """``[N, K, Q]``, the level added again."""
     run, batches = jax.jit(quantiles), training.Shuffled(data, 512, shuffle=False)
-    return np.concatenate([np.swapaxes(run(params, batches[number]), 0, 1) for number in range(len(batches))])
+    found = [np.swapaxes(run(params, batches[number]), 0, 1) for number in range(len(batches))]
+    return np.concatenate(found) + data.level[..., None]
 
 
 def conformal(found: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -216,6 +223,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--date", help="column of dates, or several: year,month,day,hour (default: the first)")
     parser.add_argument("--inputs", help="columns that are read as well, of the past: A,B")
     parser.add_argument("--known", help="columns that are known in the future too, such as holidays: A,B")
+    parser.add_argument("--calendar", default="hour,weekday,year", help="cycles that are known (%(default)s)")
+    parser.add_argument("--relative", action="store_true", help="the target as distance from its last value")
     parser.add_argument("--fill", type=float, help="number to take where there is none")
     parser.add_argument("--gaps", action="store_true", help="steps may be uneven")
     parser.add_argument(
@@ -255,8 +264,9 @@ def main(arguments: list[str] | None = None) -> float:
     small, scale = scaled(table._replace(target=np.log(table.target) if options.log else table.target), parts.valid[0])
     naive = [naive_forecasts(small.target, starts, options.horizon, options.seasons) for starts in parts]
     data = [windows(small, starts, options) for starts in parts]
-    best = min(naive[1], key=lambda name: np.abs(naive[1][name] - data[1].target).mean())
-    fit_on, held_out, test = (one._replace(naive=some[best]) for one, some in zip(data, naive, strict=True))
+    _, held_out_truth, truth = (one.target + one.level for one in data)
+    best = min(naive[1], key=lambda name: np.abs(naive[1][name] - held_out_truth).mean())
+    fit_on, held_out, test = (one._replace(naive=some[best] - one.level) for one, some in zip(data, naive, strict=True))
     print(f"{len(fit_on.target):,} places to learn from, {len(test.target):,} to test on; corrects: {best}")
     began = time.monotonic()
     if options.load:
@@ -271,15 +281,15 @@ def main(arguments: list[str] | None = None) -> float:
         return np.exp(scale.undo(values)) if options.log else scale.undo(values)
 
     found = predict(params, test)
-    margin = conformal(predict(params, held_out), held_out.target)
+    margin = conformal(predict(params, held_out), held_out_truth)
     wide = found + margin[:, None] * np.array([-1, 0, 1])
-    came = unscaled(test.target)
-    rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - test.target)}
+    came = unscaled(truth)
+    rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - truth)}
     for name, values in naive[2].items():
-        rows[name] = scores(unscaled(values), came, values - test.target)
+        rows[name] = scores(unscaled(values), came, values - truth)
     for name, row in rows.items():
         print(f"  {name:18} " + "  ".join(f"{measure} {value:.4g}" for measure, value in row.items()))
-    inside = [float(np.mean((one[..., 0] <= test.target) & (test.target <= one[..., 2]))) for one in (found, wide)]
+    inside = [float(np.mean((one[..., 0] <= truth) & (truth <= one[..., 2]))) for one in (found, wide)]
     print(f"80 % interval: {inside[0]:.1%} of the test values inside, {inside[1]:.1%} once calibrated")
     say_who_wins(rows)
     place = len(test.target) // 2

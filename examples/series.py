@@ -43,7 +43,7 @@ def read_table(options: argparse.Namespace) -> Table:
     past, future = (
         np.column_stack([np.zeros((len(frame), 0)), *(numbers[name] for name in names)]) for names in (inputs, known)
     )
-    return Table(dates, numbers[options.target], past, np.column_stack([future, calendar(clock)]))
+    return Table(dates, numbers[options.target], past, np.column_stack([future, calendar(clock, options.calendar)]))
 
 
 def read_dates(text: pd.Series | pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
@@ -89,10 +89,19 @@ def column(path: Path, series: pd.Series, fill: float | None) -> np.ndarray:
     return np.where(np.isfinite(numbers), numbers, fill or 0.0)
 
 
-def calendar(dates: pd.DatetimeIndex) -> np.ndarray:
-    """Sine and cosine of the hour, the weekday and the day of the year, as far as they vary."""
-    turns = (dates.hour + dates.minute / 60) / 24, dates.day_of_week / 7, dates.day_of_year / 365.25
-    waves = [
-        wave(2 * np.pi * np.asarray(turn)) for turn in turns if np.ptp(np.asarray(turn)) for wave in (np.sin, np.cos)
-    ]
-    return np.column_stack(waves)
+CALENDAR = "hour", "weekday", "year"
+
+
+def calendar(dates: pd.DatetimeIndex, cycles: str = ",".join(CALENDAR)) -> np.ndarray:
+    """Sine and cosine of the hour, the weekday and the day of the year, as far as they vary and are asked for."""
+    turns = {
+        "hour": (dates.hour + dates.minute / 60) / 24,
+        "weekday": dates.day_of_week / 7,
+        "year": dates.day_of_year / 365.25,
+    }
+    asked = [name for name in cycles.split(",") if name]
+    unknown = [name for name in asked if name not in CALENDAR]
+    if unknown:
+        raise SystemExit(f"--calendar: got {unknown[0]!r}, want some of {','.join(CALENDAR)}")
+    found = [2 * np.pi * np.asarray(turns[name]) for name in asked if np.ptp(np.asarray(turns[name]))]
+    return np.column_stack([np.zeros((len(dates), 0)), *(wave(turn) for turn in found for wave in (np.sin, np.cos))])

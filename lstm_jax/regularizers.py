@@ -133,6 +133,7 @@ def _dropping(cell: Cell) -> Cell:
         zero_state=zero_state,
         prepare=lambda params: params._replace(params=cell.prepare(params.params)),
         check=lambda params, xs: cell.check(params.params, xs),
+        gates=lambda params, a, state: cell.gates(params.params, a, state),
     )
 
 
@@ -191,6 +192,7 @@ def _zoning(cell: Cell) -> Cell:
         recur=lambda params, z, state: (cell.recur(params, z[0], state), z[1]),
         update=update,
         check=lambda params, xs: cell.check(params, sequence_of(xs)),
+        gates=lambda params, a, state: cell.gates(params, a[0], state),
     )
 
 

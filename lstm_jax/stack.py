@@ -1,6 +1,7 @@
 """Layers on top of each other, and in both directions: compositions of ``unroll``."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,9 @@ from lstm_jax.structs import Bidirectional, Cell, LSTMParams, PyTree
 
 Between = Callable[[int, jax.Array, jax.Array], jax.Array]
 """``between(layer, inputs, outputs) -> inputs of the next layer``"""
+RunOne = Callable[..., tuple[PyTree, jax.Array]]
+"""``run_one(params, xs, initial_state, **options) -> (final_state, ys)``, options of ``unroll``: one direction of a
+layer"""
 
 
 def lstm_stack(
@@ -50,8 +54,8 @@ def lstm_stack(
     Raises:
         ValueError: naming the argument, what it got and what it wants.
     """
-    return _run(
-        _lstm_kind,
+    return run_layers(
+        lambda params, *arguments, **options: unroll(kind_of(params), params, *arguments, **options),
         layers,
         xs,
         initial_state,
@@ -76,8 +80,8 @@ def unroll_stack(
     remat: str | int | None = None,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
     """The same as ``lstm_stack`` for layers of any one cell, whose output must be an array."""
-    return _run(
-        lambda params: cell,
+    return run_layers(
+        partial(unroll, cell),
         layers,
         xs,
         initial_state,
@@ -123,13 +127,13 @@ def stack_zero_state(
     def zero(params: PyTree) -> PyTree:
         if isinstance(params, Bidirectional):
             return Bidirectional(*map(zero, params))
-        return (cell or _lstm_kind(params)).zero_state(params, batch_shape)
+        return (cell or kind_of(params)).zero_state(params, batch_shape)
 
     return tuple(map(zero, layers))
 
 
-def _run(
-    choose: Callable[[PyTree], Cell],
+def run_layers(
+    run_one: RunOne,
     layers: Sequence[PyTree],
     xs: jax.Array,
     initial_state: Sequence[PyTree] | None,
@@ -137,12 +141,13 @@ def _run(
     between: Between | None,
     options: dict,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
+    """The loop over layers, whatever runs one of them: see ``lstm_stack``; ``options`` are those of ``unroll``."""
     check_layers(layers)
     initials = _one_a_layer("initial_state", initial_state, len(layers))
     resets = _one_a_layer("reset_state", reset_state, len(layers))
     finals = []
     for layer, (params, initial, reset) in enumerate(zip(layers, initials, resets, strict=True)):
-        final, ys = _layer(choose, layer, params, xs, initial, reset, options)
+        final, ys = _layer(run_one, layer, params, xs, initial, reset, options)
         finals.append(final)
         last = layer == len(layers) - 1
         xs = ys if between is None or last else between(layer, xs, ys)
@@ -150,7 +155,7 @@ def _run(
 
 
 def _layer(
-    choose: Callable[[PyTree], Cell],
+    run_one: RunOne,
     layer: int,
     params: PyTree,
     xs: jax.Array,
@@ -162,7 +167,7 @@ def _layer(
 
     def run(params: PyTree, initial: PyTree, reset: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
         try:
-            return unroll(choose(params), params, xs, initial, reset_state=reset, **options)
+            return run_one(params, xs, initial, reset_state=reset, **options)
         except ValueError as fault:
             raise ValueError(f"layers[{layer}]: {fault}") from fault
 
@@ -181,7 +186,8 @@ def _layer(
     return Bidirectional(*finals), jnp.concatenate(outputs, axis=-1)
 
 
-def _lstm_kind(params: PyTree) -> Cell:
+def kind_of(params: PyTree) -> Cell:
+    """The cell that such parameters of an LSTM's layer belong to."""
     return PROJECTED_LSTM if isinstance(params, ProjectedLSTMParams) else LSTM
 
 

@@ -85,6 +85,9 @@ class Cell(NamedTuple):
     functions take parameters with and without it"""
     check: Callable[[PyTree, Any], None] = lambda params, xs: None
     """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
+    gates: Callable[[PyTree, PyTree, PyTree], dict[str, jax.Array]] = lambda params, a, state: {}
+    """``gates(params, a, state) -> gates`` by their letters, each ``[..., H]``: what ``update`` multiplies by; only
+    ``diagnostics`` asks for them"""
     space: int = 0
     """spatial axes between the batch and the features, for convolutions: ``x [..., *space, D]``, and
     ``zero_state(params, (*batch, *space))``"""

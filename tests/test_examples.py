@@ -10,9 +10,11 @@ import balance
 import char_lm
 import classify_text
 import compose
+import flip_flop
 import forecast
 import jax
 import jax.numpy as jnp
+import look_inside
 import numpy as np
 import pytest
 import read_digits
@@ -30,7 +32,7 @@ from lstm_jax.models import classifier, translator
 
 SMOKED = [
     *(char_lm, classify_text, word_lm, translate, answer_questions, forecast, compose),
-    *(read_digits, recognise_speech, recognise_actions, remember, balance, speak, watch_digits),
+    *(read_digits, recognise_speech, recognise_actions, remember, balance, speak, watch_digits, flip_flop),
 ]
 WORDS = ["the", "old", "dog", "sees", "a", "small", "cat", "near", "the", "green", "house", "and", "runs"]
 
@@ -268,3 +270,60 @@ def test_one_beam_and_greedy_are_not_the_same_column():
     params = params._replace(bias=params.bias.at[2].set(9.0))
     found = translate.search(params, jnp.array([[3, 4]]).T, jnp.array([2]), 0, 6)
     assert found.length[0] == 0
+
+
+SOURCE = '''def join(parts):  # with commas
+    """Text."""
+    return ", ".join(str(part) for part in parts)
+
+
+class Empty:
+    names = ["one", "two"]  # two
+'''
+
+
+def test_what_pythons_tokenizer_says_of_each_character():
+    found = look_inside.python_features(SOURCE)
+    strings = "".join(one for one, inside in zip(SOURCE, found["inside a string"], strict=True) if inside)
+    assert strings == '"""Text.""' + '", ' + '"one' + '"two', "read up to the last quote"
+    comments = "".join(one for one, inside in zip(SOURCE, found["inside a comment"], strict=True) if inside)
+    assert comments == "# with commas# two"
+    first = SOURCE.splitlines()[2]
+    start = SOURCE.index(first)
+    depths = found["brackets open"][start : start + len(first)]
+    assert [int(depths[first.index(one)]) for one in ("return", "(str", "part)", " for")] == [0, 1, 2, 1]
+    assert depths[-1] == 0
+    assert found["indentation"][start] == 4
+    assert list(found["place in the line"][start : start + 3]) == [0, 1, 2]
+
+
+def test_a_character_model_is_looked_into(tmp_path, capsys):
+    lines(tmp_path / "corpus.txt", [SOURCE] * 60)
+    lines(tmp_path / "one.py", [SOURCE] * 4)
+    wanted = ["--prompt", "def ", "--length", "20"]
+    char_lm.main(["--smoke", "--corpus", "corpus.txt", "--save", "model", *wanted])
+    first = capsys.readouterr().out.splitlines()[-1]
+    char_lm.main(["--load", "model", *wanted[:2], "--length", "20"])
+    assert capsys.readouterr().out.splitlines()[-1] == first
+    found = look_inside.main(["--load", "model", "--data", "one.py"])
+    assert {one.feature for one in found} >= {"inside a string", "inside a comment", "brackets open", "indentation"}
+    assert all(0 <= one.score <= 1 and 0 <= one.chance <= 1 for one in found)
+    assert (tmp_path / "cells.html").read_text().count("<script>") == 1
+    assert (tmp_path / "look_inside_inside_a_string.png").read_bytes().startswith(b"\x89PNG")
+    lines(tmp_path / "one.py", ["def x(:"])
+    with pytest.raises(SystemExit, match=r"one\.py is not Python source"):
+        look_inside.main(["--load", "model", "--data", "one.py"])
+
+
+def test_a_relative_forecast_is_moved_with_its_level(tmp_path):
+    """A model that reads distances from the last value says the same of a series that lies 100 higher."""
+    rows = [f"2024-01-{1 + k // 24:02} {k % 24:02}:00,{10 + k % 7 + (k % 24) / 5:.2f}" for k in range(24 * 30)]
+    higher = [f"{row.split(',')[0]},{float(row.split(',')[1]) + 100:.2f}" for row in rows]
+    common = ["--smoke", "--target", "load", "--history", "24", "--seasons", "24", "--relative", "--calendar", "hour"]
+    errors = [
+        forecast.main([*common, "--data", lines(tmp_path / f"{k}.csv", ["date,load", *some])])
+        for k, some in enumerate((rows, higher))
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+    with pytest.raises(SystemExit, match="--calendar: got 'moon', want some of hour,weekday,year"):
+        forecast.main([*common[:-1], "moon", "--data", str(tmp_path / "0.csv")])

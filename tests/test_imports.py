@@ -42,14 +42,19 @@ LAYERS = [
     {"training.run", "training.devices", "training.tbptt", "training.population"},
     {"training.fit", "training.hyperparameters"},
     {"training"},
+    {"diagnostics.traces", "diagnostics.flow", "diagnostics.attribution", "diagnostics.dynamics"},
+    {"diagnostics.tracking", "diagnostics.monitors"},
+    {"diagnostics.page", "diagnostics.pictures"},
+    {"diagnostics"},
     {"__init__"},
 ]
 """Each module imports from the rows above its own, and nothing else from this package."""
 
 STANDARD = (
-    "collections concurrent contextlib csv functools inspect itertools json logging math os pathlib re signal threading"
+    "base64 collections concurrent contextlib csv functools inspect itertools json logging math os pathlib re signal "
+    "threading time types typing"
 )
-ALLOWED = {"jax", "numpy", "time", "types", "typing", *STANDARD.split()}
+ALLOWED = {"jax", "numpy", *STANDARD.split()}
 """What every module may import from elsewhere."""
 
 EXTRAS = {
@@ -65,6 +70,10 @@ EXTRAS = {
     "training.fit": {"optax", "tqdm"},
     "training.checkpoints": {"orbax"},
     "training.records": {"matplotlib", "tensorboardX"},
+    "diagnostics.dynamics": {"optax"},
+    "diagnostics.monitors": {"optax"},
+    "diagnostics.pictures": {"matplotlib"},
+    "diagnostics.tracking": {"scipy"},
 }
 """What some may besides, each an extra of the package."""
 

@@ -121,6 +121,25 @@ def test_music_as_text_and_back(tmp_path):
             compose.read_pieces("--data", path)
 
 
+def test_pieces_are_moved_by_semitones():
+    pieces = compose.made_up(20, 0)
+    inner = training.Bucketed(pieces, None, 4, buckets=1)
+    moved, plain = compose.Transposed(inner, 3, 0), compose.Transposed(inner, 0, 0)
+    np.testing.assert_array_equal(plain[2].xs, inner[2].xs)
+    by = set()
+    for row in range(4):
+        was, now = inner[2].xs[:, row], moved[2].xs[:, row]
+        shifts = [shift for shift in range(-3, 4) if (np.roll(was, shift, axis=-1) == now).all()]
+        assert len(shifts) == 1
+        by |= set(shifts)
+    assert len(by) > 1, "each piece by its own distance"
+    np.testing.assert_array_equal(moved[2].xs, compose.Transposed(inner, 3, 0)[2].xs)
+    high = training.Ragged(np.eye(88, dtype=np.float32)[[[87]]], np.array([1]), None, np.array([True]))
+    up = next(one for one in (compose.Transposed([high], 1, seed)[0].xs for seed in range(20)) if one[0, 0, 87] == 0)
+    assert up.sum() in (0, 1)
+    assert up[0, 0, 0] == 0, "what leaves the keyboard does not come back below"
+
+
 def test_frequencies_of_keys_are_those_published(data_folder):
     """11.09 and 10.49 nats a frame on the test part."""
     pieces = compose.read_matlab(data_folder / "jsb_chorales" / "JSB_Chorales.mat")

@@ -127,7 +127,7 @@ check = params_check(
     memory_mean="S H",
     memory_variance="S H",
 )
-BATCH_NORM_LSTM = Cell(project, recur, update, zero_state, lay_out, check)
+BATCH_NORM_LSTM = Cell(project, recur, update, zero_state, lay_out, check, lstm.gates)
 
 
 def batch_norm_train(

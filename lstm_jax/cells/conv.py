@@ -75,7 +75,7 @@ def conv_lstm(space: int) -> Cell:
     """The cell for maps with this many spatial axes, 1 to 3."""
     window = " ".join("KLM"[:space])
     check = params_check(ConvLSTMParams, recurrent_kernel=f"{window} H 4H", input_kernel=f"{window} D 4H", bias="4H")
-    return Cell(project, recur, lstm.update, zero_state, check=check, space=space)
+    return Cell(project, recur, lstm.update, zero_state, check=check, gates=lstm.gates, space=space)
 
 
 CONV_LSTM_1D, CONV_LSTM_2D = conv_lstm(1), conv_lstm(2)

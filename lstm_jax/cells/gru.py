@@ -66,12 +66,18 @@ def recur(params: GRUParams, z: Blocks, h: jax.Array) -> Preactivations:
 
 def update(params: GRUParams, a: Preactivations, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
+    found = gates(params, a, h)
+    return _mix(found["z"], found["n"], h)
+
+
+def gates(params: GRUParams, a: Preactivations, h: jax.Array) -> dict[str, jax.Array]:
+    """``r, z, n``, each ``[..., H]``."""
     r, z = jax.nn.sigmoid(a.reset), jax.nn.sigmoid(a.update)
-    return _mix(z, jnp.tanh(a.candidate_input + r * a.candidate_state), h)
+    return {"r": r, "z": z, "n": jnp.tanh(a.candidate_input + r * a.candidate_state)}
 
 
 check = params_check(GRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H", candidate_bias="H")
-GRU = Cell(project, recur, update, zero_state, lay_out, check)
+GRU = Cell(project, recur, update, zero_state, lay_out, check, gates)
 
 
 class OriginalGRUParams(NamedTuple):
@@ -97,8 +103,14 @@ def recur_before(params: OriginalGRUParams, z: Blocks, h: jax.Array) -> Blocks:
 
 def update_before(params: OriginalGRUParams, a: Blocks, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
+    found = gates_before(params, a, h)
+    return _mix(found["z"], found["n"], h)
+
+
+def gates_before(params: OriginalGRUParams, a: Blocks, h: jax.Array) -> dict[str, jax.Array]:
+    """``z, n``, each ``[..., H]``; the reset gate has done its work before the product."""
     z, n = a
-    return _mix(jax.nn.sigmoid(z), jnp.tanh(n), h)
+    return {"z": jax.nn.sigmoid(z), "n": jnp.tanh(n)}
 
 
 def _mix(z: jax.Array, n: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -112,6 +124,7 @@ ORIGINAL_GRU = Cell(
     update_before,
     zero_state,
     check=params_check(OriginalGRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H"),
+    gates=gates_before,
 )
 
 

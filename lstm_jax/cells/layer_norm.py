@@ -116,9 +116,16 @@ LAYER_NORM_LSTM = Cell(
     zero_memory,
     lay_out,
     params_check(LayerNormParams, **AXES, input_scale="4H", recurrent_scale="4H"),
+    lstm.gates,
 )
 GATE_NORM_LSTM = Cell(
-    lstm.project, _gate_recur, _gate_update, zero_memory, lay_out, params_check(GateNormParams, **AXES, scale="4H")
+    lstm.project,
+    _gate_recur,
+    _gate_update,
+    zero_memory,
+    lay_out,
+    params_check(GateNormParams, **AXES, scale="4H"),
+    lstm.gates,
 )
 
 

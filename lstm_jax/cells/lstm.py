@@ -38,6 +38,11 @@ def update(params: PyTree, a: jax.Array, state: LSTMState) -> tuple[LSTMState, j
     return state, state.h
 
 
+def gates(params: PyTree, a: jax.Array, state: LSTMState) -> dict[str, jax.Array]:
+    """``i, f, g, o``, each ``[..., H]``."""
+    return activate(STANDARD, a)
+
+
 @jax.custom_jvp
 def advance(a: jax.Array, state: LSTMState) -> LSTMState:
     """``h'`` and ``c'`` from the pre-activations and ``c``; of ``h`` only the dtype is read."""
@@ -46,10 +51,10 @@ def advance(a: jax.Array, state: LSTMState) -> LSTMState:
 
 def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gates, jax.Array]:
     """The new state, and what the derivative is made of: the gates and tanh(c')."""
-    gates = activate(STANDARD, a)
-    c = remember(STANDARD, gates, state.c)
+    found = activate(STANDARD, a)
+    c = remember(STANDARD, found, state.c)
     tanh_c = STANDARD.output(c)
-    return LSTMState((gates["o"] * tanh_c).astype(state.h.dtype), c), gates, tanh_c
+    return LSTMState((found["o"] * tanh_c).astype(state.h.dtype), c), found, tanh_c
 
 
 @advance.defjvp
@@ -62,8 +67,8 @@ def _advance_tangent(
     dh' = o (1 - tanh(c')^2) dc' + tanh(c') o (1 - o) da_o
     """
     (a, state), (da, dstate) = primals, tangents
-    new, gates, tanh_c = _advance_with_gates(a, state)
-    i, f, g, o = (gates[name] for name in STANDARD.blocks)
+    new, found, tanh_c = _advance_with_gates(a, state)
+    i, f, g, o = (found[name] for name in STANDARD.blocks)
     by_i, by_f, by_g = g * i * (1 - i), state.c * f * (1 - f), i * (1 - g * g)
     by_o, by_c = tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c)
     di, df, dg, do = split_gates(da)
@@ -73,4 +78,4 @@ def _advance_tangent(
 
 
 check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
-LSTM = Cell(project, recur, update, zero_state, lay_out, check)
+LSTM = Cell(project, recur, update, zero_state, lay_out, check, gates)

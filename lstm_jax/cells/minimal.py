@@ -69,13 +69,18 @@ def update(params: PyTree, a: Linear, h: jax.Array) -> tuple[jax.Array, jax.Arra
     return h, h.astype(params.bias.dtype)
 
 
+def gates(params: PyTree, a: Linear, h: jax.Array) -> dict[str, jax.Array]:
+    """``f``, the share of the state that is kept, ``[..., H]``: 1 - z of a minGRU, f / (f + i) of a minLSTM."""
+    return {"f": a.decay}
+
+
 def _cell(kind: type, project: Callable[[PyTree, jax.Array], Linear], blocks: int) -> Cell:
     def zero_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> jax.Array:
         """``h = 0``: ``[*batch, H]``."""
         return jnp.zeros((*batch_shape, params.bias.shape[0] // blocks), accumulator_dtype(params.bias.dtype))
 
     check = params_check(kind, input_kernel="D M", bias="M")
-    return Cell(project, recur, update, zero_state, check=check)
+    return Cell(project, recur, update, zero_state, check=check, gates=gates)
 
 
 MIN_GRU, MIN_LSTM = _cell(MinGRUParams, project_gru, 2), _cell(MinLSTMParams, project_lstm, 3)

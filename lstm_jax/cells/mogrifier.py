@@ -65,7 +65,7 @@ def check(params: MogrifierParams, xs: jax.Array) -> None:
         )
 
 
-MOGRIFIER_LSTM = Cell(project, recur, lstm.update, zero_memory, lay_out, check)
+MOGRIFIER_LSTM = Cell(project, recur, lstm.update, zero_memory, lay_out, check, lstm.gates)
 
 
 def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, rounds: int = 5) -> MogrifierParams:

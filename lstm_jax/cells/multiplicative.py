@@ -56,7 +56,7 @@ check = params_check(
     input_factor="D H",
     recurrent_factor="H H",
 )
-MULTIPLICATIVE_LSTM = Cell(project, recur, lstm.update, zero_memory, prepare, check)
+MULTIPLICATIVE_LSTM = Cell(project, recur, lstm.update, zero_memory, prepare, check, lstm.gates)
 
 
 def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MultiplicativeParams:

@@ -48,10 +48,21 @@ def recur(params: PeepholeParams, z: Blocks, state: LSTMState) -> Blocks:
 
 def update(params: PeepholeParams, a: Blocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
     """The memory, then the output gate that looks at it."""
-    c = remember(BEFORE, activate(BEFORE, a[:3]), state.c)
-    o = activate(AFTER, (a[3] + _peepholes(params, c)[2] * c,))["o"]
-    h = (o * jnp.tanh(c)).astype(state.h.dtype)
+    found, c = _look(params, a, state)
+    h = (found["o"] * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
+
+
+def gates(params: PeepholeParams, a: Blocks, state: LSTMState) -> dict[str, jax.Array]:
+    """``i, f, g, o``, each ``[..., H]``."""
+    return _look(params, a, state)[0]
+
+
+def _look(params: PeepholeParams, a: Blocks, state: LSTMState) -> tuple[dict[str, jax.Array], jax.Array]:
+    """The gates and the new memory."""
+    found = activate(BEFORE, a[:3])
+    c = remember(BEFORE, found, state.c)
+    return found | activate(AFTER, (a[3] + _peepholes(params, c)[2] * c,)), c
 
 
 def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
@@ -60,7 +71,7 @@ def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
 
 
 check = params_check(PeepholeParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", peepholes="3H")
-PEEPHOLE_LSTM = Cell(blocks.projection(4), recur, update, zero_memory, lay_out, check)
+PEEPHOLE_LSTM = Cell(blocks.projection(4), recur, update, zero_memory, lay_out, check, gates)
 
 
 def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> PeepholeParams:

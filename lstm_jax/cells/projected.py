@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.dense import lay_out, matmul
-from lstm_jax.cells.lstm import advance, project, recur
+from lstm_jax.cells.lstm import advance, gates, project, recur
 from lstm_jax.checks import check_drawn, params_check
 from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
 
@@ -69,5 +69,5 @@ def zero_state(params: ProjectedLSTMParams, batch_shape: tuple[int, ...] = ()) -
 
 check = params_check(ProjectedLSTMParams, projection="H P", recurrent_kernel="P 4H", input_kernel="D 4H", bias="4H")
 PROJECTED_LSTM = Cell(
-    project, recur, update, zero_state, partial(lay_out, names=("recurrent_kernel", "projection")), check
+    project, recur, update, zero_state, partial(lay_out, names=("recurrent_kernel", "projection")), check, gates
 )

@@ -38,13 +38,23 @@ class SLSTMState(NamedTuple):
 
 def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMState, jax.Array]:
     """Gates, memory and normaliser from the pre-activations ``[..., 4H]``."""
+    (i, f, g, o), m = _stabilised(a, state)
+    c, n = f * state.c + i * g, f * state.n + i
+    h = (o * c / n).astype(state.h.dtype)
+    return SLSTMState(h, c, n, m), h
+
+
+def gates(params: LSTMParams, a: jax.Array, state: SLSTMState) -> dict[str, jax.Array]:
+    """``i, f, g, o``, each ``[..., H]``; i and f as they act on what is carried, times exp(m - m') and exp(-m')."""
+    return dict(zip("ifgo", _stabilised(a, state)[0], strict=True))
+
+
+def _stabilised(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """The gates, those with exponentials divided by exp(m') over what exp(m) holds already, and the stabiliser m'."""
     a_i, a_f, a_g, a_o = split_gates(a)
     kept = jax.nn.log_sigmoid(a_f) + state.m
     m = jnp.maximum(kept, a_i)
-    i, f = jnp.exp(a_i - m), jnp.exp(kept - m)
-    c, n = f * state.c + i * jnp.tanh(a_g), f * state.n + i
-    h = (jax.nn.sigmoid(a_o) * c / n).astype(state.h.dtype)
-    return SLSTMState(h, c, n, m), h
+    return (jnp.exp(a_i - m), jnp.exp(kept - m), jnp.tanh(a_g), jax.nn.sigmoid(a_o)), m
 
 
 def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMState:
@@ -55,7 +65,7 @@ def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMSt
 
 
 check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
-SLSTM = Cell(lstm.project, lstm.recur, update, zero_state, lay_out, check)
+SLSTM = Cell(lstm.project, lstm.recur, update, zero_state, lay_out, check, gates)
 
 
 def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:

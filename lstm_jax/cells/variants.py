@@ -47,12 +47,15 @@ def variant(form: Form) -> Cell:
     def update(params: GatedParams, a: jax.Array | Blocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
         return _advance(form, activate(form, a), state)
 
+    def gates(params: GatedParams, a: jax.Array | Blocks, state: LSTMState) -> dict[str, jax.Array]:
+        return _all_gates(form, activate(form, a))
+
     count, whole = len(form.blocks), one_slab(form)
     slab = f"{count}H"
     kind = LSTMParams if form.blocks == STANDARD.blocks else GatedParams
     check = params_check(kind, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
     project, recur = (lstm.project, lstm.recur) if whole else (blocks.projection(count), blocks.recur)
-    return Cell(project, recur, update, zero_memory, lay_out, check)
+    return Cell(project, recur, update, zero_memory, lay_out, check, gates)
 
 
 @cache
@@ -60,16 +63,26 @@ def masked_variant(form: Form) -> Cell:
     """The same, reading ``Inputs(x, mask)``: the candidate is multiplied by the mask ``[T, *batch, H]``."""
     plain = variant(form)
 
-    def update(params: GatedParams, a: tuple, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    def masked(a: tuple) -> Gates:
         gates = activate(form, a[0])
-        return _advance(form, gates | {"g": gates["g"] * jax.lax.stop_gradient(a[1])}, state)
+        return gates | {"g": gates["g"] * jax.lax.stop_gradient(a[1])}
+
+    def update(params: GatedParams, a: tuple, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+        return _advance(form, masked(a), state)
 
     return plain._replace(
         project=lambda params, inputs: (plain.project(params, inputs.x), inputs.each),
         recur=lambda params, z, state: (plain.recur(params, z[0], state), z[1]),
         update=update,
         check=lambda params, xs: plain.check(params, sequence_of(xs)),
+        gates=lambda params, a, state: _all_gates(form, masked(a)),
     )
+
+
+def _all_gates(form: Form, gates: Gates) -> dict[str, jax.Array]:
+    """Those with weights, and the input gate that follows from them; one that is 1 throughout is not there."""
+    i = form.input_gate(gates)
+    return dict(gates) | ({"i": i} if isinstance(i, jax.Array) else {})
 
 
 def _advance(form: Form, gates: Gates, state: LSTMState) -> tuple[LSTMState, jax.Array]:

@@ -1,0 +1,140 @@
+"""Looks inside a character model of Python source: which cells track strings, comments, brackets, indentation?
+
+    python examples/char_lm.py --save runs/python                # 4 minutes: the model to look into
+    python examples/look_inside.py --load runs/python
+    python examples/look_inside.py --load runs/python --data FILE.py
+
+Python's own tokenizer says at each character whether it lies inside a string, how many brackets are open and so on. A
+cell is chosen on the first half of the text and scored on the second: 1 when it tells yes from no perfectly, or follows
+a number in perfect order, 0 by chance. Chance is the best of all cells when the feature is shifted around in time.
+The default text is one of the standard library's modules, in the last tenth that training held out. Writes pictures
+beside --picture and a page to explore, cells.html.
+"""
+
+import argparse
+import io
+import sysconfig
+import tokenize
+from pathlib import Path
+from typing import NamedTuple
+
+import char_lm
+import numpy as np
+import texts
+from results import whole
+
+from lstm_jax import diagnostics
+from lstm_jax.diagnostics import pictures
+
+CHARACTERS = 8000
+SHOWN = 1100
+"""characters in a picture and on the page"""
+DEFAULT = "webbrowser.py"
+
+
+class Found(NamedTuple):
+    """A cell that follows a feature."""
+
+    feature: str
+    cell: int
+    chosen: float
+    """its score where it was chosen"""
+    score: float
+    """its score on the other half"""
+    chance: float
+    """what the best of all cells reaches there by chance, one time in twenty"""
+
+
+def python_features(text: str) -> dict[str, np.ndarray]:
+    """What is true having read each character ``[T]``, by Python's tokenizer."""
+    starts = np.cumsum([0, *(len(line) for line in text.splitlines(keepends=True))])
+    inside = {name: np.zeros(len(text), bool) for name in ("inside a string", "inside a comment")}
+    depth = np.zeros(len(text) + 1, int)
+    kinds = {tokenize.STRING: "inside a string", tokenize.COMMENT: "inside a comment"}
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        first, last = (starts[line - 1] + column for line, column in (token.start, token.end))
+        if token.type in kinds:
+            last -= token.type == tokenize.STRING  # having read its last quote is being outside
+            inside[kinds[token.type]][first:last] = True
+        if token.type == tokenize.OP and token.string in "([{)]}":
+            depth[first:] += 1 if token.string in "([{" else -1
+    lines = text.splitlines(keepends=True)
+    indents = [len(line) - len(line.lstrip(" ")) for line in lines]
+    return {
+        **inside,
+        "brackets open": depth[:-1],
+        "indentation": np.concatenate([np.full(len(line), by) for line, by in zip(lines, indents, strict=True)]),
+        "place in the line": np.concatenate([np.arange(len(line)) for line in lines]),
+    }
+
+
+def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[Found]:
+    """The best cell for each feature that occurs in both halves."""
+    half, found = len(memory) // 2, []
+    for name, feature in features.items():
+        if any((part == part[0]).all() for part in (feature[:half], feature[half:])):
+            print(f"{name}: the same throughout a half of the text, left out")
+            continue
+        first = diagnostics.track(memory[:half], feature[:half])
+        second = diagnostics.track(memory[half:], feature[half:])
+        cell = first.best
+        found.append(Found(name, cell, first.scores[cell], second.scores[cell], second.chance_level))
+    return found
+
+
+def read_text(options: argparse.Namespace) -> str:
+    """The first characters of the text, cut at the end of a statement that begins a line."""
+    text = texts.read_text("--data", options.data, "utf-8")
+    if len(text) <= options.characters:
+        return text
+    end = text.rfind("\n\n\n", 0, options.characters)
+    return text[: end + 1 if end > 0 else options.characters]
+
+
+def parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    library = Path(sysconfig.get_paths()["stdlib"])
+    parser.add_argument("--load", type=Path, required=True, help="a folder that --save of char_lm.py wrote")
+    parser.add_argument("--data", type=Path, default=library / DEFAULT, help="Python source (%(default)s)")
+    parser.add_argument("--characters", type=whole, default=CHARACTERS, help="to look at (%(default)s)")
+    parser.add_argument("--picture", type=Path, default=Path("look_inside.png"), help="(%(default)s)")
+    parser.add_argument("--page", type=Path, default=Path("cells.html"), help="(%(default)s)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> list[Found]:
+    """Reads the text with the model, ranks its cells, draws."""
+    options = parse_options(arguments)
+    params, alphabet, encoding = char_lm.load(options.load)
+    text = read_text(options)
+    try:
+        features = python_features(text)
+    except (tokenize.TokenError, SyntaxError) as error:
+        raise SystemExit(f"--data: {options.data} is not Python source: {error}") from None
+    codes = char_lm.encode_prompt(alphabet, text, encoding)
+    seen = diagnostics.trace(params["lstm"], params["embedding"][codes])
+    found = find_cells(np.asarray(seen["c"]), features)
+    print(f"{'':20} {'cell':>5} {'chosen':>8} {'score':>8} {'chance':>8}")
+    for one in found:
+        print(f"{one.feature:20} {one.cell:5} {one.chosen:8.3f} {one.score:8.3f} {one.chance:8.3f}")
+    start = len(text) // 2
+    for one in found:
+        path = options.picture.with_stem(f"{options.picture.stem}_{one.feature.replace(' ', '_')}")
+        title = f"cell {one.cell}: {one.feature}, score {one.score:.2f} (by chance {one.chance:.2f})"
+        shown = slice(start, start + SHOWN)
+        pictures.draw_text(list(text[shown]), seen["c"][shown, one.cell], path, title=title, meaning="memory c")
+    pictures.draw_units(diagnostics.units(seen), options.picture)
+    diagnostics.write_page(
+        options.page,
+        {name: values[start : start + SHOWN] for name, values in seen.items()},
+        list(text[start : start + SHOWN]),
+        title=f"{options.data.name}, read by a character model of {params['head'].shape[0]} cells",
+        features={name: feature[start : start + SHOWN] for name, feature in features.items()},
+    )
+    print(f"Pictures {options.picture.stem}*{options.picture.suffix}; open {options.page} in a browser")
+    return found
+
+
+if __name__ == "__main__":
+    main()

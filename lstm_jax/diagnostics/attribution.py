@@ -1,0 +1,84 @@
+"""Which steps of a sequence a score rests on.
+
+    gradient times input        x_t . dscore/dx_t
+    integrated gradients        (x_t - b_t) . mean over a in 0..1 of dscore/dx_t at b + a (x - b)
+    occlusion                   score(x) - score(x with step t as in b)
+
+Integrated gradients add up to ``score(x) - score(b)`` (Sundararajan, Taly and Yan 2017, arXiv:1703.01365), which
+``completeness`` checks.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Score = Callable[[jax.Array], jax.Array]
+"""``score(xs [T, D]) -> number``, such as a class's logit, or its distance to the next one"""
+
+
+class Attribution(NamedTuple):
+    """What each number of the input contributes."""
+
+    each: jax.Array
+    """``[T, D]``"""
+    steps: jax.Array
+    """``[T]``: summed over features"""
+
+
+def gradient_times_input(score: Score, xs: jax.Array) -> Attribution:
+    """``xs * dscore/dxs``: exact for a linear score."""
+    return _summed(xs * jax.grad(score)(xs))
+
+
+def integrated_gradients(
+    score: Score, xs: jax.Array, baseline: jax.Array | None = None, *, points: int = 32
+) -> Attribution:
+    """Gradients averaged on the way from the baseline to the input, times that way.
+
+        score = lambda xs: classify(params._replace(embedding=None), xs, length).logits[label]
+        found = diagnostics.integrated_gradients(score, params.embedding[codes])
+
+    Args:
+        score: of one sequence; ``jax.vmap`` does batches.
+        xs: ``[T, D]``: features, or embeddings of tokens.
+        baseline: ``[T, D]``, an input that says nothing; None means zeros.
+        points: of Gauss-Legendre quadrature, each a gradient; more where ``completeness`` is not near 0.
+    """
+    base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    places = jnp.asarray((nodes + 1) / 2, xs.dtype)
+    gradients = lax.map(lambda place: jax.grad(score)(base + place * (xs - base)), places)
+    return _summed((xs - base) * jnp.tensordot(jnp.asarray(weights / 2, xs.dtype), gradients, axes=1))
+
+
+def completeness(found: Attribution, score: Score, xs: jax.Array, baseline: jax.Array | None = None) -> jax.Array:
+    """How far the sum of an attribution is from ``score(xs) - score(baseline)``, as a share of it."""
+    base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
+    gap = score(xs) - score(base)
+    return jnp.abs(found.steps.sum() - gap) / jnp.abs(gap)
+
+
+def occlusion(score: Score, xs: jax.Array, baseline: jax.Array | None = None, *, width: int = 1) -> jax.Array:
+    """How much the score falls when steps are replaced by the baseline's, ``[T - width + 1]``.
+
+    Args:
+        width: neighbouring steps that are replaced together; number t is that of steps t to t + width - 1.
+    """
+    base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
+    if not 1 <= width <= len(xs):
+        raise ValueError(f"width: got {width}, want 1 to the {len(xs)} steps of xs")
+    times = jnp.arange(len(xs))
+
+    def without(start: jax.Array) -> jax.Array:
+        hidden = (times >= start) & (times < start + width)
+        return score(jnp.where(hidden[:, None], base, xs))
+
+    return score(xs) - lax.map(without, jnp.arange(len(xs) - width + 1))
+
+
+def _summed(each: jax.Array) -> Attribution:
+    return Attribution(each, each.sum(axis=tuple(range(1, each.ndim))))

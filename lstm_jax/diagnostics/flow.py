@@ -1,0 +1,138 @@
+"""How gradients flow back through time: through the state of each step, and through products of Jacobians.
+
+    dL/ds_t                                     what the loss says to the state that enters step t
+    J_t = ds_{t+1} / ds_t                       [S, S], S the size of the state: 2H for an LSTM's h and c
+    ds_T / ds_t = J_{T-1} ... J_t               its singular values grow or shrink with T - t
+
+A simple network's gradients vanish or explode because the product does (Hochreiter 1991; Bengio, Simard and Frasconi
+1994); an LSTM's product holds the forget gates on its diagonal.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+
+from lstm_jax import engine
+from lstm_jax.cells import LSTM
+from lstm_jax.sequence import unroll
+from lstm_jax.structs import Cell, Inputs, PyTree, sequence_of
+
+
+@cache
+def _nudged(cell: Cell) -> Cell:
+    """The cell, reading ``Inputs(xs, nudges)``: each step starts from its state plus its nudge."""
+
+    def nudge(state: PyTree, by: PyTree) -> PyTree:
+        return jax.tree.map(jnp.add, state, by)
+
+    def update(params: PyTree, a: tuple, state: PyTree) -> tuple[PyTree, PyTree]:
+        return cell.update(params, a[0], nudge(state, a[1]))
+
+    return cell._replace(
+        project=lambda params, inputs: (cell.project(params, inputs.x), inputs.each),
+        recur=lambda params, z, state: (cell.recur(params, z[0], nudge(state, z[1])), z[1]),
+        update=update,
+        check=lambda params, inputs: cell.check(params, sequence_of(inputs)),
+    )
+
+
+def state_gradients(
+    loss: Callable[[PyTree, PyTree], jax.Array],
+    params: PyTree,
+    xs: jax.Array,
+    initial_state: PyTree | None = None,
+    *,
+    cell: Cell = LSTM,
+    **options: Any,
+) -> PyTree:
+    """The gradient of a loss with respect to the state that enters each step.
+
+        flow = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs)
+        jnp.linalg.norm(flow.c, axis=-1)                                    # [T, *batch]
+
+    Args:
+        loss: ``loss(final_state, ys) -> number``, of what ``unroll`` returns.
+        params, xs, initial_state: as for ``unroll``.
+        cell: any of ``cells.CELLS``.
+        options: ``lengths``, ``mask``, ``resets``, ``reset_state``, ``reverse``, ``remat`` of ``unroll``.
+    Returns:
+        a state whose parts are ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. At step t it is what flows back
+        through the steps from t on, without what the loss reads of the state directly; 0 where no step is taken.
+    """
+    zeros = cell.zero_state(params, xs.shape[1:-1])
+    nudges = jax.tree.map(lambda leaf: jnp.zeros((xs.shape[0], *leaf.shape), leaf.dtype), zeros)
+
+    def run(nudges: PyTree) -> jax.Array:
+        return loss(*unroll(_nudged(cell), params, Inputs(xs, nudges), initial_state, **options))  # type: ignore[arg-type]
+
+    return jax.grad(run)(nudges)
+
+
+def state_jacobians(
+    params: PyTree, xs: jax.Array, initial_state: PyTree | None = None, *, cell: Cell = LSTM
+) -> jax.Array:
+    """The Jacobian ``ds_{t+1} / ds_t`` of each step, ``[T, S, S]``; the parts of a state in their order, h then c.
+
+    Args:
+        xs: one sequence ``[T, D]``, every step taken; ``jax.vmap`` does batches.
+    """
+    start = cell.zero_state(params, xs.shape[1:-1]) if initial_state is None else initial_state
+    flat, unflatten = ravel_pytree(start)
+    prepared = cell.prepare(params)
+
+    def step(flat: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def advance(flat: jax.Array) -> jax.Array:
+            new, _ = engine.step(cell, prepared, unflatten(flat), x)
+            return ravel_pytree(new)[0]
+
+        return advance(flat), jax.jacfwd(advance)(flat)
+
+    return lax.scan(step, flat, xs)[1]
+
+
+def product_spectra(jacobians: jax.Array) -> jax.Array:
+    """log10 of the singular values of ``ds_T / ds_t`` for each t, ``[T, S]``, largest first.
+
+    The product is scaled at each step, so that none under- or overflows; singular values smaller than the largest by
+    more than the precision of the dtype are noise.
+
+    Args:
+        jacobians: ``[T, S, S]`` of ``state_jacobians``.
+    """
+
+    def back(carry: tuple[jax.Array, jax.Array], jacobian: jax.Array) -> tuple[tuple, tuple]:
+        product, log_scale = carry
+        product = product @ jacobian
+        size = jnp.maximum(jnp.linalg.norm(product), jnp.finfo(product.dtype).tiny)
+        carry = (product / size, log_scale + jnp.log10(size))
+        return carry, carry
+
+    whole = jnp.eye(jacobians.shape[-1], dtype=jacobians.dtype)
+    _, (products, scales) = lax.scan(back, (whole, jnp.zeros((), jacobians.dtype)), jacobians, reverse=True)
+    return jnp.log10(jnp.linalg.svd(products, compute_uv=False)) + scales[:, None]
+
+
+def lyapunov_exponents(jacobians: jax.Array, count: int | None = None) -> jax.Array:
+    """The Lyapunov exponents of a trajectory, nats a step, ``[count]``, largest first.
+
+        Q_{t+1} R_t = J_t Q_t        exponent k = mean over t of log |R_t[k, k]|
+
+    How fast neighbouring states part: above 0 chaos, below 0 forgetting (Benettin et al. 1980, Meccanica 15).
+
+    Args:
+        jacobians: ``[T, S, S]`` of ``state_jacobians``, without the steps that lead in.
+        count: how many; None means S.
+    """
+    size = jacobians.shape[-1]
+
+    def step(basis: jax.Array, jacobian: jax.Array) -> tuple[jax.Array, jax.Array]:
+        basis, triangle = jnp.linalg.qr(jacobian @ basis)
+        return basis, jnp.log(jnp.abs(jnp.diagonal(triangle)))
+
+    start = jnp.eye(size, dtype=jacobians.dtype)[:, : size if count is None else count]
+    return jnp.sort(lax.scan(step, start, jacobians)[1].mean(axis=0))[::-1]

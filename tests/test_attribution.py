@@ -1,0 +1,202 @@
+"""Attribution, cells that track features, monitors: exact where a closed form is known, planted where not."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import lstm_jax as lj
+from lstm_jax import diagnostics, training
+from lstm_jax.diagnostics import pictures
+from lstm_jax.models.classifier import classify, init_classifier
+from lstm_jax.training import metrics
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def make_score(key=0, dtype=jnp.float64):
+    params = lj.init_params(jax.random.key(key), 3, 6, dtype=dtype)
+    return lambda xs: jnp.tanh(3 * lj.lstm(params, xs)[1].sum())
+
+
+def test_a_linear_score_is_attributed_exactly():
+    weights, xs = jax.random.normal(jax.random.key(0), (7, 3)), jax.random.normal(jax.random.key(1), (7, 3))
+    base = jnp.full((1, 3), 0.5)
+    for found, want in (
+        (diagnostics.gradient_times_input(lambda xs: (weights * xs).sum(), xs), weights * xs),
+        (
+            diagnostics.integrated_gradients(lambda xs: (weights * xs).sum(), xs, base, points=2),
+            weights * (xs - base),
+        ),
+    ):
+        np.testing.assert_allclose(found.each, want, rtol=1e-12)
+        np.testing.assert_allclose(found.steps, want.sum(axis=1), rtol=1e-12)
+
+
+def test_integrated_gradients_are_complete():
+    xs = jax.random.normal(jax.random.key(2), (25, 3))
+    for seed in range(3):
+        score = make_score(seed)
+        found = diagnostics.integrated_gradients(score, xs)
+        assert diagnostics.completeness(found, score, xs) < 1e-3
+        plain = diagnostics.gradient_times_input(score, xs)
+        assert diagnostics.completeness(plain, score, xs) > 0.05, "a gradient alone is not complete"
+    mapped = jax.vmap(lambda xs: diagnostics.integrated_gradients(score, xs).steps)(jnp.stack([xs, 2 * xs]))
+    np.testing.assert_allclose(mapped[0], found.steps, rtol=1e-9)
+
+
+def test_occlusion_by_hand():
+    score, xs = make_score(), jax.random.normal(jax.random.key(2), (6, 3))
+    found = diagnostics.occlusion(score, xs, width=2)
+    assert found.shape == (5,)
+    np.testing.assert_allclose(found[3], score(xs) - score(xs.at[3:5].set(0)), rtol=1e-12)
+    with pytest.raises(ValueError, match="width: got 7, want 1 to the 6 steps"):
+        diagnostics.occlusion(score, xs, width=7)
+
+
+WORDS = 20
+KEYS = (3, 4)
+"""The planted words: the label says which of them occurs."""
+
+
+def planted(rows, seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(5, WORDS, (12, rows))
+    labels, places = rng.integers(0, 2, rows), rng.integers(0, 12, rows)
+    codes[places, np.arange(rows)] = np.array(KEYS)[labels]
+    return codes.astype(np.int32), labels.astype(np.int32), places
+
+
+@pytest.fixture(scope="module")
+def keyword_model():
+    """A classifier that has learned to look for the planted words."""
+    params = init_classifier(jax.random.key(0), WORDS, 2, embedding_size=8, hidden_size=12)
+    lengths = np.full(64, 12, np.int32)
+
+    @training.stateless
+    def loss(params, batch, key):
+        codes, labels = batch
+        logits = classify(params, codes.T, lengths).logits
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return nats.mean(), {"accuracy": metrics.mean(logits.argmax(-1) == labels)}
+
+    codes, labels, _ = planted(640, 0)
+    batches = training.Shuffled((codes.T, labels), 64)
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        fitted = training.fit(loss, params, batches, training.adam(2e-2), steps=120, key=jax.random.key(1), bar=False)
+    assert fitted.history[-1]["accuracy"] > 0.99
+    return fitted.params
+
+
+def test_the_planted_word_receives_the_highest_score(keyword_model):
+    codes, labels, places = planted(40, 1)
+    first = 0
+    for row in range(40):
+        sign = 2 * labels[row] - 1
+
+        def score(xs, sign=sign):
+            logits = classify(keyword_model._replace(embedding=None), xs, jnp.asarray(12)).logits
+            return sign * (logits[1] - logits[0])
+
+        xs = keyword_model.embedding[codes[:, row]]
+        baseline = keyword_model.embedding[5:].mean(axis=0, keepdims=True)
+        found = diagnostics.integrated_gradients(score, xs, baseline)
+        assert diagnostics.completeness(found, score, xs, baseline) < 0.01
+        first += int(found.steps.argmax()) == places[row]
+        first += int(diagnostics.occlusion(score, xs, baseline).argmax()) == places[row]
+    assert first >= 78, f"{first} of 80"
+
+
+def test_the_planted_cell_is_found():
+    rng = np.random.default_rng(0)
+    feature = np.repeat(rng.random(40) < 0.4, 20)
+    values = rng.normal(size=(800, 30)).cumsum(axis=0) / 5
+    values[:, 17] = np.where(feature, -1.0, 1.0) + rng.normal(size=800)
+    found = diagnostics.track(values, feature)
+    assert found.best == 17
+    assert found.signs[17] == -1
+    assert found.scores[17] == pytest.approx(abs(2 * roc_auc_score(feature, values[:, 17]) - 1))
+    assert found.scores[17] > found.chance_level > np.median(np.delete(found.scores, 17))
+    values[:, 4] = np.exp(feature + np.linspace(0, 0.1, 800))
+    assert diagnostics.track(values, feature).scores[4] == pytest.approx(1)
+
+
+def test_a_number_is_tracked_by_its_order():
+    rng = np.random.default_rng(1)
+    feature = np.tile(np.arange(50), 20)
+    values = rng.normal(size=(1000, 8))
+    values[:, 2] = -np.sqrt(feature)
+    found = diagnostics.track(values, feature)
+    assert (found.best, found.scores[2], found.signs[2]) == (2, pytest.approx(1), -1)
+
+
+def test_chance_is_not_beaten_by_chance():
+    """Slow noise beside a slow feature: the best of 30 cells passes the level of one in twenty about that often."""
+    beaten = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        feature = np.repeat(rng.random(60) < 0.5, 10)
+        smooth = np.cumsum(rng.normal(size=(600, 30)), axis=0)
+        found = diagnostics.track(smooth - np.roll(smooth, 30, axis=0), feature, shifts=100)
+        beaten += found.scores[found.best] > found.chance_level
+    assert beaten <= 8  # of 40 at a rate of 1 in 20: more than 8 once in ten thousand
+
+
+def test_a_feature_that_says_nothing():
+    with pytest.raises(ValueError, match="a feature that changes"):
+        diagnostics.track(np.zeros((50, 2)), np.ones(50))
+    with pytest.raises(ValueError, match=r"want \[T\] beside \[T, H\]"):
+        diagnostics.track(np.zeros((50, 2)), np.ones(40))
+
+
+def test_monitored_training_is_the_same_training(tmp_path):
+    params = {"lstm": lj.init_params(jax.random.key(0), 2, 3), "head": jnp.ones((3, 1), jnp.float32)}
+    xs = jax.random.normal(jax.random.key(1), (8, 5, 2), jnp.float32)
+
+    @training.stateless
+    def loss(params, batch, key):
+        ys = lj.lstm(params["lstm"], jnp.swapaxes(batch, 0, 1))[1]
+        return jnp.mean((ys[-1] @ params["head"] - 1) ** 2), {}
+
+    rows = []
+    runs = [
+        training.fit(
+            loss,
+            params,
+            training.Shuffled(np.asarray(xs), 4),
+            optimizer,
+            steps=6,
+            key=jax.random.key(2),
+            report=2,
+            callbacks=callbacks,
+            bar=False,
+        )
+        for optimizer, callbacks in (
+            (optax.sgd(0.1), ()),
+            (diagnostics.monitor(optax.sgd(0.1)), (diagnostics.recorder(rows),)),
+        )
+    ]
+    jax.tree.map(np.testing.assert_array_equal, runs[0].params, runs[1].params)
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    last = rows[-1]
+    assert "update_ratio lstm.recurrent_kernel" in last
+    norms = [value for name, value in last.items() if name.startswith("gradient_norm")]
+    step = training.make_train_step(loss, optax.sgd(0.1))
+    before = training.init_state(runs[0].params, optax.sgd(0.1), jax.random.key(2))
+    _, found = step(before, xs[:4])
+    state = diagnostics.monitor(optax.sgd(0.1)).init(params)
+    gradient = jax.grad(lambda params: loss(params, None, xs[:4], None)[0])(runs[0].params)
+    updates, state = diagnostics.monitor(optax.sgd(0.1)).update(gradient, state, runs[0].params)
+    row = diagnostics.readings({"anything": state})
+    total = np.sqrt(sum(value**2 for name, value in row.items() if name.startswith("gradient_norm")))
+    assert total == pytest.approx(float(found["gradient_norm"].value()), rel=1e-5)
+    ratio = np.linalg.norm(updates["head"]) / np.linalg.norm(runs[0].params["head"])
+    assert row["update_ratio head"] == pytest.approx(float(ratio), rel=1e-5)
+    assert len(norms) == 4
+    pictures.draw_readings(rows, Path(tmp_path / "readings.png"))
+    with pytest.raises(ValueError, match="want monitor"):
+        diagnostics.readings(runs[0].state.opt_state)

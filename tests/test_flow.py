@@ -1,0 +1,111 @@
+"""Jacobians and their products, exponents, fixed points: against what is known in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax as lj
+from lstm_jax import diagnostics
+from lstm_jax.cells import CELLS, SIMPLE, SimpleParams, init_cell, simple_cell
+from lstm_jax.diagnostics import flow
+
+
+def linear(activation):
+    return activation
+
+
+LINEAR = simple_cell(linear)
+
+
+def linear_problem(matrix, steps):
+    size = len(matrix)
+    params = SimpleParams(jnp.zeros((1, size)), jnp.asarray(matrix), jnp.zeros(size))
+    return flow.state_jacobians(params, jnp.zeros((steps, 1)), cell=LINEAR)
+
+
+def test_jacobians_are_those_of_the_run():
+    params = lj.init_params(jax.random.key(0), 2, 3, dtype=jnp.float64)
+    xs, zero = jax.random.normal(jax.random.key(1), (6, 2)), lj.zero_state(params)
+    jacobians = flow.state_jacobians(params, xs)
+    assert jacobians.shape == (6, 6, 6)
+    whole = jax.jacobian(lambda state: lj.lstm(params, xs, state)[0])(zero)
+    product = np.linalg.multi_dot([np.asarray(one) for one in jacobians[::-1]])
+    want = np.block([[np.asarray(whole.h.h), np.asarray(whole.h.c)], [np.asarray(whole.c.h), np.asarray(whole.c.c)]])
+    np.testing.assert_allclose(product, want, rtol=1e-12, atol=1e-14)
+    spectrum = flow.product_spectra(jacobians)
+    np.testing.assert_allclose(spectrum[0], np.log10(np.linalg.svd(want, compute_uv=False)), atol=1e-6)
+    np.testing.assert_allclose(spectrum[5], np.log10(np.linalg.svd(jacobians[5], compute_uv=False)), atol=1e-8)
+
+
+def test_products_that_no_number_could_hold():
+    """A rotation shrunk by 1000 at each step: 10 ** -900 after 300, for every singular value."""
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]]) / 1000
+    spectra = flow.product_spectra(linear_problem(turn, 300))
+    np.testing.assert_allclose(spectra, -3.0 * np.arange(300, 0, -1)[:, None] * np.ones((1, 2)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lyapunov_exponents_of_a_linear_recurrence(seed):
+    """The logarithms of the eigenvalues' sizes, for a matrix that is far from normal."""
+    rng = np.random.default_rng(seed)
+    basis, sizes = rng.normal(size=(4, 4)), np.array([1.3, 0.9, 0.5, 0.05])
+    matrix = basis @ np.diag(sizes) @ np.linalg.inv(basis)
+    jacobians = linear_problem(matrix, 4000)
+    found = diagnostics.lyapunov_exponents(jacobians)
+    np.testing.assert_allclose(found, np.log(sizes), atol=2e-3)  # what the basis adds fades like 1 / T
+    np.testing.assert_allclose(diagnostics.lyapunov_exponents(jacobians, 2), found[:2], rtol=1e-9)
+
+
+def test_a_simple_network_forgets_and_an_lstm_remembers():
+    """At T = 500, the same data and size: the gradient at the first step as a share of the last one's."""
+    time, size = 500, 32
+    xs = jax.random.normal(jax.random.key(0), (time, 1, 8), jnp.float32)
+    simple = init_cell("simple", jax.random.key(1), 8, size)
+    lstm = lj.init_params(jax.random.key(1), 8, size, scheme="chrono", max_time=time)
+    norms = {}
+    for name, cell, params in (("simple", SIMPLE, simple), ("lstm", CELLS["lstm"].cell, lstm)):
+        found = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs, cell=cell)
+        squares = sum(jnp.sum(leaf**2, axis=(1, 2)) for leaf in jax.tree.leaves(found))
+        norms[name] = np.sqrt(np.asarray(squares, np.float64))
+    shares = {name: values[0] / values[-1] for name, values in norms.items()}
+    assert shares["simple"] < 1e-8, shares
+    assert shares["lstm"] > 1e-3, shares
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_fixed_points_of_one_unit():
+    """h' = tanh(2 h): 0 is unstable with slope 2, and h = tanh(2 h) at 0.957504 twice is stable."""
+    params = SimpleParams(jnp.zeros((1, 1)), jnp.array([[2.0]]), jnp.zeros(1))
+    starts = jnp.linspace(-1.2, 1.2, 41)[:, None]
+    found = diagnostics.fixed_points(params, jnp.zeros(1), starts, cell=SIMPLE, steps=300)
+    kept = diagnostics.distinct(found, speed=1e-9)
+    order = np.argsort(np.asarray(kept.states)[:, 0])
+    known = 0.9575040240772687
+    np.testing.assert_allclose(np.asarray(kept.states)[order, 0], [-known, 0, known], atol=1e-9)
+    np.testing.assert_array_equal(np.asarray(kept.unstable)[order], [0, 1, 0])
+    np.testing.assert_allclose(np.asarray(kept.eigenvalues)[order, 0].real, 2 * (1 - np.square([known, 0, known])))
+    assert list(np.asarray(kept.unstable)) == [0, 0, 1], "the stablest first"
+    assert np.asarray(diagnostics.distinct(found, speed=-1.0).speeds).shape == (0,)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_fixed_points_of_an_lstm_stay_where_they_are():
+    params = lj.init_params(jax.random.key(0), 2, 5, dtype=jnp.float64)
+    starts = jax.tree.map(lambda leaf: leaf + 0.3, lj.zero_state(params, (4,)))
+    found = diagnostics.distinct(diagnostics.fixed_points(params, jnp.zeros(2), starts, steps=500), speed=1e-10)
+    assert len(found.speeds) == 1
+    state = jax.tree.map(lambda leaf: leaf[0], found.states)
+    after, _ = lj.lstm(params, jnp.zeros((50, 2)), state)
+    np.testing.assert_allclose(after.c, state.c, atol=1e-9)
+    assert found.eigenvalues.shape == (1, 10)
+
+
+def test_principal_components_of_a_plane():
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(200, 2)) * [5.0, 1.0] @ np.linalg.qr(rng.normal(size=(6, 2)))[0].T + 3
+    states = {"h": jnp.asarray(plane[:, :2]), "c": jnp.asarray(plane[:, 2:])}
+    found = diagnostics.principal_components(states, 3)
+    assert found.shares[:2].sum() == pytest.approx(1)
+    inside = diagnostics.onto(found, states)
+    np.testing.assert_allclose(np.linalg.norm(inside, axis=-1), np.linalg.norm(plane - plane.mean(0), axis=-1))

@@ -1,0 +1,143 @@
+"""The page, opened and clicked through in headless Chromium; and the pictures, drawn."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax as lj
+from lstm_jax import diagnostics
+from lstm_jax.diagnostics import pictures
+
+TEXT = 'say("one") and </script> <b>&amp; "two"\n\tthen' * 3
+CELLS = 12
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A trace of random weights whose cell 7 is made to follow the quotes."""
+    params = lj.init_params(jax.random.key(0), 4, CELLS)
+    codes = jnp.array([ord(one) % 4 for one in TEXT])
+    found = diagnostics.trace(params, jax.nn.one_hot(codes, 4, dtype=jnp.float32))
+    return found | {"c": found["c"].at[:, 7].set(jnp.asarray(inside() * 2.0 - 0.5, jnp.float32))}
+
+
+def inside():
+    return np.cumsum([one == '"' for one in TEXT]) % 2 == 1
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no chromium and chromedriver on the path: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,800"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def open_page(browser, path):
+    browser.get(path.as_uri())
+    faults = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+    assert not faults, faults
+
+
+def choose(browser, name, value):
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("id", name)).select_by_visible_text(value)
+
+
+def text_of(browser, name):
+    return browser.find_element("id", name).text
+
+
+def test_hovering_ranking_and_searching(browser, seen, tmp_path):
+    from selenium.webdriver import ActionChains, Keys
+
+    path = tmp_path / "cells.html"
+    diagnostics.write_page(path, seen, list(TEXT), title="A <test>", features={"inside a string": inside()})
+    assert path.read_text().count("http") == 0, "a page that needs nothing from elsewhere"
+    open_page(browser, path)
+    assert text_of(browser, "title") == browser.title == "A <test>"
+    assert browser.find_element("id", "text").get_attribute("textContent") == TEXT
+
+    canvas = browser.find_element("id", "canvas")
+    size = browser.execute_script("const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", canvas)
+    step, cell = 5, 3  # columns of 13 pixels from 46 on, rows of 14 from 22 on
+    across, down = 46 + (step + 0.5) * 13 - size[0] / 2, 22 + (cell + 0.5) * 14 - size[1] / 2
+    ActionChains(browser).move_to_element_with_offset(canvas, across, down).perform()
+    assert text_of(browser, "head") == f'cell {cell}, step {step}, "o"'
+    shown = dict(line.split()[:2] for line in text_of(browser, "values").splitlines())
+    assert shown.keys() == seen.keys()
+    for name, value in shown.items():
+        assert float(value) == pytest.approx(float(seen[name][step, cell]), abs=2e-4)
+
+    ActionChains(browser).click().move_by_offset(40, 30).perform()
+    assert text_of(browser, "head").startswith(f"cell {cell}, step {step}"), "a click holds the place"
+    browser.find_element("id", "map").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert text_of(browser, "head").startswith(f"cell {cell + 1}, step {step + 1}")
+
+    choose(browser, "order", "following: inside a string")
+    assert browser.find_element("id", "cell").get_attribute("value") == "7"
+    want = diagnostics.track(seen["c"], inside())
+    assert want.best == 7
+
+    browser.find_element("id", "find").send_keys('"\\w+"')
+    assert text_of(browser, "status").startswith(f"found {6 * 5} steps")
+    assert browser.find_element("id", "cell").get_attribute("value") == "7"
+    choose(browser, "field", "f")
+    assert "f of cell" in text_of(browser, "legend")
+    number = browser.find_element("id", "cell")
+    number.clear()
+    number.send_keys("99", Keys.ENTER)
+    assert text_of(browser, "status") == f"want a cell from 0 to {CELLS - 1}"
+    browser.find_element("css selector", "#text span:nth-child(9)").click()
+    assert "step 8" in text_of(browser, "head")
+    browser.find_element("id", "find").send_keys("[")
+    assert text_of(browser, "status") == "not a regular expression yet"
+    assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
+
+
+def test_a_page_of_a_series(browser, seen, tmp_path):
+    path = tmp_path / "series.html"
+    diagnostics.write_page(path, seen, jnp.sin(jnp.arange(len(TEXT)) / 5))
+    open_page(browser, path)
+    assert "step 0, 0.000" in text_of(browser, "head")
+    assert not browser.find_element("id", "text").is_displayed()
+
+
+def test_what_does_not_fit(seen, tmp_path):
+    with pytest.raises(ValueError, match="labels: got 3, want one for each"):
+        diagnostics.write_page(tmp_path / "page.html", seen, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="want \\[T, H\\] throughout"):
+        diagnostics.write_page(tmp_path / "page.html", {"c": jnp.zeros((3, 2, 4))}, ["a", "b", "c"])
+
+
+def test_every_picture_is_drawn(seen, tmp_path):
+    times = iter(range(100))
+
+    def path():
+        return Path(tmp_path / f"{next(times)}.png")
+
+    drawn = [path() for _ in range(6)]
+    pictures.draw_heat(seen["f"][:60], drawn[0], name="f", labels=list(TEXT[:60]), cells=[7, 1])
+    pictures.draw_heat(seen["c"], drawn[1], name="c")
+    pictures.draw_text(list(TEXT), seen["c"][:, 7], drawn[2], title="cell 7", meaning="memory")
+    found = diagnostics.Attribution(jnp.ones((3, 2)), jnp.array([1.0, -2.0, 0.5]))
+    pictures.draw_attribution(["not", "very", "good"], found, drawn[3])
+    pictures.draw_flow({"simple": jnp.logspace(-9, 0, 50), "LSTM": jnp.ones(50)}, drawn[4])
+    pictures.draw_units(diagnostics.units(seen), drawn[5])
+    for one in drawn:
+        assert one.read_bytes()[:4] == b"\x89PNG"

@@ -1,0 +1,191 @@
+"""Traces against the oracle, gate by gate, and against what every cell's equations say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from problems import GRID, B, D, H, Options, T, arguments, assert_trees_close, flags, random_problem, tolerance
+from test_cells import make_problem
+from test_laws import names
+
+import lstm_jax as lj
+from lstm_jax import diagnostics, regularizers
+from lstm_jax.cells import CELLS, LSTM, init_cell
+from lstm_jax.diagnostics import flow, traces
+
+TOL = tolerance(jnp.float64)
+
+
+def oracle_trace(problem):
+    """i, f, g, o, c, h ``[T, B, H]``, row by row from the oracle's parts."""
+    seen = {name: np.zeros((*problem.x.shape[:2], problem.h0.shape[-1])) for name in "ifgoch"}
+    for row in range(problem.x.shape[1]):
+        h, c = problem.h0[row], problem.c0[row]
+        for t, fresh in oracle.reading_list(problem.taken[:, row], problem.resets[:, row], problem.reverse):
+            if fresh:
+                h, c = problem.h_reset[row], problem.c_reset[row]
+            i, f, g, o = oracle.gates(problem.weights, problem.x[t, row], h)
+            c = f * c + i * g
+            h = o * np.tanh(c)
+            for name, value in zip("ifgoch", (i, f, g, o, c, h), strict=True):
+                seen[name][t, row] = value
+    return seen
+
+
+@pytest.mark.parametrize("options", GRID, ids=names)
+@pytest.mark.usefixtures("short_chunks")
+def test_a_trace_equals_the_oracle_gate_by_gate(options):
+    for seed in range(3):
+        problem = random_problem(seed, options)
+        params, xs, initial, reset = arguments(problem, options)
+        chosen = flags(problem, options)
+        seen = diagnostics.trace(params, xs, initial, reset_state=reset, reverse=options.reverse, **chosen)
+        assert set(seen) == set("ifgohc")
+        for name, want in oracle_trace(problem).items():
+            assert_trees_close(seen[name], want, TOL)
+
+
+def before(trace, initial):
+    """The state from which each step started, by letter."""
+    first = traces.state_fields(initial)
+    return {name: jnp.concatenate([first[name][None], trace[name][:-1]]) for name in first}
+
+
+MEMORY = ("lstm", "coupled", "no_input_gate", "no_forget_gate", "no_output_gate", "capped", "janet", "relu", "peephole")
+MEMORY += ("projected", "layer_norm", "batch_norm", "multiplicative", "mogrifier", "slstm", "conv_1d", "conv_2d")
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_trace_of_every_cell_obeys_its_equation(name):
+    problem = make_problem(name)
+    seen = diagnostics.trace(problem.params, problem.xs, problem.initial, cell=problem.cell)
+    old = before(seen, problem.initial)
+    if name in MEMORY:
+        assert_trees_close(seen["c"], seen.get("f", 1) * old["c"] + seen.get("i", 1) * seen["g"], TOL)
+    elif name in ("gru", "gru_original"):
+        assert_trees_close(seen["h"], (1 - seen["z"]) * seen["n"] + seen["z"] * old["h"], TOL)
+    elif name == "clipped":
+        assert_trees_close(seen["c"], jnp.clip(seen["f"] * old["c"] + seen["i"] * seen["g"], -3, 3), TOL)
+    elif name == "gate_norm":
+        c = seen["f"] * old["c"] + seen["i"] * seen["g"]
+        normal = (c - c.mean(-1, keepdims=True)) / jnp.sqrt(c.var(-1, keepdims=True) + 1e-5)
+        scale, bias = (part[None, None] for part in (problem.params.memory_scale, problem.params.memory_bias))
+        assert_trees_close(seen["c"], normal * scale + bias, TOL)
+    elif name in ("min_gru", "min_lstm"):
+        ahead = init_shifted(problem)
+        assert_trees_close(ahead["h"] - seen["h"], jnp.cumprod(seen["f"], axis=0), 10 * TOL)
+    else:
+        assert name == "simple"
+        assert list(seen) == ["h"]
+    final, ys = lj.unroll(problem.cell, problem.params, problem.xs, problem.initial)
+    assert_trees_close(seen["h"], ys, TOL)
+    assert_trees_close({name: leaf[-1] for name, leaf in seen.items()}["h"], traces.state_fields(final)["h"], TOL)
+
+
+def init_shifted(problem):
+    """The trace from a state that is 1 higher: the difference fades by the share that is kept."""
+    return diagnostics.trace(problem.params, problem.xs, problem.initial + 1, cell=problem.cell)
+
+
+def test_gates_are_named_in_the_order_of_their_blocks():
+    assert {name: sorted(kind_of_trace(name)) for name in ("gru", "gru_original", "coupled", "janet", "min_lstm")} == {
+        "gru": ["h", "n", "r", "z"],
+        "gru_original": ["h", "n", "z"],
+        "coupled": ["c", "f", "g", "h", "i", "o"],
+        "janet": ["c", "f", "g", "h", "i"],
+        "min_lstm": ["f", "h"],
+    }
+
+
+def kind_of_trace(name):
+    params = init_cell(name, jax.random.key(0), D, H)
+    return jax.eval_shape(lambda xs: diagnostics.trace(params, xs, cell=CELLS[name].cell), jnp.zeros((3, D), "float32"))
+
+
+def test_no_program_without_a_trace_asks_for_gates():
+    """The compiled text of ``lstm`` and its gradient is the same for a cell that has none to give."""
+
+    def refuse(params, a, state):
+        raise AssertionError("gates were asked for")
+
+    params = lj.init_params(jax.random.key(0), D, H)
+    xs = jnp.zeros((T, B, D), jnp.float32)
+    texts = [
+        jax.jit(jax.grad(lambda params, cell=cell: lj.unroll(cell, params, xs)[1].sum())).lower(params).as_text()
+        for cell in (LSTM, LSTM._replace(gates=refuse))
+    ]
+    assert texts[0] == texts[1]
+    with pytest.raises(AssertionError, match="gates were asked for"):
+        diagnostics.trace(params, xs, cell=LSTM._replace(gates=refuse))
+
+
+def test_traces_of_a_stack_are_those_of_its_layers():
+    layers = lj.init_stack(jax.random.key(0), D, H, 2, bidirectional=True)
+    layers = (*layers, lj.init_params(jax.random.key(1), 2 * H, 4))
+    xs, lengths = jax.random.normal(jax.random.key(2), (T, B, D), jnp.float32), jnp.array([0, 3, T - 1, T])
+    seen = diagnostics.trace_stack(layers, xs, lengths=lengths, between=lambda layer, inputs, outputs: 2 * outputs)
+    _, ys = lj.lstm_stack(layers, xs, lengths=lengths, between=lambda layer, inputs, outputs: 2 * outputs)
+    np.testing.assert_array_equal(seen[2]["h"], ys)
+    assert seen[0].backward["f"].shape == (T, B, H)
+    alone = diagnostics.trace(layers[0].backward, xs, lengths=lengths, reverse=True)
+    np.testing.assert_array_equal(seen[0].backward["c"], alone["c"])
+    gru = tuple(init_cell("gru", jax.random.key(k), D if k == 0 else H, H) for k in range(2))
+    assert "r" in diagnostics.trace_stack(gru, xs, cell=CELLS["gru"].cell)[1]
+
+
+def test_a_trace_maps_and_differentiates_and_sees_regularised_cells():
+    params = lj.init_params(jax.random.key(0), D, H)
+    xs = jax.random.normal(jax.random.key(2), (T, B, D), jnp.float32)
+    mapped = jax.vmap(lambda xs: diagnostics.trace(params, xs), in_axes=1, out_axes=1)(xs)
+    assert_trees_close(mapped, diagnostics.trace(params, xs), tolerance(jnp.float32))
+    slope = jax.grad(lambda params: diagnostics.trace(params, xs)["f"].mean())(params)
+    assert float(jnp.abs(slope.bias[H : 2 * H]).sum()) > 0
+    zero = lj.zero_state(params, (B,))
+    cell, inputs = regularizers.zoneout(LSTM, xs, lj.LSTMState(h=0.1, c=0.9), zero)
+    held = diagnostics.trace(params, inputs, cell=cell)
+    assert float(jnp.abs(held["c"]).mean()) < float(jnp.abs(mapped["c"]).mean())
+
+
+def test_units_of_known_gates():
+    f = jnp.full((10, 2, 3), jnp.exp(-1 / 50))
+    seen = {"f": f, "i": 1 - f, "o": jnp.zeros_like(f), "c": jnp.concatenate([f[:5], 3 * f[:5]])}
+    taken = lj.lengths_to_mask(jnp.array([10, 4]), 10)
+    found = diagnostics.units(seen, taken)
+    np.testing.assert_allclose(found.time_constant, 50)
+    assert found.open_shares.keys() == {"f", "i", "o"}
+    np.testing.assert_array_equal(found.open_shares["f"], np.ones(3))
+    np.testing.assert_array_equal(found.closed_shares["o"], np.ones(3))
+    np.testing.assert_allclose(found.saturated, np.full(3, 5 / 14))
+    with pytest.raises(ValueError, match="want a trace with a forget gate"):
+        diagnostics.units({"h": f})
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_state_gradients_are_those_of_the_steps_behind(name):
+    problem = make_problem(name)
+    xs, cell, params = problem.xs[:5], problem.cell, problem.params
+
+    def loss(final, ys):
+        return jnp.sin(ys).sum() + sum(jnp.cos(leaf).sum() for leaf in jax.tree.leaves(final))
+
+    found = flow.state_gradients(loss, params, xs, problem.initial, cell=cell)
+    for t in range(5):
+        entering, _ = lj.unroll(cell, params, xs[:t], problem.initial)
+        want = jax.grad(lambda state, t=t: loss(*lj.unroll(cell, params, xs[t:], state)))(entering)
+        assert_trees_close(jax.tree.map(lambda leaf, t=t: leaf[t], found), want, TOL)
+
+
+def test_state_gradients_with_lengths_and_resets():
+    options = Options("lengths", "none", True)
+    problem = random_problem(1, options)
+    params, xs, initial, _ = arguments(problem, options)
+    lengths = flags(problem, options)["lengths"]
+    found = flow.state_gradients(lambda final, ys: final.c.sum(), params, xs, initial, lengths=lengths, reverse=True)
+    taken = problem.taken[..., None]
+    assert (np.abs(found.c)[taken[..., 0]] > 0).all()
+    assert (np.asarray(found.c)[~taken[..., 0]] == 0).all()
+    resets = jnp.zeros((T, B), bool).at[9].set(True)
+    cut = flow.state_gradients(lambda final, ys: ys[-1].sum(), params, jnp.nan_to_num(xs), resets=resets)
+    assert (np.abs(cut.c[9:]) > 0).all()
+    assert (np.asarray(cut.c[:9]) == 0).all()
