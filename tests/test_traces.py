@@ -152,7 +152,7 @@ def test_units_of_known_gates():
     seen = {"f": f, "i": 1 - f, "o": jnp.zeros_like(f), "c": jnp.concatenate([f[:5], 3 * f[:5]])}
     taken = lj.lengths_to_mask(jnp.array([10, 4]), 10)
     found = diagnostics.units(seen, taken)
-    np.testing.assert_allclose(found.time_constant, 50)
+    np.testing.assert_allclose(found.time_constant, 50, rtol=1e-6)
     assert found.open_shares.keys() == {"f", "i", "o"}
     np.testing.assert_array_equal(found.open_shares["f"], np.ones(3))
     np.testing.assert_array_equal(found.closed_shares["o"], np.ones(3))

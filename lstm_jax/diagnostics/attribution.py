@@ -46,7 +46,8 @@ def integrated_gradients(
         score: of one sequence; ``jax.vmap`` does batches.
         xs: ``[T, D]``: features, or embeddings of tokens.
         baseline: ``[T, D]``, an input that says nothing; None means zeros.
-        points: of Gauss-Legendre quadrature, each a gradient; more where ``completeness`` is not near 0.
+        points: of Gauss-Legendre quadrature, each a gradient; more where ``completeness`` is not near 0, as for a
+            maximum over time, whose gradient jumps (256 there).
     """
     base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
     nodes, weights = np.polynomial.legendre.leggauss(points)
