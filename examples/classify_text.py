@@ -3,7 +3,7 @@
     python examples/classify_text.py                                                   # made-up reviews, with negations
     python examples/classify_text.py --data stsa.binary.train --valid stsa.binary.dev --test stsa.binary.test
     python examples/classify_text.py --data TREC.train.all --encoding latin-1 --test TREC.test.all
-    python examples/classify_text.py --load runs/sst --text "not a bad film"
+    python examples/classify_text.py --load runs/sst --text "not a bad film"           # words coloured by what they say
 
 A file has a label, a tab or blank, and a text on each line, words and punctuation divided by blanks; without --valid or
 --test a tenth of the training texts serves. Expect 80 to 82 % on the sentences of the Stanford Sentiment Treebank
@@ -28,7 +28,8 @@ import saved
 import texts
 from tokenizers import Tokenizer
 
-from lstm_jax import training
+from lstm_jax import diagnostics, training
+from lstm_jax.diagnostics import pictures
 from lstm_jax.models import classifier
 from lstm_jax.training import metrics
 
@@ -42,6 +43,8 @@ DROPOUT = 0.5
 WEIGHT_DECAY = 1e-4
 LEAST = 2
 UNKNOWN_RATE = 0.1
+POINTS = 256
+"""gradients on the way to a text; pooling by maxima needs many"""
 
 
 class Corpus(NamedTuple):
@@ -149,17 +152,38 @@ def show_classes(found: metrics.Confusion, names: list[str]) -> None:
     print(f"{'macro F1':{width}} {float(found.macro_f1()):24.3f}\n{'accuracy':{width}} {float(found.micro_f1()):24.3f}")
 
 
-def show_texts(params: Any, codes: Tokenizer, names: list[str], pooling: str, lines: list[str]) -> None:
-    """Each text with the class given to it, its probability, and the words that weighed most in capitals."""
-    run = jax.jit(partial(classifier.classify, pooling=pooling))
+@partial(jax.jit, static_argnames="pooling")
+def explain(params: Any, codes: jax.Array, pooling: str) -> tuple[jax.Array, jax.Array]:
+    """Chances of the classes ``[C]``, and what each word adds to the likeliest one's lead over the next ``[T]``."""
+    embedded, length = params.embedding[codes], jnp.asarray(len(codes), jnp.int32)
+
+    def logits(xs: jax.Array) -> jax.Array:
+        return classifier.classify(params._replace(embedding=None), xs, length, pooling=pooling).logits
+
+    found = logits(embedded)
+    second, first = jnp.argsort(found)[-2:]
+    lead = diagnostics.integrated_gradients(lambda xs: logits(xs)[first] - logits(xs)[second], embedded, points=POINTS)
+    return jax.nn.softmax(found), lead.steps
+
+
+def show_texts(
+    params: Any, codes: Tokenizer, names: list[str], pooling: str, lines: list[str], picture: Path | None = None
+) -> None:
+    """Each text with the class given to it, its probability, and the words that speak most for it in capitals; as a
+    picture, all words coloured by what they say."""
+    labels, values = [], []
     for line in lines:
         tokens = codes.encode(line)
-        found = run(params, jnp.array(tokens.ids, jnp.int32), jnp.int32(len(tokens.ids)))
-        chances = jax.nn.softmax(found.logits)
-        much = found.weights > 1.5 / len(tokens.ids)
+        chances, adds = map(np.asarray, explain(params, jnp.array(tokens.ids, jnp.int32), pooling))
         words = [line[start:end] for start, end in tokens.offsets]
-        shown = " ".join(word.upper() if high else word for word, high in zip(words, much, strict=True))
-        print(f"  {names[int(chances.argmax())]} {float(chances.max()):.2f}  {shown}")
+        shown = " ".join(word.upper() if add > adds.max() / 2 else word for word, add in zip(words, adds, strict=True))
+        given = f"{names[int(chances.argmax())]} {float(chances.max()):.2f}"
+        print(f"  {given}  {shown}")
+        labels += [f"{given}:", *words[:-1], words[-1] + "\n"]
+        values += [0.0, *(adds / np.abs(adds).max())]
+    if picture:
+        meaning = "for the class given (largest of the text: 1)"
+        pictures.draw_text(labels, np.array(values), picture, meaning=meaning, between=" ")
 
 
 def naive_accuracy(corpus: Corpus) -> float:
@@ -207,7 +231,7 @@ def main(arguments: list[str] | None = None) -> float:
     options = parse_options(arguments)
     if options.load:
         params, notes, (codes,) = saved.load(options.load, EXAMPLE, classifier.init_classifier, "tokenizer")
-        show_texts(params, codes, notes["names"], notes["pooling"], options.text)
+        show_texts(params, codes, notes["names"], notes["pooling"], options.text, options.picture)
         return math.nan
     corpus = read_corpus(options)
     tests = batches("--test", corpus.test, corpus, 0, options.buckets)

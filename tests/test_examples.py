@@ -12,6 +12,7 @@ import classify_text
 import compose
 import flip_flop
 import forecast
+import gradient_flow
 import jax
 import jax.numpy as jnp
 import look_inside
@@ -327,3 +328,10 @@ def test_a_relative_forecast_is_moved_with_its_level(tmp_path):
     assert errors[0] == pytest.approx(errors[1], rel=1e-4)
     with pytest.raises(SystemExit, match="--calendar: got 'moon', want some of hour,weekday,year"):
         forecast.main([*common[:-1], "moon", "--data", str(tmp_path / "0.csv")])
+
+
+def test_gradients_vanish_and_do_not(tmp_path, capsys):
+    shares = gradient_flow.main(["--time", "60", "--hidden", "8"])
+    assert shares["simple network"] < 1e-3 < 1e-2 < shares["LSTM, chrono biases"]
+    assert "GRU" in capsys.readouterr().out
+    assert (tmp_path / "gradient_flow.png").read_bytes().startswith(b"\x89PNG")

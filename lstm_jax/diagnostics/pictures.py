@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -27,10 +27,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DPI = 120
 COLUMNS = 80
 """characters in a line of a coloured text"""
+MOST = 60
+"""trajectories in a picture"""
 
 
 def draw_heat(
-    values: jax.Array, path: Path, *, name: str, labels: Sequence[str] | None = None, cells: Sequence[int] | None = None
+    values: ArrayLike, path: Path, *, name: str, labels: Sequence[str] | None = None, cells: Sequence[int] | None = None
 ) -> None:
     """One field of a trace as a heat map: steps to the right, cells downwards.
 
@@ -40,8 +42,9 @@ def draw_heat(
         labels: of the steps, characters or words; None counts them.
         cells: which to draw, in this order; None means all.
     """
-    chosen = np.arange(values.shape[1]) if cells is None else np.asarray(cells)
-    shown = np.asarray(values)[:, chosen].T
+    shown = np.asarray(values).T
+    chosen = np.arange(len(shown)) if cells is None else np.asarray(cells)
+    shown = shown[chosen]
     steps = shown.shape[1]
     figure = Figure(figsize=(min(16, 2.5 + 0.14 * steps), min(12, 1.6 + 0.2 * len(chosen))), layout="constrained")
     axes = figure.subplots()
@@ -67,7 +70,7 @@ def draw_heat(
 
 def draw_text(
     labels: Sequence[str],
-    values: jax.Array,
+    values: ArrayLike,
     path: Path,
     *,
     title: str = "",
@@ -113,7 +116,7 @@ def draw_attribution(words: Sequence[str], found: Attribution, path: Path, *, ti
 
 
 def draw_flow(
-    norms: Mapping[str, jax.Array], path: Path, *, title: str = "", ylabel: str = "norm of the gradient"
+    norms: Mapping[str, ArrayLike], path: Path, *, title: str = "", ylabel: str = "norm of the gradient"
 ) -> None:
     """Sizes over time on a logarithmic scale, one line for each name: gradients of states, products of Jacobians.
 
@@ -150,7 +153,7 @@ def draw_units(found: Units, path: Path) -> None:
 
 
 def draw_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, title: str = "") -> None:
-    """Trajectories and fixed points along the three widest principal components of the trajectories.
+    """Trajectories and fixed points along the two widest principal components of the trajectories.
 
     Args:
         found: of ``distinct``.
@@ -160,21 +163,22 @@ def draw_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, t
         raise ValueError(
             f"trajectories: got {type(trajectories).__name__}, want {type(found.states).__name__} as found"
         )
-    components = principal_components(trajectories, 3)
-    lines = np.asarray(onto(components, trajectories))
-    lines = lines.reshape(len(lines), -1, 3).swapaxes(0, 1)
+    components = principal_components(trajectories)
+    lines = np.asarray(onto(components, trajectories)).reshape(len(jax.tree.leaves(trajectories)[0]), -1, 2)
     points = np.asarray(onto(components, found.states))
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    solid, flat = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
-    for axes, count in ((solid, 3), (flat, 2)):
-        for line in lines[:60]:
-            axes.plot(*line.T[:count], color="0.6", linewidth=0.5, alpha=0.5, zorder=1)
-        _mark(axes, points[:, :count], np.asarray(found.unstable))
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for line in lines.swapaxes(0, 1)[:MOST]:
+        axes.plot(*line.T, color="0.6", linewidth=0.5, alpha=0.5, zorder=1)
+    unstable = np.asarray(found.unstable)
+    for count, colour in zip(sorted(set(unstable.tolist())), COLOURS * len(points), strict=False):
+        chosen = points[unstable == count]
+        name = "stable" if count == 0 else f"saddle, {count} direction{'s' * (count > 1)} growing"
+        style: dict[str, Any] = {"marker": "o" if count == 0 else "X", "s": 70, "edgecolor": "white", "zorder": 3}
+        axes.scatter(*chosen.T, color=colour, label=f"{name}: {len(chosen)}", **style)
     names = [f"component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(components.shares)]
-    solid.set(xlabel="component 1", ylabel="component 2", zlabel="component 3")
-    flat.set(xlabel=names[0], ylabel=names[1])
-    flat.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.suptitle(title)
+    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path, dpi=DPI)
 
 
@@ -204,15 +208,6 @@ def draw_readings(rows: Sequence[Mapping[str, float]], path: Path, *, kind: str 
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path, dpi=DPI)
-
-
-def _mark(axes: Axes, points: np.ndarray, unstable: np.ndarray) -> None:
-    """Stable points as discs, saddles as crosses, one colour for each number of directions that grow."""
-    for number, count in enumerate(sorted(set(unstable.tolist()))):
-        chosen = points[unstable == count]
-        name = "stable" if count == 0 else f"saddle, {count} direction{'s' * (count > 1)} growing"
-        style: dict[str, Any] = {"marker": "o" if count == 0 else "X", "s": 70, "edgecolor": "white", "zorder": 3}
-        axes.scatter(*chosen.T, color=COLOURS[number % len(COLOURS)], label=f"{name}: {len(chosen)}", **style)
 
 
 def _lay_out(labels: Sequence[str], gap: int) -> tuple[list[tuple[int, int]], int]:
