@@ -6,7 +6,8 @@
 
 Python's own tokenizer says at each character whether it lies inside a string, how many brackets are open and so on. A
 cell is chosen on the first half of the text and scored on the second: 1 when it tells yes from no perfectly, or follows
-a number in perfect order, 0 by chance. Chance is the best of all cells when the feature is shifted around in time.
+a number in perfect order, 0 if they have nothing in common. What chance gives is measured by shifting the feature
+around in time: neighbouring characters are alike, so it is far from 0.
 The default text is one of the standard library's modules, in the last tenth that training held out. Writes pictures
 beside --picture and a page to explore, cells.html.
 """
@@ -26,8 +27,8 @@ from results import whole
 from lstm_jax import diagnostics
 from lstm_jax.diagnostics import pictures
 
-CHARACTERS = 8000
-SHOWN = 1100
+CHARACTERS = 24_000
+SHOWN = 800
 """characters in a picture and on the page"""
 DEFAULT = "webbrowser.py"
 
@@ -42,7 +43,7 @@ class Found(NamedTuple):
     score: float
     """its score on the other half"""
     chance: float
-    """what the best of all cells reaches there by chance, one time in twenty"""
+    """what that cell reaches there by chance, one time in twenty"""
 
 
 def python_features(text: str) -> dict[str, np.ndarray]:
@@ -78,7 +79,7 @@ def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[Foun
         first = diagnostics.track(memory[:half], feature[:half])
         second = diagnostics.track(memory[half:], feature[half:])
         cell = first.best
-        found.append(Found(name, cell, first.scores[cell], second.scores[cell], second.chance_level))
+        found.append(Found(name, cell, first.scores[cell], second.scores[cell], second.chance_each[cell]))
     return found
 
 

@@ -66,8 +66,9 @@ def text_of(browser, name):
 def test_hovering_ranking_and_searching(browser, seen, tmp_path):
     from selenium.webdriver import ActionChains, Keys
 
-    path = tmp_path / "cells.html"
-    diagnostics.write_page(path, seen, list(TEXT), title="A <test>", features={"inside a string": inside()})
+    path, steps = tmp_path / "cells.html", np.arange(len(TEXT))
+    features = {"inside a string": inside(), "place": steps, "nothing": 0 * steps}
+    diagnostics.write_page(path, seen, list(TEXT), title="A <test>", features=features)
     assert path.read_text().count("http") == 0, "a page that needs nothing from elsewhere"
     open_page(browser, path)
     assert text_of(browser, "title") == browser.title == "A <test>"
@@ -93,6 +94,14 @@ def test_hovering_ranking_and_searching(browser, seen, tmp_path):
     assert browser.find_element("id", "cell").get_attribute("value") == "7"
     want = diagnostics.track(seen["c"], inside())
     assert want.best == 7
+    shown = float(text_of(browser, "legend").rsplit(" ", 1)[1])
+    assert shown == pytest.approx(want.scores[7], abs=1e-3)
+    choose(browser, "order", "following: place")
+    best = int(browser.find_element("id", "cell").get_attribute("value"))
+    shown = float(text_of(browser, "legend").rsplit(" ", 1)[1])
+    want = diagnostics.track(seen["c"], np.arange(len(TEXT)))
+    assert (best, shown) == (want.best, pytest.approx(want.scores[best], abs=1e-3))
+    choose(browser, "order", "following: nothing")
 
     browser.find_element("id", "find").send_keys('"\\w+"')
     assert text_of(browser, "status").startswith(f"found {6 * 5} steps")

@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 ORDER = "ifgozrncmh"
 """Of the fields on the page."""
 FINE = 32767
-"""Numbers are kept as 16-bit integers, this one for the largest of a field."""
+"""Numbers are kept as 16-bit integers, this one for the largest of a cell."""
 
 
 def write_page(
@@ -64,7 +64,10 @@ def write_page(
 
 
 def _packed(values: np.ndarray) -> dict[str, object]:
-    """Numbers as base64 of 16-bit integers, cell by cell, and what one of them is worth."""
-    bound = float(np.abs(values).max(initial=0.0)) or 1.0
-    whole = np.rint(values.T * (FINE / bound)).astype("<i2")
-    return {"unit": bound / FINE, "data": base64.b64encode(whole.tobytes()).decode()}
+    """Numbers ``[T, H]`` or ``[T]`` as base64 of 16-bit integers, cell by cell, and what one of each cell is worth."""
+    rows = values.T.reshape(-1, len(values))
+    bounds = np.abs(rows).max(axis=1, keepdims=True)
+    bounds[bounds == 0] = 1
+    whole = np.rint(rows * (FINE / bounds)).astype("<i2")
+    units = [float(f"{bound / FINE:.7g}") for bound in bounds[:, 0]]
+    return {"units": units, "data": base64.b64encode(whole.tobytes()).decode()}

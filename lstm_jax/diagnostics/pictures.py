@@ -88,7 +88,7 @@ def draw_text(
     numbers = np.asarray(values, np.float64)
     bound = float(np.abs(numbers).max()) or 1.0
     places, lines = _lay_out(labels, len(between))
-    figure = Figure(figsize=(11, 1.2 + 0.2 * lines), layout="constrained")
+    figure = Figure(figsize=(8.6, 1.0 + 0.19 * lines), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(0, COLUMNS), ylim=(lines, 0), title=title)
     axes.set_axis_off()
@@ -101,7 +101,7 @@ def draw_text(
         for offset, character in enumerate(visible(label)):
             style: dict[str, Any] = {"family": "monospace", "fontsize": 9, "ha": "center", "va": "center"}
             axes.text(column + offset + 0.5, line + 0.5, character, color="white" if dark else "black", **style)
-    figure.colorbar(scale, ax=axes, label=meaning, aspect=12, shrink=min(1.0, 2.5 / (0.2 * lines)))
+    figure.colorbar(scale, ax=axes, label=meaning, aspect=12, shrink=min(1.0, 2.5 / (0.19 * lines)))
     figure.savefig(path, dpi=DPI)
 
 

@@ -15,6 +15,9 @@ from jax.typing import ArrayLike
 from scipy.stats import rankdata
 
 
+ONE_IN_TWENTY = 0.95
+
+
 class Tracking(NamedTuple):
     """How well each cell follows a feature."""
 
@@ -26,6 +29,8 @@ class Tracking(NamedTuple):
     """``[H]``: cells, the best first"""
     chance: np.ndarray
     """``[K]``: the best score of any cell for each shifted feature, sorted"""
+    chance_each: np.ndarray
+    """``[H]``: what each cell by itself reaches in one of twenty shifts; for a cell that was chosen on other data"""
 
     @property
     def best(self) -> int:
@@ -35,7 +40,7 @@ class Tracking(NamedTuple):
     @property
     def chance_level(self) -> float:
         """What the best cell reaches in one of twenty shifts."""
-        return float(np.quantile(self.chance, 0.95))
+        return float(np.quantile(self.chance, ONE_IN_TWENTY))
 
 
 def track(values: ArrayLike, feature: ArrayLike, *, shifts: int = 200, seed: int = 0) -> Tracking:
@@ -64,9 +69,12 @@ def track(values: ArrayLike, feature: ArrayLike, *, shifts: int = 200, seed: int
     margin = len(truth) // 20
     places = np.random.default_rng(seed).integers(margin, len(truth) - margin, shifts)
     shifted = np.stack([np.roll(wanted, place) for place in places])
-    chance = np.abs(shifted @ ranks / scale).max(axis=1)
+    by_chance = np.abs(shifted @ ranks / scale)
     scores = np.abs(found)
-    return Tracking(scores, np.sign(found), np.argsort(-scores, kind="stable"), np.sort(chance))
+    order = np.argsort(-scores, kind="stable")
+    return Tracking(
+        scores, np.sign(found), order, np.sort(by_chance.max(axis=1)), np.quantile(by_chance, ONE_IN_TWENTY, axis=0)
+    )
 
 
 def _standard(ranks: np.ndarray) -> np.ndarray:
