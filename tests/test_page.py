@@ -140,7 +140,7 @@ def test_every_picture_is_drawn(seen, tmp_path):
     def path():
         return Path(tmp_path / f"{next(times)}.png")
 
-    drawn = [path() for _ in range(6)]
+    drawn = [path() for _ in range(7)]
     pictures.draw_heat(seen["f"][:60], drawn[0], name="f", labels=list(TEXT[:60]), cells=[7, 1])
     pictures.draw_heat(seen["c"], drawn[1], name="c")
     pictures.draw_text(list(TEXT), seen["c"][:, 7], drawn[2], title="cell 7", meaning="memory")
@@ -148,5 +148,6 @@ def test_every_picture_is_drawn(seen, tmp_path):
     pictures.draw_attribution(["not", "very", "good"], found, drawn[3])
     pictures.draw_flow({"simple": jnp.logspace(-9, 0, 50), "LSTM": jnp.ones(50)}, drawn[4])
     pictures.draw_units(diagnostics.units(seen), drawn[5])
+    pictures.draw_spectra(-jnp.outer(jnp.arange(20.0), jnp.arange(1.0, 5)), drawn[6])
     for one in drawn:
         assert one.read_bytes()[:4] == b"\x89PNG"

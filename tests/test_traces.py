@@ -189,3 +189,64 @@ def test_state_gradients_with_lengths_and_resets():
     cut = flow.state_gradients(lambda final, ys: ys[-1].sum(), params, jnp.nan_to_num(xs), resets=resets)
     assert (np.abs(cut.c[9:]) > 0).all()
     assert (np.asarray(cut.c[:9]) == 0).all()
+
+
+def test_state_gradients_of_a_stack():
+    """Those of the top layer are those of the layer alone; those below are what nudging the state finds."""
+    layers = (*lj.init_stack(jax.random.key(0), D, 3, 1, bidirectional=True, dtype=jnp.float64),)
+    layers = (*layers, lj.init_params(jax.random.key(1), 6, 4, dtype=jnp.float64))
+    xs = jax.random.normal(jax.random.key(2), (6, B, D))
+    lengths = jnp.array([6, 3, 6, 1])
+
+    def loss(finals, ys):
+        return jnp.sin(ys).sum() + finals[-1].c.sum()
+
+    found = diagnostics.state_gradients_stack(loss, layers, xs, lengths=lengths)
+    _, inner = lj.lstm_stack(layers[:1], xs, lengths=lengths)
+    top = diagnostics.state_gradients(lambda final, ys: loss((final,), ys), layers[1], inner, lengths=lengths)
+    assert_trees_close(found[1], top, TOL)
+    zero = lj.stack_zero_state(layers, (B,))
+    want = jax.grad(lambda states: loss(*lj.lstm_stack(layers, xs, states, lengths=lengths)))(zero)
+    assert_trees_close(jax.tree.map(lambda leaf: leaf[0], found[0].forward), want[0].forward, TOL)
+    last = np.asarray(lengths) - 1
+    backward = jax.tree.map(lambda leaf: leaf[last, np.arange(B)], found[0].backward)
+    assert_trees_close(backward, want[0].backward, TOL)
+    gru = (init_cell("gru", jax.random.key(3), D, 3, dtype=jnp.float64),)
+    cell = CELLS["gru"].cell
+    assert_trees_close(
+        diagnostics.state_gradients_stack(lambda finals, ys: ys.sum(), gru, xs, cell=cell)[0],
+        diagnostics.state_gradients(lambda final, ys: ys.sum(), gru[0], xs, cell=cell),
+        TOL,
+    )
+
+
+def test_everything_on_arrays_compiles():
+    params = lj.init_params(jax.random.key(0), D, 3, dtype=jnp.float64)
+
+    @jax.jit
+    def all_of_it(params, xs):
+        seen = diagnostics.trace(params, xs)
+        jacobians = diagnostics.state_jacobians(params, xs)
+        flow = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs)
+
+        def score(xs):
+            return lj.lstm(params, xs)[1].sum()
+
+        said = diagnostics.integrated_gradients(score, xs, points=4).steps, diagnostics.occlusion(score, xs)
+        plane = diagnostics.principal_components({"h": seen["h"]})
+        exponents = diagnostics.lyapunov_exponents(jacobians), diagnostics.product_spectra(jacobians)
+        return diagnostics.units(seen), flow, said, diagnostics.onto(plane, {"h": seen["h"]}), exponents
+
+    found = all_of_it(params, jax.random.normal(jax.random.key(1), (5, D)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+def test_a_model_from_pytorch_is_traced():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    model = torch.nn.LSTM(D, H)
+    params = lj.interop.torch.import_lstm(model.state_dict())
+    xs = np.random.default_rng(0).normal(size=(T, B, D)).astype(np.float32)
+    seen = diagnostics.trace_stack(params, jnp.asarray(xs))[0]
+    with torch.no_grad():
+        ys, (_, c) = model(torch.from_numpy(xs))
+    assert_trees_close((seen["h"], seen["c"][-1]), (ys.numpy(), c[0].numpy()), 1e-5)

@@ -15,7 +15,13 @@ from lstm_jax.diagnostics.dynamics import (
     onto,
     principal_components,
 )
-from lstm_jax.diagnostics.flow import lyapunov_exponents, product_spectra, state_gradients, state_jacobians
+from lstm_jax.diagnostics.flow import (
+    lyapunov_exponents,
+    product_spectra,
+    state_gradients,
+    state_gradients_stack,
+    state_jacobians,
+)
 from lstm_jax.diagnostics.monitors import monitor, readings, recorder
 from lstm_jax.diagnostics.page import write_page
 from lstm_jax.diagnostics.traces import Units, trace, trace_stack, units
@@ -41,6 +47,7 @@ __all__ = [
     "readings",
     "recorder",
     "state_gradients",
+    "state_gradients_stack",
     "state_jacobians",
     "trace",
     "trace_stack",

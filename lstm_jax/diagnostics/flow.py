@@ -8,7 +8,7 @@ A simple network's gradients vanish or explode because the product does (Hochrei
 1994); an LSTM's product holds the forget gates on its diagonal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,8 @@ from jax.flatten_util import ravel_pytree
 from lstm_jax import engine
 from lstm_jax.cells import LSTM
 from lstm_jax.sequence import unroll
-from lstm_jax.structs import Cell, Inputs, PyTree, sequence_of
+from lstm_jax.stack import Between, kind_of, run_layers, stack_zero_state
+from lstm_jax.structs import Bidirectional, Cell, Inputs, PyTree, sequence_of
 
 
 @cache
@@ -69,6 +70,41 @@ def state_gradients(
 
     def run(nudges: PyTree) -> jax.Array:
         return loss(*unroll(_nudged(cell), params, Inputs(xs, nudges), initial_state, **options))  # type: ignore[arg-type]
+
+    return jax.grad(run)(nudges)
+
+
+def state_gradients_stack(
+    loss: Callable[[PyTree, PyTree], jax.Array],
+    layers: Sequence[PyTree],
+    xs: jax.Array,
+    initial_state: Sequence[PyTree] | None = None,
+    *,
+    cell: Cell | None = None,
+    between: Between | None = None,
+    reset_state: Sequence[PyTree] | None = None,
+    **options: Any,
+) -> tuple[Any, ...]:
+    """The same for each layer of a stack: states of ``[T, *batch, H]``, ``Bidirectional`` where it reads both ways.
+
+    Args:
+        loss: ``loss(final_states, ys) -> number``, of what ``lstm_stack`` returns.
+        layers, xs, initial_state, between, reset_state: as for ``lstm_stack``.
+        cell: of all layers; None means LSTMs, as for ``lstm_stack``.
+        options: ``lengths``, ``mask``, ``resets``, ``reverse``, ``remat``.
+    """
+    zeros = stack_zero_state(layers, xs.shape[1:-1], cell)
+    nudges = jax.tree.map(lambda leaf: jnp.zeros((xs.shape[0], *leaf.shape), leaf.dtype), zeros)
+
+    def run(nudges: tuple[Any, ...]) -> jax.Array:
+        by_run = iter([one for layer in nudges for one in (layer if isinstance(layer, Bidirectional) else (layer,))])
+
+        def run_one(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
+            kind = _nudged(cell or kind_of(params))
+            return unroll(kind, params, Inputs(xs, next(by_run)), initial, **options)  # type: ignore[arg-type]
+
+        how = {"reverse": False} | options
+        return loss(*run_layers(run_one, layers, xs, initial_state, reset_state, between, how))
 
     return jax.grad(run)(nudges)
 

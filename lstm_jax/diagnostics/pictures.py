@@ -134,6 +134,26 @@ def draw_flow(
     figure.savefig(path, dpi=DPI)
 
 
+def draw_spectra(spectra: ArrayLike, path: Path, *, title: str = "") -> None:
+    """How much of a step's state reaches the end: the singular values of the product of Jacobians, as a fan.
+
+    Args:
+        spectra: ``[T, S]`` of ``product_spectra``, logarithms to base 10.
+    """
+    shown = np.asarray(spectra)
+    steps, size = np.arange(len(shown)), shown.shape[1]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for share, colour in ((0.0, COLOURS[0]), (0.25, COLOURS[5]), (0.5, COLOURS[2])):
+        place = int(share * (size - 1))
+        axes.plot(steps, shown[:, place], color=colour, label=f"number {place + 1} of {size}")
+    axes.axhline(0, color="0.7", linewidth=1)
+    axes.set(xlabel="step t", ylabel="log10 of singular values, d state(T) / d state(t)", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=DPI)
+
+
 def draw_units(found: Units, path: Path) -> None:
     """How long an LSTM's units remember, and how often their gates stand open and shut."""
     figure = Figure(figsize=(10, 4), layout="constrained")

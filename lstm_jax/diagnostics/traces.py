@@ -148,7 +148,7 @@ def units(seen: Trace, taken: jax.Array | None = None) -> Units:
         return jnp.mean(values, axis=axes, where=there[..., None])
 
     gates = {name: seen[name] for name in SIGMOIDS if name in seen}
-    fading = -mean(jnp.log(jnp.maximum(jnp.where(there[..., None], seen["f"], 1), jnp.finfo(jnp.float32).tiny)))
+    fading = -mean(jnp.log(jnp.maximum(jnp.where(there[..., None], seen["f"], 1), float(jnp.finfo(jnp.float32).tiny))))
     return Units(
         1 / fading,
         mean(seen["f"]),

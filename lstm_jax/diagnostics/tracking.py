@@ -14,7 +14,6 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.stats import rankdata
 
-
 ONE_IN_TWENTY = 0.95
 
 
