@@ -316,18 +316,22 @@ def test_a_character_model_is_looked_into(tmp_path, capsys):
         look_inside.main(["--load", "model", "--data", "one.py"])
 
 
-def test_a_relative_forecast_is_moved_with_its_level(tmp_path):
-    """A model that reads distances from the last value says the same of a series that lies 100 higher."""
-    rows = [f"2024-01-{1 + k // 24:02} {k % 24:02}:00,{10 + k % 7 + (k % 24) / 5:.2f}" for k in range(24 * 30)]
-    higher = [f"{row.split(',')[0]},{float(row.split(',')[1]) + 100:.2f}" for row in rows]
-    common = ["--smoke", "--target", "load", "--history", "24", "--seasons", "24", "--relative", "--calendar", "hour"]
-    errors = [
-        forecast.main([*common, "--data", lines(tmp_path / f"{k}.csv", ["date,load", *some])])
-        for k, some in enumerate((rows, higher))
-    ]
-    assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+def test_a_relative_forecast_knows_no_level(tmp_path):
+    """A series that lies 100 higher from its last quarter on, where the model is tested: it moves with it."""
+    rows = [f"2024-01-{1 + k // 24:02} {k % 24:02}:00" for k in range(24 * 30)]
+    values = [10 + k % 7 + k % 24 / 5 + 100 * (k >= 540) for k in range(24 * 30)]
+    path = lines(tmp_path / "one.csv", ["date,load", *(f"{row},{one}" for row, one in zip(rows, values, strict=True))])
+    common = ["--smoke", "--data", path, "--target", "load", "--history", "24", "--seasons", "24", "--calendar", "hour"]
+    assert forecast.main([*common, "--relative"]) < 10
+    table, options = forecast.made_up(200), forecast.parse_options(["--relative"])
+    low, high = (
+        forecast.windows(table._replace(target=table.target + by), np.arange(100, 150), options) for by in (0, 50)
+    )
+    np.testing.assert_allclose(low.past, high.past)
+    np.testing.assert_allclose(low.target, high.target)
+    np.testing.assert_allclose(low.level + 50, high.level)
     with pytest.raises(SystemExit, match="--calendar: got 'moon', want some of hour,weekday,year"):
-        forecast.main([*common[:-1], "moon", "--data", str(tmp_path / "0.csv")])
+        forecast.main([*common[:-1], "moon"])
 
 
 def test_gradients_vanish_and_do_not(tmp_path, capsys):

@@ -68,10 +68,10 @@ def test_hovering_ranking_and_searching(browser, seen, tmp_path):
 
     path, steps = tmp_path / "cells.html", np.arange(len(TEXT))
     features = {"inside a string": inside(), "place": steps, "nothing": 0 * steps}
-    diagnostics.write_page(path, seen, list(TEXT), title="A <test>", features=features)
+    diagnostics.write_page(path, seen, list(TEXT), title="A </script> <test>", features=features)
     assert path.read_text().count("http") == 0, "a page that needs nothing from elsewhere"
     open_page(browser, path)
-    assert text_of(browser, "title") == browser.title == "A <test>"
+    assert text_of(browser, "title") == browser.title == "A </script> <test>"
     assert browser.find_element("id", "text").get_attribute("textContent") == TEXT
 
     canvas = browser.find_element("id", "canvas")
