@@ -156,7 +156,9 @@ def held_out_stream(codes: np.ndarray, options: argparse.Namespace) -> tuple[tra
     return training.Stream(codes, rows, min(options.window, len(codes) - 1)), rows
 
 
-def encode_prompt(alphabet: list[str], prompt: str | None, encoding: str = "utf-8") -> np.ndarray:
+def encode_prompt(
+    alphabet: list[str], prompt: str | None, encoding: str = "utf-8", option: str = "--prompt"
+) -> np.ndarray:
     """The prompt's codes; SystemExit naming characters that the corpus does not have."""
     if not prompt:
         prompt = "\n" if "\n" in alphabet else alphabet[0]
@@ -164,7 +166,8 @@ def encode_prompt(alphabet: list[str], prompt: str | None, encoding: str = "utf-
         prompt = prompt.encode().decode("latin-1")
     unknown = sorted(set(prompt) - set(alphabet))
     if unknown:
-        raise SystemExit(f"--prompt: got {prompt!r}, want characters that occur in the corpus; these do not: {unknown}")
+        shown = prompt if len(prompt) < 80 else f"{prompt[:80]}..."
+        raise SystemExit(f"{option}: got {shown!r}, want characters that occur in the corpus; these do not: {unknown}")
     return np.array([alphabet.index(character) for character in prompt], np.int32)
 
 
@@ -228,7 +231,7 @@ def main(arguments: list[str] | None = None) -> float:
     except training.CheckpointError as error:
         raise SystemExit(f"--save: {error}") from None
     seconds = time.monotonic() - began
-    if options.save:
+    if options.save and not options.process:
         sizes = {"size": len(corpus.alphabet), "hidden": options.hidden}
         notes = {"sizes": sizes, "alphabet": corpus.alphabet, "encoding": options.encoding}
         saved.save(options.save, EXAMPLE, fitted.params, notes)

@@ -182,6 +182,7 @@ def show_texts(
         labels += [f"{given}:", *words[:-1], words[-1] + "\n"]
         values += [0.0, *(adds / np.abs(adds).max())]
     if picture:
+        print(f"words coloured by what they say: {picture}")
         meaning = "for the class given (largest of the text: 1)"
         pictures.draw_text(labels, np.array(values), picture, meaning=meaning, between=" ")
 

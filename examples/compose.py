@@ -260,6 +260,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--midi", type=Path, default=Path("compose.mid"), help="(%(default)s)")
     parser.add_argument("--picture", type=Path, default=Path("compose.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
+    if options.transpose < 0:
+        parser.error(f"--transpose: got {options.transpose}, want 0 or more semitones")
     options.buckets = 1 if options.smoke else 4
     if options.smoke:
         options.steps, options.hidden = 3, 16

@@ -58,7 +58,7 @@ class Windows(NamedTuple):
     """``[N, 1]``, what was taken from the target throughout: its last value, or 0"""
 
 
-def made_up(count: int = 3000) -> Table:
+def made_up(count: int = 3000, cycles: str = ",".join(series.CALENDAR)) -> Table:
     """Hours of a load that follows the hour, the weekday and the temperature."""
     draw = np.random.default_rng(0)
     dates = pd.date_range("2024-01-01", periods=count, freq="h")
@@ -66,7 +66,7 @@ def made_up(count: int = 3000) -> Table:
     temperature = 12 + 6 * np.sin(2 * np.pi * (np.arange(count) - 9) / 24) + drift
     load = 50 + 12 * np.sin(2 * np.pi * (dates.hour.to_numpy() - 8) / 24) - 8 * (dates.day_of_week.to_numpy() > 4)
     load = load + 0.05 * (temperature - 18) ** 2 + draw.normal(size=count)
-    return Table(dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates)]))
+    return Table(dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates, cycles)]))
 
 
 def naive_forecasts(target: np.ndarray, starts: np.ndarray, horizon: int, seasons: list[int]) -> dict[str, np.ndarray]:
@@ -174,6 +174,12 @@ def sizes(data: Windows, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def kept_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What a saved model's inputs mean."""
+    names = "target", "inputs", "known", "calendar", "relative", "log", "history", "horizon"
+    return {name: getattr(options, name) for name in names}
+
+
 def predict(params: forecaster.ForecasterParams, data: Windows) -> np.ndarray:
     """``[N, K, Q]``, the level added again."""
     run, batches = jax.jit(quantiles), training.Shuffled(data, 512, shuffle=False)
@@ -257,7 +263,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> float:
     """Trains, forecasts, reports, draws; returns the RMSE on the test part."""
     options = parse_options(arguments)
-    table = series.read_table(options) if options.data else made_up()
+    table = series.read_table(options) if options.data else made_up(cycles=options.calendar)
     if options.log and table.target.min() <= 0:
         raise SystemExit(f"--log: got a target of {table.target.min()}, want all above 0")
     parts = cut(table, options)
@@ -270,12 +276,15 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"{len(fit_on.target):,} places to learn from, {len(test.target):,} to test on; corrects: {best}")
     began = time.monotonic()
     if options.load:
-        params, _, _ = saved.load(options.load, EXAMPLE, forecaster.init_forecaster)
+        params, notes, _ = saved.load(options.load, EXAMPLE, forecaster.init_forecaster)
+        now = kept_options(options)
+        if notes["options"] != now:
+            raise SystemExit(f"--load: got a model of {notes['options']}, want the same options, not {now}")
     else:
         params = train(fit_on, held_out, options).params
     seconds = time.monotonic() - began
     if options.save:
-        saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options)})
+        saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options), "options": kept_options(options)})
 
     def unscaled(values: np.ndarray) -> np.ndarray:
         return np.exp(scale.undo(values)) if options.log else scale.undo(values)

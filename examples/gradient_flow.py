@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     shares = {title: float(norm[0] / norm[-1]) for title, norm in norms.items()}
     for title, share in shares.items():
         print(f"{title:22} {share:.1e}")
-    pictures.draw_flow(norms, options.picture, title=f"gradients through {options.time} steps, {options.hidden} units")
+    pictures.draw_flow(norms, options.picture, title=f"gradients of the last output, {options.hidden} units")
     return shares
 
 

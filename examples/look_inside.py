@@ -1,6 +1,6 @@
 """Looks inside a character model of Python source: which cells track strings, comments, brackets, indentation?
 
-    python examples/char_lm.py --save runs/python                # 4 minutes: the model to look into
+    python examples/char_lm.py --save runs/python --minutes 8    # the model to look into
     python examples/look_inside.py --load runs/python
     python examples/look_inside.py --load runs/python --data FILE.py
 
@@ -31,6 +31,10 @@ CHARACTERS = 24_000
 SHOWN = 800
 """characters in a picture and on the page"""
 DEFAULT = "webbrowser.py"
+LEAST = 400
+"""characters"""
+F_START, F_END = (getattr(tokenize, f"FSTRING_{end}", None) for end in ("START", "END"))
+"""Tokens of f-strings from Python 3.12 on; before, they are strings."""
 
 
 class Found(NamedTuple):
@@ -41,31 +45,35 @@ class Found(NamedTuple):
     chosen: float
     """its score where it was chosen"""
     score: float
-    """its score on the other half"""
+    """its score on the other half; below 0 where it follows the other way round"""
     chance: float
     """what that cell reaches there by chance, one time in twenty"""
 
 
 def python_features(text: str) -> dict[str, np.ndarray]:
     """What is true having read each character ``[T]``, by Python's tokenizer."""
-    starts = np.cumsum([0, *(len(line) for line in text.splitlines(keepends=True))])
+    lines = [line + "\n" for line in text.split("\n")]  # as the tokenizer counts them
+    starts = np.cumsum([0, *map(len, lines)])
     inside = {name: np.zeros(len(text), bool) for name in ("inside a string", "inside a comment")}
     depth = np.zeros(len(text) + 1, int)
-    kinds = {tokenize.STRING: "inside a string", tokenize.COMMENT: "inside a comment"}
+    opened = nested = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         first, last = (starts[line - 1] + column for line, column in (token.start, token.end))
-        if token.type in kinds:
-            last -= token.type == tokenize.STRING  # having read its last quote is being outside
-            inside[kinds[token.type]][first:last] = True
-        if token.type == tokenize.OP and token.string in "([{)]}":
+        if token.type in (F_START, F_END):
+            opened = opened if nested else first
+            nested += 1 if token.type == F_START else -1
+        if token.type in (tokenize.STRING, F_END) and not nested:  # having read its last quote is being outside
+            inside["inside a string"][opened if token.type == F_END else first : last - 1] = True
+        if token.type == tokenize.COMMENT:
+            inside["inside a comment"][first:last] = True
+        if token.type == tokenize.OP and token.string in "([{)]}" and not nested:
             depth[first:] += 1 if token.string in "([{" else -1
-    lines = text.splitlines(keepends=True)
     indents = [len(line) - len(line.lstrip(" ")) for line in lines]
     return {
         **inside,
         "brackets open": depth[:-1],
-        "indentation": np.concatenate([np.full(len(line), by) for line, by in zip(lines, indents, strict=True)]),
-        "place in the line": np.concatenate([np.arange(len(line)) for line in lines]),
+        "indentation": np.repeat(indents, [*map(len, lines)])[: len(text)],
+        "place in the line": np.concatenate([np.arange(len(line)) for line in lines])[: len(text)],
     }
 
 
@@ -79,17 +87,21 @@ def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[Foun
         first = diagnostics.track(memory[:half], feature[:half])
         second = diagnostics.track(memory[half:], feature[half:])
         cell = first.best
-        found.append(Found(name, cell, first.scores[cell], second.scores[cell], second.chance_each[cell]))
+        score = second.scores[cell] * first.signs[cell] * second.signs[cell]
+        found.append(Found(name, cell, first.scores[cell], score, second.chance_each[cell]))
     return found
 
 
-def read_text(options: argparse.Namespace) -> str:
-    """The first characters of the text, cut at the end of a statement that begins a line."""
+def read_source(options: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
+    """The first characters of the text, and what is true at each."""
     text = texts.read_text("--data", options.data, "utf-8")
-    if len(text) <= options.characters:
-        return text
-    end = text.rfind("\n\n\n", 0, options.characters)
-    return text[: end + 1 if end > 0 else options.characters]
+    if len(text) < LEAST or options.characters < LEAST:
+        raise SystemExit(f"--data, --characters: got {min(len(text), options.characters)}, want {LEAST} or more")
+    try:
+        features = python_features(text)
+    except (tokenize.TokenError, SyntaxError) as error:
+        raise SystemExit(f"--data: {options.data} is not Python source: {error}") from None
+    return text[: options.characters], {name: feature[: options.characters] for name, feature in features.items()}
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -108,12 +120,10 @@ def main(arguments: list[str] | None = None) -> list[Found]:
     """Reads the text with the model, ranks its cells, draws."""
     options = parse_options(arguments)
     params, alphabet, encoding = char_lm.load(options.load)
-    text = read_text(options)
-    try:
-        features = python_features(text)
-    except (tokenize.TokenError, SyntaxError) as error:
-        raise SystemExit(f"--data: {options.data} is not Python source: {error}") from None
-    codes = char_lm.encode_prompt(alphabet, text, encoding)
+    if encoding == "bytes":
+        raise SystemExit(f"--load: {options.load} holds a model of bytes, want one of characters")
+    text, features = read_source(options)
+    codes = char_lm.encode_prompt(alphabet, text, option="--data")
     seen = diagnostics.trace(params["lstm"], params["embedding"][codes])
     found = find_cells(np.asarray(seen["c"]), features)
     print(f"{'':20} {'cell':>5} {'chosen':>8} {'score':>8} {'chance':>8}")

@@ -124,7 +124,13 @@ def test_the_planted_cell_is_found():
     assert found.scores[17] == pytest.approx(abs(2 * roc_auc_score(feature, values[:, 17]) - 1))
     assert found.scores[17] > found.chance_level > np.median(np.delete(found.scores, 17))
     values[:, 4] = np.exp(feature + np.linspace(0, 0.1, 800))
-    assert diagnostics.track(values, feature).scores[4] == pytest.approx(1)
+    values[:, 5], values[:, 6] = 1 - feature, np.maximum(values[:, 6], 0)
+    tied = diagnostics.track(values, feature)
+    np.testing.assert_allclose(tied.scores[[4, 5]], 1)
+    for cell in (5, 6, 17):
+        area = roc_auc_score(feature, values[:, cell])
+        assert tied.scores[cell] == pytest.approx(abs(2 * area - 1)), "ties share their ranks"
+    np.testing.assert_array_equal(diagnostics.track(values, 3.0 * feature).scores, tied.scores)
 
 
 def test_a_number_is_tracked_by_its_order():
@@ -137,22 +143,32 @@ def test_a_number_is_tracked_by_its_order():
 
 
 def test_chance_is_not_beaten_by_chance():
-    """Slow noise beside a slow feature: the best of 30 cells passes the level of one in twenty about that often."""
-    beaten = 0
-    for seed in range(40):
+    """Slow noise beside a slow feature: the best of 10 cells passes the level of one in twenty about that often."""
+    beaten, seeds = 0, 400
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        feature = np.repeat(rng.random(60) < 0.5, 10)
-        smooth = np.cumsum(rng.normal(size=(600, 30)), axis=0)
-        found = diagnostics.track(smooth - np.roll(smooth, 30, axis=0), feature, shifts=100)
+        feature = np.repeat(rng.random(40) < 0.5, 10)
+        smooth = np.cumsum(rng.normal(size=(400, 10)), axis=0)
+        found = diagnostics.track(smooth - np.roll(smooth, 20, axis=0), feature, shifts=100)
         beaten += found.scores[found.best] > found.chance_level
-    assert beaten <= 8  # of 40 at a rate of 1 in 20: more than 8 once in ten thousand
+    assert beaten <= 36, (
+        beaten
+    )  # at 1 in 20 more than that comes once in three thousand; at 1 in 10, four times in five
 
 
 def test_a_feature_that_says_nothing():
-    with pytest.raises(ValueError, match="a feature that changes"):
-        diagnostics.track(np.zeros((50, 2)), np.ones(50))
+    cells, steps = np.zeros((50, 2)), np.arange(50.0)
+    with pytest.raises(ValueError, match="got 1 throughout, want a feature that changes"):
+        diagnostics.track(cells, np.ones(50))
+    with pytest.raises(ValueError, match="feature: got 39 steps, want at least 40"):
+        diagnostics.track(cells[:39], steps[:39])
+    with pytest.raises(ValueError, match="feature: got numbers that are not finite"):
+        diagnostics.track(cells, np.where(steps > 40, np.nan, steps))
+    with pytest.raises(ValueError, match="shifts: got 0"):
+        diagnostics.track(cells, steps, shifts=0)
+    assert diagnostics.track(cells, steps).scores.max() == 0, "cells that never change follow nothing"
     with pytest.raises(ValueError, match=r"want \[T\] beside \[T, H\]"):
-        diagnostics.track(np.zeros((50, 2)), np.ones(40))
+        diagnostics.track(cells, np.ones(40))
 
 
 def test_monitored_training_is_the_same_training(tmp_path):

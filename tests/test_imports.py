@@ -72,10 +72,11 @@ EXTRAS = {
     "training.records": {"matplotlib", "tensorboardX"},
     "diagnostics.dynamics": {"optax"},
     "diagnostics.monitors": {"optax"},
+    "diagnostics.page": {"scipy"},
     "diagnostics.pictures": {"matplotlib"},
     "diagnostics.tracking": {"scipy"},
 }
-"""What some may besides, each an extra of the package."""
+"""What some may besides, each an extra of the package; scipy comes with jax."""
 
 
 def modules():

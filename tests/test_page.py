@@ -119,6 +119,44 @@ def test_hovering_ranking_and_searching(browser, seen, tmp_path):
     assert not [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]
 
 
+def test_words_and_fields_of_other_widths(browser, tmp_path):
+    """Words are searched with what stands between them; a narrower field has no value for the last cells."""
+    words = ["not", "a", "bad", "film", "<b>"]
+    values = np.arange(5.0)[:, None] * [1.0, -1.0, 0.0]
+    path = tmp_path / "words.html"
+    diagnostics.write_page(path, {"c": values, "<img src=x>": values[:, :1]}, words, between=" ")
+    open_page(browser, path)
+    assert browser.find_element("id", "text").get_attribute("textContent").strip() == "not a bad film <b>"
+    browser.find_element("id", "find").send_keys("a bad")
+    assert text_of(browser, "status").startswith("found 2 steps")
+    browser.find_element("id", "find").send_keys("ly")
+    assert text_of(browser, "status") == "nothing found"
+    number = browser.find_element("id", "cell")
+    number.clear()
+    number.send_keys("2\n")
+    assert text_of(browser, "values").splitlines()[1] == "<img src=x> not there"
+    assert not browser.find_elements("css selector", "#values img")
+
+
+def test_hovering_where_it_is_scrolled(browser, seen, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    path = tmp_path / "cells.html"
+    diagnostics.write_page(path, seen, list(TEXT))
+    open_page(browser, path)
+    map_, canvas = browser.find_element("id", "map"), browser.find_element("id", "canvas")
+    browser.execute_script("arguments[0].scrollLeft = 260", map_)
+    size = browser.execute_script("const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", canvas)
+
+    def hover(x, y):
+        ActionChains(browser).move_to_element_with_offset(canvas, x - size[0] / 2, y - size[1] / 2).perform()
+        return text_of(browser, "head").split(",")[:2]
+
+    assert hover(46 + 6, 22 + 14 + 7) == ["cell 1", " step 20"]
+    assert hover(20, 22 + 5 * 14) == ["cell 1", " step 20"], "the numbers of the rows are no steps"
+    assert hover(100, 10) == ["cell 1", " step 20"], "nor is the text above a cell"
+
+
 def test_a_page_of_a_series(browser, seen, tmp_path):
     path = tmp_path / "series.html"
     diagnostics.write_page(path, seen, jnp.sin(jnp.arange(len(TEXT)) / 5))
@@ -128,10 +166,25 @@ def test_a_page_of_a_series(browser, seen, tmp_path):
 
 
 def test_what_does_not_fit(seen, tmp_path):
-    with pytest.raises(ValueError, match="labels: got 3, want one for each"):
-        diagnostics.write_page(tmp_path / "page.html", seen, ["a", "b", "c"])
-    with pytest.raises(ValueError, match="want \\[T, H\\] throughout"):
-        diagnostics.write_page(tmp_path / "page.html", {"c": jnp.zeros((3, 2, 4))}, ["a", "b", "c"])
+    path, cells, words = tmp_path / "page.html", {"c": np.zeros((3, 4))}, ["a", "b", "c"]
+    for trace, labels, features, message in (
+        (seen, words, None, r"labels: got shape \(3,\), want one for each"),
+        ({"c": np.zeros((3, 2, 4))}, words, None, r"want \[T, H\] throughout"),
+        ({"c": np.zeros((0, 4))}, [], None, "at least 1"),
+        ({"c": np.full((3, 4), np.nan)}, words, None, "c: got numbers that are not finite"),
+        (cells, words, {"two": np.zeros((3, 2))}, r"features\['two'\]: got shape \(3, 2\)"),
+        (cells, words, {"one": 3.0}, r"features\['one'\]: got shape \(\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            diagnostics.write_page(path, trace, labels, features=features)
+    with pytest.raises(ValueError, match="labels: got 2, want one for each of the 3 steps"):
+        pictures.draw_heat(cells["c"], path, name="c", labels=words[:2])
+    with pytest.raises(ValueError, match="want a finite number for each of the 3 labels"):
+        pictures.draw_text(words, np.zeros(2), path)
+    state = lj.LSTMState(np.zeros((1, 4)), np.zeros((1, 4)))
+    found = diagnostics.FixedPoints(state, np.zeros(1), np.zeros((1, 8, 8)), np.ones((1, 8)))
+    with pytest.raises(ValueError, match="trajectories: got dict, want LSTMState"):
+        pictures.draw_fixed_points(found, {"h": np.zeros((3, 4)), "c": np.zeros((3, 4))}, path)
 
 
 def test_every_picture_is_drawn(seen, tmp_path):
@@ -142,7 +195,7 @@ def test_every_picture_is_drawn(seen, tmp_path):
 
     drawn = [path() for _ in range(7)]
     pictures.draw_heat(seen["f"][:60], drawn[0], name="f", labels=list(TEXT[:60]), cells=[7, 1])
-    pictures.draw_heat(seen["c"], drawn[1], name="c")
+    pictures.draw_heat(seen["c"], drawn[1], name="c", series=np.sin(np.arange(len(TEXT))))
     pictures.draw_text(list(TEXT), seen["c"][:, 7], drawn[2], title="cell 7", meaning="memory")
     found = diagnostics.Attribution(jnp.ones((3, 2)), jnp.array([1.0, -2.0, 0.5]))
     pictures.draw_attribution(["not", "very", "good"], found, drawn[3])

@@ -88,7 +88,33 @@ def init_shifted(problem):
     return diagnostics.trace(problem.params, problem.xs, problem.initial + 1, cell=problem.cell)
 
 
-def test_gates_are_named_in_the_order_of_their_blocks():
+OUTPUT = {"relu": jax.nn.relu, "janet": lambda c: c}
+PLAIN = [name for name in MEMORY if name not in ("layer_norm", "batch_norm", "slstm")]
+"""Those whose output reads the memory itself; the tests of cells hold the others."""
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "clipped", "gate_norm"])
+def test_the_output_gate_is_the_one_that_acts(name):
+    """h = o tanh(c), or what the cell has in its place."""
+    problem = make_problem(name)
+    seen = diagnostics.trace(problem.params, problem.xs, problem.initial, cell=problem.cell)
+    made = seen.get("o", 1) * OUTPUT.get(name, jnp.tanh)(seen["c"])
+    assert_trees_close(seen["h"], made @ problem.params.projection if name == "projected" else made, TOL)
+
+
+def test_the_gates_of_slstm_and_gru():
+    problem = make_problem("slstm")
+    seen = diagnostics.trace(problem.params, problem.xs, problem.initial, cell=problem.cell)
+    assert_trees_close(seen["h"], seen["o"] * seen["c"] / seen["n"], TOL)
+    problem = make_problem("gru")
+    seen = diagnostics.trace(problem.params, problem.xs, problem.initial, cell=problem.cell)
+    h = before(seen, problem.initial)["h"]
+    params = problem.params
+    a = problem.xs @ params.input_kernel + h @ params.recurrent_kernel + params.bias[None, None]
+    assert_trees_close(seen["r"], jax.nn.sigmoid(a[..., :6]), TOL)
+
+
+def test_gates_are_named_by_their_letters():
     assert {name: sorted(kind_of_trace(name)) for name in ("gru", "gru_original", "coupled", "janet", "min_lstm")} == {
         "gru": ["h", "n", "r", "z"],
         "gru_original": ["h", "n", "z"],
@@ -143,6 +169,9 @@ def test_a_trace_maps_and_differentiates_and_sees_regularised_cells():
     assert float(jnp.abs(slope.bias[H : 2 * H]).sum()) > 0
     zero = lj.zero_state(params, (B,))
     cell, inputs = regularizers.zoneout(LSTM, xs, lj.LSTMState(h=0.1, c=0.9), zero)
+    flow_of = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, inputs, cell=cell)
+    assert flow_of.c.shape == (T, B, H)
+    assert float(jnp.abs(flow_of.c[0]).sum()) > 0
     held = diagnostics.trace(params, inputs, cell=cell)
     assert float(jnp.abs(held["c"]).mean()) < float(jnp.abs(mapped["c"]).mean())
 
@@ -157,8 +186,18 @@ def test_units_of_known_gates():
     np.testing.assert_array_equal(found.open_shares["f"], np.ones(3))
     np.testing.assert_array_equal(found.closed_shares["o"], np.ones(3))
     np.testing.assert_allclose(found.saturated, np.full(3, 5 / 14))
-    with pytest.raises(ValueError, match="want a trace with a forget gate"):
+    with pytest.raises(ValueError, match="want a trace with a gate f or z"):
         diagnostics.units({"h": f})
+    with pytest.raises(ValueError, match=r"taken: got int64 \(2,\), want bool"):
+        diagnostics.units(seen, jnp.array([10, 4]))
+    forever = diagnostics.units({"f": jnp.ones((5, 2)), "h": jnp.ones((5, 2))})
+    assert (forever.time_constant > 1e30).all()
+    gru = diagnostics.units(diagnostics.trace(*gru_problem(), cell=CELLS["gru"].cell))
+    assert ((gru.time_constant > 0) & (gru.kept > 0) & (gru.kept < 1)).all()
+
+
+def gru_problem():
+    return init_cell("gru", jax.random.key(0), D, H), jax.random.normal(jax.random.key(1), (T, D), jnp.float32)
 
 
 @pytest.mark.parametrize("name", CELLS)

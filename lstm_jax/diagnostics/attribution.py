@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from lstm_jax.structs import accumulator_dtype
+
 Score = Callable[[jax.Array], jax.Array]
 """``score(xs [T, D]) -> number``, such as a class's logit, or its distance to the next one"""
 
@@ -31,7 +33,8 @@ class Attribution(NamedTuple):
 
 def gradient_times_input(score: Score, xs: jax.Array) -> Attribution:
     """``xs * dscore/dxs``: exact for a linear score."""
-    return _summed(xs * jax.grad(score)(xs))
+    wide = accumulator_dtype(xs.dtype)
+    return _summed(xs.astype(wide) * jax.grad(score)(xs).astype(wide))
 
 
 def integrated_gradients(
@@ -53,11 +56,14 @@ def integrated_gradients(
     nodes, weights = np.polynomial.legendre.leggauss(points)
     places = jnp.asarray((nodes + 1) / 2, xs.dtype)
     gradients = lax.map(lambda place: jax.grad(score)(base + place * (xs - base)), places)
-    return _summed((xs - base) * jnp.tensordot(jnp.asarray(weights / 2, xs.dtype), gradients, axes=1))
+    wide = accumulator_dtype(xs.dtype)
+    mean = jnp.tensordot(jnp.asarray(weights / 2, wide), gradients.astype(wide), axes=1)
+    return _summed((xs - base).astype(wide) * mean)
 
 
 def completeness(found: Attribution, score: Score, xs: jax.Array, baseline: jax.Array | None = None) -> jax.Array:
-    """How far the sum of an attribution is from ``score(xs) - score(baseline)``, as a share of it."""
+    """How far an attribution's sum is from ``score(xs) - score(baseline)``, as a share of it; not finite where that
+    is 0."""
     base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
     gap = score(xs) - score(base)
     return jnp.abs(found.steps.sum() - gap) / jnp.abs(gap)

@@ -9,6 +9,7 @@ not.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,9 +21,12 @@ from jax.flatten_util import ravel_pytree
 
 from lstm_jax import engine
 from lstm_jax.cells import LSTM
-from lstm_jax.structs import Cell, PyTree
+from lstm_jax.checks import check_state
+from lstm_jax.structs import Cell, PyTree, accumulator_dtype
 
 NEWTON_STEPS = 20
+MARGIN = 1e-4
+"""A direction grows if its eigenvalue is larger than 1 by this, the rounding of float32 left aside."""
 
 
 class FixedPoints(NamedTuple):
@@ -32,13 +36,15 @@ class FixedPoints(NamedTuple):
     """parts ``[N, H]``"""
     speeds: jax.Array
     """``[N]``: |F(s) - s|"""
+    jacobians: jax.Array
+    """``[N, S, S]``: dF/ds, the parts of the state in their order, h then c"""
     eigenvalues: jax.Array
     """complex ``[N, S]`` of dF/ds, the largest first"""
 
     @property
     def unstable(self) -> jax.Array:
         """How many directions grow, ``[N]``: 0 of a stable point, more of a saddle."""
-        return (jnp.abs(self.eigenvalues) > 1).sum(axis=-1)
+        return (jnp.abs(self.eigenvalues) > 1 + MARGIN).sum(axis=-1)
 
 
 def fixed_points(
@@ -49,6 +55,7 @@ def fixed_points(
     cell: Cell = LSTM,
     steps: int = 2000,
     learning_rate: float = 0.02,
+    polish: bool = True,
 ) -> FixedPoints:
     """Searches from many states for points where the network stays, its input held at ``x``.
 
@@ -56,50 +63,72 @@ def fixed_points(
         found = diagnostics.distinct(found, speed=1e-5)
 
     Args:
+        params: in float32 or float64; half precision cannot tell slow from fixed.
         x: ``[D]``.
         starts: states, parts ``[N, H]``: states of trajectories, with some noise to find saddles between them.
-        steps: of Adam, its rate falling along a half cosine; Newton's method follows where it comes closer.
+        steps: of Adam, its rate falling along a half cosine.
         learning_rate: in units of the state.
+        polish: Newton's method from there, where it comes closer to a fixed point; False leaves slow points that are
+            not fixed where Adam found them.
     Returns:
         as many points as starts, in their order; many coincide, and some are no fixed points: look at ``speeds``.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
     """
+    cell.check(params, x[None] if getattr(x, "ndim", 0) == 1 else x)
+    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(starts)}
+    zeros = jax.eval_shape(lambda: cell.zero_state(params, next(iter(rows))))
+    check_state("starts", starts, zeros, broadcasts=False)
+    halves = [leaf.dtype for leaf in jax.tree.leaves(starts) if jnp.finfo(leaf.dtype).bits < 32]
+    if halves or jnp.ndim(x) != 1:
+        got = ", ".join([str(jnp.shape(x)), *map(str, halves)])
+        raise ValueError(f"x, starts: got {got}, want [D] and states in float32 or float64")
+    return _search(cell, steps, polish, params, x, starts, learning_rate)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(
+    cell: Cell, steps: int, polish: bool, params: PyTree, x: jax.Array, starts: PyTree, rate: jax.Array
+) -> FixedPoints:
     prepared = cell.prepare(params)
     _, unflatten = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], starts))
-    flat = jax.vmap(lambda state: ravel_pytree(state)[0])(starts)
 
     def move(flat: jax.Array) -> jax.Array:
         return ravel_pytree(engine.step(cell, prepared, unflatten(flat), x)[0])[0] - flat
 
-    found, eigenvalues = jax.jit(lambda flat: _search(move, flat, steps, learning_rate))(flat)
+    flat = _descend(move, jax.vmap(lambda state: ravel_pytree(state)[0])(starts), steps, rate)
+    if polish:
+        flat = lax.fori_loop(0, NEWTON_STEPS, lambda _, flat: _newton(move, flat), flat)
+    jacobians = jax.vmap(jax.jacfwd(move))(flat) + jnp.eye(flat.shape[-1], dtype=flat.dtype)[None]
+    eigenvalues = jnp.linalg.eigvals(jacobians)
     order = jnp.argsort(-jnp.abs(eigenvalues), axis=-1)
-    speeds = jnp.linalg.norm(jax.vmap(move)(found), axis=-1)
-    return FixedPoints(jax.vmap(unflatten)(found), speeds, jnp.take_along_axis(eigenvalues, order, axis=-1))
+    speeds = jnp.linalg.norm(jax.vmap(move)(flat), axis=-1)
+    return FixedPoints(jax.vmap(unflatten)(flat), speeds, jacobians, jnp.take_along_axis(eigenvalues, order, axis=-1))
 
 
-def _search(
-    move: Callable[[jax.Array], jax.Array], flat: jax.Array, steps: int, rate: float
-) -> tuple[jax.Array, jax.Array]:
-    """Where ``[N, S]`` come to, and the eigenvalues there."""
-    speed = jax.vmap(lambda flat: 0.5 * jnp.sum(move(flat) ** 2))
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+Move = Callable[[jax.Array], jax.Array]
+"""``F(s) - s`` of a flat state ``[S]``"""
+
+
+def _descend(move: Move, flat: jax.Array, steps: int, rate: jax.Array) -> jax.Array:
+    """``[N, S]`` after so many steps of Adam on q."""
+    optimizer = optax.adam(lambda count: rate * 0.5 * (1 + jnp.cos(jnp.pi * count.astype(flat.dtype) / steps)))
 
     def descend(carry: tuple, _: None) -> tuple[tuple, None]:
         flat, state = carry
-        gradient = jax.grad(lambda flat: speed(flat).sum())(flat)
+        gradient = jax.grad(lambda flat: 0.5 * jnp.sum(jax.vmap(move)(flat) ** 2))(flat)
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(flat, updates), state), None
 
-    (flat, _), _ = lax.scan(descend, (flat, optimizer.init(flat)), length=steps)
-    slope = jax.vmap(jax.jacfwd(move))
+    return lax.scan(descend, (flat, optimizer.init(flat)), length=steps)[0][0]
 
-    def newton(_: int, flat: jax.Array) -> jax.Array:
-        by = jnp.linalg.solve(slope(flat), jax.vmap(move)(flat)[..., None])[..., 0]
-        tried = flat - by
-        closer = jnp.isfinite(tried).all(axis=-1) & (speed(tried) < speed(flat))
-        return jnp.where(closer[:, None], tried, flat)
 
-    flat = lax.fori_loop(0, NEWTON_STEPS, newton, flat)
-    return flat, jnp.linalg.eigvals(slope(flat) + jnp.eye(flat.shape[-1], dtype=flat.dtype))
+def _newton(move: Move, flat: jax.Array) -> jax.Array:
+    """One step of Newton's method on ``F(s) = s`` for each of ``[N, S]`` that it brings closer."""
+    moves = jax.vmap(move)(flat)
+    tried = flat - jnp.linalg.solve(jax.vmap(jax.jacfwd(move))(flat), moves[..., None])[..., 0]
+    closer = jnp.linalg.norm(jax.vmap(move)(tried), axis=-1) < jnp.linalg.norm(moves, axis=-1)  # false for NaN
+    return jnp.where(closer[:, None], tried, flat)
 
 
 def distinct(found: FixedPoints, *, speed: float = 1e-5, apart: float = 1e-2) -> FixedPoints:
@@ -139,5 +168,6 @@ def onto(components: Components, states: PyTree) -> jax.Array:
 
 
 def _rows(states: PyTree) -> jax.Array:
-    """``[N, S]``: the parts side by side, all leading axes as rows."""
-    return jnp.concatenate([leaf.reshape(-1, leaf.shape[-1]) for leaf in jax.tree.leaves(states)], axis=-1)
+    """``[N, S]``: the parts side by side, all leading axes as rows; in float32, or float64 for float64."""
+    leaves = [leaf.astype(accumulator_dtype(leaf.dtype)) for leaf in jax.tree.leaves(states)]
+    return jnp.concatenate([leaf.reshape(-1, leaf.shape[-1]) for leaf in leaves], axis=-1)

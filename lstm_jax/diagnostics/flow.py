@@ -19,9 +19,9 @@ from jax.flatten_util import ravel_pytree
 
 from lstm_jax import engine
 from lstm_jax.cells import LSTM
-from lstm_jax.sequence import unroll
+from lstm_jax.sequence import checked, unroll
 from lstm_jax.stack import Between, kind_of, run_layers, stack_zero_state
-from lstm_jax.structs import Bidirectional, Cell, Inputs, PyTree, sequence_of
+from lstm_jax.structs import Bidirectional, Cell, Inputs, PyTree, accumulator_dtype, sequence_of
 
 
 @cache
@@ -35,21 +35,42 @@ def _nudged(cell: Cell) -> Cell:
         return cell.update(params, a[0], nudge(state, a[1]))
 
     return cell._replace(
-        project=lambda params, inputs: (cell.project(params, inputs.x), inputs.each),
+        project=lambda params, inputs: (cell.project(params, _own_inputs(inputs)), inputs.each[0]),
         recur=lambda params, z, state: (cell.recur(params, z[0], nudge(state, z[1])), z[1]),
         update=update,
-        check=lambda params, inputs: cell.check(params, sequence_of(inputs)),
+        check=lambda params, inputs: cell.check(params, _own_inputs(inputs)),
     )
+
+
+def _own_inputs(inputs: Inputs) -> PyTree:
+    """What the cell itself reads."""
+    own = inputs.each[1]
+    return inputs.x if own is None else Inputs(inputs.x, own)
+
+
+def _with_nudges(xs: PyTree, nudges: PyTree) -> Inputs:
+    return Inputs(sequence_of(xs), (nudges, xs.each if isinstance(xs, Inputs) else None))
+
+
+def _no_nudges(xs: PyTree, zeros: PyTree) -> PyTree:
+    """0 for each part of the state and each step."""
+    steps = len(sequence_of(xs))
+    return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), zeros)
 
 
 def state_gradients(
     loss: Callable[[PyTree, PyTree], jax.Array],
     params: PyTree,
-    xs: jax.Array,
+    xs: PyTree,
     initial_state: PyTree | None = None,
     *,
     cell: Cell = LSTM,
-    **options: Any,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_state: PyTree | None = None,
+    reverse: bool = False,
+    remat: str | int | None = None,
 ) -> PyTree:
     """The gradient of a loss with respect to the state that enters each step.
 
@@ -58,20 +79,20 @@ def state_gradients(
 
     Args:
         loss: ``loss(final_state, ys) -> number``, of what ``unroll`` returns.
-        params, xs, initial_state: as for ``unroll``.
-        cell: any of ``cells.CELLS``.
-        options: ``lengths``, ``mask``, ``resets``, ``reset_state``, ``reverse``, ``remat`` of ``unroll``.
+        params, xs, initial_state, lengths, mask, resets, reset_state, reverse, remat: as for ``unroll``.
+        cell: any of ``cells.CELLS``, or what a regulariser made of it.
     Returns:
         a state whose parts are ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. At step t it is what flows back
         through the steps from t on, without what the loss reads of the state directly; 0 where no step is taken.
     """
-    zeros = cell.zero_state(params, xs.shape[1:-1])
-    nudges = jax.tree.map(lambda leaf: jnp.zeros((xs.shape[0], *leaf.shape), leaf.dtype), zeros)
+    checked(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
 
     def run(nudges: PyTree) -> jax.Array:
-        return loss(*unroll(_nudged(cell), params, Inputs(xs, nudges), initial_state, **options))  # type: ignore[arg-type]
+        inputs: Any = _with_nudges(xs, nudges)
+        return loss(*unroll(_nudged(cell), params, inputs, initial_state, reverse=reverse, remat=remat, **options))
 
-    return jax.grad(run)(nudges)
+    return jax.grad(run)(_no_nudges(xs, cell.zero_state(params, sequence_of(xs).shape[1:-1])))
 
 
 def state_gradients_stack(
@@ -82,31 +103,32 @@ def state_gradients_stack(
     *,
     cell: Cell | None = None,
     between: Between | None = None,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
     reset_state: Sequence[PyTree] | None = None,
-    **options: Any,
+    reverse: bool = False,
+    remat: str | int | None = None,
 ) -> tuple[Any, ...]:
     """The same for each layer of a stack: states of ``[T, *batch, H]``, ``Bidirectional`` where it reads both ways.
 
     Args:
         loss: ``loss(final_states, ys) -> number``, of what ``lstm_stack`` returns.
-        layers, xs, initial_state, between, reset_state: as for ``lstm_stack``.
+        layers, xs, initial_state, between, lengths, mask, resets, reset_state, reverse, remat: as for ``lstm_stack``.
         cell: of all layers; None means LSTMs, as for ``lstm_stack``.
-        options: ``lengths``, ``mask``, ``resets``, ``reverse``, ``remat``.
     """
-    zeros = stack_zero_state(layers, xs.shape[1:-1], cell)
-    nudges = jax.tree.map(lambda leaf: jnp.zeros((xs.shape[0], *leaf.shape), leaf.dtype), zeros)
+    options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat}
 
     def run(nudges: tuple[Any, ...]) -> jax.Array:
         by_run = iter([one for layer in nudges for one in (layer if isinstance(layer, Bidirectional) else (layer,))])
 
         def run_one(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-            kind = _nudged(cell or kind_of(params))
-            return unroll(kind, params, Inputs(xs, next(by_run)), initial, **options)  # type: ignore[arg-type]
+            inputs: Any = _with_nudges(xs, next(by_run))
+            return unroll(_nudged(cell or kind_of(params)), params, inputs, initial, **options)
 
-        how = {"reverse": False} | options
-        return loss(*run_layers(run_one, layers, xs, initial_state, reset_state, between, how))
+        return loss(*run_layers(run_one, layers, xs, initial_state, reset_state, between, options))
 
-    return jax.grad(run)(nudges)
+    return jax.grad(run)(_no_nudges(xs, stack_zero_state(layers, xs.shape[1:-1], cell)))
 
 
 def state_jacobians(
@@ -116,8 +138,14 @@ def state_jacobians(
 
     Args:
         xs: one sequence ``[T, D]``, every step taken; ``jax.vmap`` does batches.
+    Returns:
+        in float32, or float64 for float64.
     """
-    start = cell.zero_state(params, xs.shape[1:-1]) if initial_state is None else initial_state
+    shape = sequence_of(xs).shape
+    checked(cell, params, xs, initial_state, None, None, None, None, False)
+    if len(shape) != 2 + cell.space:
+        raise ValueError(f"xs: got shape {shape}, want one sequence [T, D]; jax.vmap does batches")
+    start = cell.zero_state(params, shape[1:-1]) if initial_state is None else initial_state
     flat, unflatten = ravel_pytree(start)
     prepared = cell.prepare(params)
 
@@ -126,7 +154,7 @@ def state_jacobians(
             new, _ = engine.step(cell, prepared, unflatten(flat), x)
             return ravel_pytree(new)[0]
 
-        return advance(flat), jax.jacfwd(advance)(flat)
+        return advance(flat), jax.jacfwd(advance)(flat).astype(accumulator_dtype(flat.dtype))
 
     return lax.scan(step, flat, xs)[1]
 
@@ -163,12 +191,18 @@ def lyapunov_exponents(jacobians: jax.Array, count: int | None = None) -> jax.Ar
     Args:
         jacobians: ``[T, S, S]`` of ``state_jacobians``, without the steps that lead in.
         count: how many; None means S.
+    Raises:
+        ValueError: a count that is not 1 to S.
     """
     size = jacobians.shape[-1]
+    count = size if count is None else count
+    if not 1 <= count <= size:
+        raise ValueError(f"count: got {count}, want 1 to the {size} numbers of the state")
 
     def step(basis: jax.Array, jacobian: jax.Array) -> tuple[jax.Array, jax.Array]:
         basis, triangle = jnp.linalg.qr(jacobian @ basis)
         return basis, jnp.log(jnp.abs(jnp.diagonal(triangle)))
 
-    start = jnp.eye(size, dtype=jacobians.dtype)[:, : size if count is None else count]
+    # No direction of the state is left out, as unit vectors of h would leave out c.
+    start = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, count), jacobians.dtype))[0]
     return jnp.sort(lax.scan(step, start, jacobians)[1].mean(axis=0))[::-1]

@@ -18,7 +18,7 @@ class Monitored(NamedTuple):
     inner: Any
     gradient_norms: PyTree
     update_ratios: PyTree
-    """|change| / |parameter|; about 1e-3 is usual for Adam"""
+    """|change| / |parameter|; NaN for a parameter that is 0 throughout; about 1e-3 is usual for Adam"""
 
 
 def monitor(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -28,7 +28,7 @@ def monitor(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
     training.fit(
         loss, params, batches, diagnostics.monitor(training.adam(2e-3)), callbacks=[diagnostics.recorder(rows)], ...
     )
-    diagnostics.pictures.draw_readings(rows, Path("gradients.png"))
+    pictures.draw_readings(rows, Path("gradients.png"))              # from lstm_jax.diagnostics import pictures
     """
     inner = optax.with_extra_args_support(optimizer)
 
@@ -42,7 +42,7 @@ def monitor(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
         if params is None:
             raise ValueError("params: got None, want the parameters: ratios are relative to them")
         updates, new = inner.update(gradient, state.inner, params, **extra)
-        ratios = jax.tree.map(lambda by, leaf: _size(by) / jnp.maximum(_size(leaf), 1e-12), updates, params)
+        ratios = jax.tree.map(_ratio, updates, params)
         return updates, Monitored(new, jax.tree.map(_size, gradient), ratios)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -77,6 +77,11 @@ def recorder(rows: list[Row]) -> Callable[[Row, Any], None]:
 
 def _is_monitored(leaf: Any) -> bool:
     return isinstance(leaf, Monitored)
+
+
+def _ratio(by: jax.Array, leaf: jax.Array) -> jax.Array:
+    size = _size(leaf)
+    return jnp.where(size > 0, _size(by) / jnp.where(size > 0, size, 1), jnp.nan)
 
 
 def _size(leaf: jax.Array) -> jax.Array:

@@ -27,12 +27,20 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DPI = 120
 COLUMNS = 80
 """characters in a line of a coloured text"""
+LONGEST = 1e6
+"""steps, where time constants are drawn that are longer"""
 MOST = 60
 """trajectories in a picture"""
 
 
 def draw_heat(
-    values: ArrayLike, path: Path, *, name: str, labels: Sequence[str] | None = None, cells: Sequence[int] | None = None
+    values: ArrayLike,
+    path: Path,
+    *,
+    name: str,
+    labels: Sequence[str] | None = None,
+    series: ArrayLike | None = None,
+    cells: Sequence[int] | None = None,
 ) -> None:
     """One field of a trace as a heat map: steps to the right, cells downwards.
 
@@ -40,14 +48,23 @@ def draw_heat(
         values: ``[T, H]``.
         name: of the field, such as ``"f"``: gates are drawn from 0 to 1, all else around 0.
         labels: of the steps, characters or words; None counts them.
+        series: ``[T]``, drawn above the map as a line.
         cells: which to draw, in this order; None means all.
     """
     shown = np.asarray(values).T
     chosen = np.arange(len(shown)) if cells is None else np.asarray(cells)
     shown = shown[chosen]
     steps = shown.shape[1]
+    for given, what in ((labels, "labels"), (series, "series")):
+        if given is not None and len(np.asarray(given)) != steps:
+            raise ValueError(f"{what}: got {len(np.asarray(given))}, want one for each of the {steps} steps")
     figure = Figure(figsize=(min(16, 2.5 + 0.14 * steps), min(12, 1.6 + 0.2 * len(chosen))), layout="constrained")
-    axes = figure.subplots()
+    if series is None:
+        axes = figure.subplots()
+    else:
+        above, axes = figure.subplots(2, sharex=True, height_ratios=(1, max(1.0, 0.15 * len(chosen))))
+        above.plot(np.arange(steps), np.asarray(series), color=COLOURS[0])
+        above.set(ylabel="series")
     gate = name in SIGMOIDS
     bound = 1.0 if gate else float(np.quantile(np.abs(shown), 0.995)) or 1.0
     image = axes.imshow(
@@ -86,6 +103,8 @@ def draw_text(
         between: what stands between two labels, ``" "`` for words.
     """
     numbers = np.asarray(values, np.float64)
+    if numbers.shape != (len(labels),) or not np.isfinite(numbers).all():
+        raise ValueError(f"values: got {numbers.shape}, want a finite number for each of the {len(labels)} labels")
     bound = float(np.abs(numbers).max()) or 1.0
     places, lines = _lay_out(labels, len(between))
     figure = Figure(figsize=(8.6, 1.0 + 0.19 * lines), layout="constrained")
@@ -128,7 +147,7 @@ def draw_flow(
     for (name, values), colour in zip(norms.items(), COLOURS * len(norms), strict=False):
         shown = np.asarray(values, np.float64)
         axes.semilogy(np.arange(len(shown)), np.where(shown > 0, shown, np.nan), color=colour, label=name)
-    axes.set(xlabel="step of the sequence (the loss is at its end)", ylabel=ylabel, title=title)
+    axes.set(xlabel="step of the sequence", ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=DPI)
@@ -158,7 +177,7 @@ def draw_units(found: Units, path: Path) -> None:
     """How long an LSTM's units remember, and how often their gates stand open and shut."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    times = np.asarray(found.time_constant)
+    times = np.clip(np.asarray(found.time_constant), 1e-3, LONGEST)
     low, high = np.floor(np.log10(times.min())), np.ceil(np.log10(times.max()))
     left.hist(times, bins=np.logspace(low, max(high, low + 1), 25), color=COLOURS[0])
     left.set(xscale="log", xlabel="time constant of the memory, steps", ylabel="units")

@@ -1,8 +1,9 @@
 """What happens inside while a sequence is read: gates, memory and output of every step.
 
-A trace is a dict of arrays ``[T, *batch, H]`` by the letters of the cell's file: ``i, f, g, o, c, h`` for an LSTM,
-``r, z, n, h`` for a GRU, ``h`` alone for a simple network. It is computed by a cell that returns them as its output, so
-the engine gives a trace the same meaning as a run, and a program without one is as it was.
+A trace is a dict of arrays ``[T, *batch, H]`` by the letters of the cell's file: ``i, f, g, o, c, h`` for an LSTM, ``r,
+z, n, h`` for a GRU, ``h`` alone for a simple network. What has another width in the cell has it here: the projection
+``h`` of a projected LSTM, the place of a batch-normalised one. A trace is computed by a cell that returns it as its
+output, so the engine gives it the same meaning as a run, and a program without one is as it was.
 """
 
 from collections.abc import Sequence
@@ -111,20 +112,20 @@ def trace_stack(
 
 
 class Units(NamedTuple):
-    """What a trace says of each unit of an LSTM, each ``[H]``."""
+    """What a trace says of each unit, each ``[H]``."""
 
     time_constant: jax.Array
-    """steps after which a memory has faded to 1/e, were nothing written: ``-1 / mean(log f)``"""
-    forget_gate: jax.Array
-    """mean of f"""
+    """steps after which a memory has faded to 1/e, were nothing written: ``-1 / mean(log f)``; of a GRU, of z"""
+    kept: jax.Array
+    """mean of f, or z"""
     open_shares: dict[str, jax.Array]
     """share of steps at which a gate is above 0.9, by its letter"""
     closed_shares: dict[str, jax.Array]
     """share of steps at which it is below 0.1"""
     memory: jax.Array
-    """mean of abs(c)"""
+    """mean of abs(c), or of abs(h) where there is no c"""
     saturated: jax.Array
-    """share of steps at which abs(c) is above 2, where the slope of tanh(c) is below 0.07"""
+    """share of steps at which that is above 2, where the slope of tanh is below 0.071"""
 
 
 SIGMOIDS = "ifozr"
@@ -135,25 +136,31 @@ def units(seen: Trace, taken: jax.Array | None = None) -> Units:
     """How long each unit remembers, how often its gates stand open or shut, how full its memory is.
 
     Args:
-        seen: of a cell with ``f`` and ``c``.
+        seen: of a cell with a forget gate ``f``, or ``z``.
         taken: bool ``[T, *batch]``, the steps to count; None means all. See ``lengths_to_mask``.
+    Raises:
+        ValueError: a trace without such a gate, flags of another shape.
     """
-    absent = [name for name in "fc" if name not in seen]
-    if absent:
-        raise ValueError(f"seen: got {sorted(seen)}, want a trace with a forget gate f and a memory c")
-    there = jnp.ones(seen["c"].shape[:-1], bool) if taken is None else taken
-    axes = tuple(range(there.ndim))
+    if not {"f", "z"} & set(seen):
+        raise ValueError(f"seen: got {sorted(seen)}, want a trace with a gate f or z that keeps the memory")
+    keeping = seen["f"] if "f" in seen else seen["z"]
+    memory = jnp.abs(seen["c"] if "c" in seen else seen["h"])
+    there = jnp.ones(keeping.shape[:1], bool) if taken is None else jnp.asarray(taken)
+    if there.dtype != bool or there.shape != keeping.shape[: there.ndim]:
+        raise ValueError(f"taken: got {there.dtype} {there.shape}, want bool [T, *batch] as in {keeping.shape}")
+    there = jnp.broadcast_to(jnp.expand_dims(there, range(there.ndim, keeping.ndim)), keeping.shape)
 
     def mean(values: jax.Array) -> jax.Array:
-        return jnp.mean(values, axis=axes, where=there[..., None])
+        return jnp.mean(values, axis=range(values.ndim - 1), where=there)
 
     gates = {name: seen[name] for name in SIGMOIDS if name in seen}
-    fading = -mean(jnp.log(jnp.maximum(jnp.where(there[..., None], seen["f"], 1), float(jnp.finfo(jnp.float32).tiny))))
+    tiny = float(jnp.finfo(jnp.float32).tiny)
+    fading = -mean(jnp.log(jnp.clip(jnp.where(there, keeping, 1), tiny, 1)))
     return Units(
-        1 / fading,
-        mean(seen["f"]),
+        1 / jnp.maximum(fading, tiny),
+        mean(keeping),
         {name: mean((gate > 0.9).astype(gate.dtype)) for name, gate in gates.items()},
         {name: mean((gate < 0.1).astype(gate.dtype)) for name, gate in gates.items()},
-        mean(jnp.abs(seen["c"])),
-        mean((jnp.abs(seen["c"]) > 2).astype(seen["c"].dtype)),
+        mean(memory),
+        mean((memory > 2).astype(memory.dtype)),
     )

@@ -3,9 +3,10 @@
     score = |2 AUC - 1|            of a yes-or-no feature: how well the cell's value tells yes from no
     score = |Spearman's rho|       of a number: how well its order follows the feature's
 
-Both are rank correlations, 0 by chance and 1 when perfect. Some cell of many correlates with anything, and neighbouring
-steps are alike; so chance is measured: the best score of any cell when the feature is shifted around in time. Karpathy,
-Johnson and Li 2015 (arXiv:1506.02078) found such cells by eye.
+Both are 0 by chance and 1 when perfect. Some cell of many follows anything a little, and neighbouring steps are alike;
+so chance is measured by shifting the feature around in time. That presumes that cell and feature behave alike
+throughout: a trend over the whole sequence, in both, passes for tracking. Karpathy, Johnson and Li 2015
+(arXiv:1506.02078) found such cells by eye.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from jax.typing import ArrayLike
 from scipy.stats import rankdata
 
 ONE_IN_TWENTY = 0.95
+LEAST = 40
+"""steps"""
 
 
 class Tracking(NamedTuple):
@@ -51,24 +54,21 @@ def track(values: ArrayLike, feature: ArrayLike, *, shifts: int = 200, seed: int
 
     Args:
         values: ``[T, H]``, of a trace of one sequence.
-        feature: ``[T]``, booleans or numbers.
+        feature: ``[T]``, numbers or booleans; two different values count as no and yes.
         shifts: of the feature around the sequence, by at least a twentieth of it, that measure chance.
         seed: of the shifts.
     Raises:
-        ValueError: shapes that do not fit, a feature that never changes.
+        ValueError: shapes that do not fit, numbers that are not finite, a feature that never changes.
     """
-    cells, truth = np.asarray(values, np.float64), np.asarray(feature)
-    if cells.ndim != 2 or truth.shape != cells.shape[:1]:
-        raise ValueError(f"feature: got shape {truth.shape} beside values {cells.shape}, want [T] beside [T, H]")
-    if len(truth) < 40 or (truth == truth[0]).all():
-        raise ValueError("feature: want at least 40 steps and a feature that changes")
-    ranks, wanted = _standard(rankdata(cells, axis=0)), _standard(rankdata(truth))
-    scale = _ceiling(truth, wanted)
-    found = wanted @ ranks / scale
+    cells, truth = np.asarray(values, np.float64), np.asarray(feature, np.float64)
+    _check(cells, truth, shifts)
+    weigh, ranks = _weights(truth), _centred(cells)
+    if len(np.unique(truth)) > 2:
+        ranks = ranks / np.maximum(np.linalg.norm(ranks, axis=0), np.finfo(float).tiny)
+    found = weigh @ ranks
     margin = len(truth) // 20
     places = np.random.default_rng(seed).integers(margin, len(truth) - margin, shifts)
-    shifted = np.stack([np.roll(wanted, place) for place in places])
-    by_chance = np.abs(shifted @ ranks / scale)
+    by_chance = np.stack([np.abs(np.roll(weigh, place) @ ranks) for place in places])
     scores = np.abs(found)
     order = np.argsort(-scores, kind="stable")
     return Tracking(
@@ -76,17 +76,30 @@ def track(values: ArrayLike, feature: ArrayLike, *, shifts: int = 200, seed: int
     )
 
 
-def _standard(ranks: np.ndarray) -> np.ndarray:
-    """Mean 0 and length 1 over time; a cell that never changes stays 0."""
-    centred = ranks - ranks.mean(axis=0)
-    size = np.linalg.norm(centred, axis=0)
-    return centred / np.where(size > 0, size, 1)
+def _weights(truth: np.ndarray) -> np.ndarray:
+    """What turns ranks into a score: of yes and no, 2 / (how many of each) where it is yes gives 2 AUC - 1."""
+    different = np.unique(truth)
+    if len(different) == 2:
+        yes = truth == different[1]
+        return 2 * yes / (yes.sum() * (~yes).sum())
+    ranks = _centred(truth)
+    return ranks / np.linalg.norm(ranks)
 
 
-def _ceiling(feature: np.ndarray, wanted: np.ndarray) -> float:
-    """The correlation of a perfect cell without ties: below 1 for yes and no, where it makes the score |2 AUC - 1|."""
-    if feature.dtype != bool:
-        return 1.0
-    perfect = np.empty(len(feature))
-    perfect[np.argsort(feature, kind="stable")] = np.arange(len(feature))
-    return float(wanted @ _standard(perfect))
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Ranks over time around 0, equal ones sharing theirs."""
+    return rankdata(values, axis=0) - (len(values) + 1) / 2
+
+
+def _check(cells: np.ndarray, truth: np.ndarray, shifts: int) -> None:
+    if cells.ndim != 2 or truth.shape != cells.shape[:1]:
+        raise ValueError(f"feature: got shape {truth.shape} beside values {cells.shape}, want [T] beside [T, H]")
+    if len(truth) < LEAST:
+        raise ValueError(f"feature: got {len(truth)} steps, want at least {LEAST}: chance is measured by shifting it")
+    for name, numbers in (("values", cells), ("feature", truth)):
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"{name}: got numbers that are not finite, want finite ones")
+    if (truth == truth[0]).all():
+        raise ValueError(f"feature: got {truth[0]:g} throughout, want a feature that changes")
+    if shifts < 1:
+        raise ValueError(f"shifts: got {shifts}, want at least 1")
