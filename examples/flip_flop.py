@@ -1,6 +1,6 @@
 """Three flip-flops, and where their memory lies: an LSTM trained to hold three bits, taken apart.
 
-    python examples/flip_flop.py                 # 2 minutes
+    python examples/flip_flop.py                 # a minute or two
     python examples/flip_flop.py --load runs/flip_flop
 
 Three inputs are 0 but for rare pulses of 1 or -1; each of three outputs is to be the sign of the last pulse on its
