@@ -29,6 +29,8 @@ COLUMNS = 80
 """characters in a line of a coloured text"""
 LONGEST = 1e6
 """steps, where time constants are drawn that are longer"""
+NOISE = {"float32": 6, "float64": 14}
+"""Decimal digits that a product of Jacobians holds."""
 MOST = 60
 """trajectories in a picture"""
 
@@ -107,7 +109,7 @@ def draw_text(
         raise ValueError(f"values: got {numbers.shape}, want a finite number for each of the {len(labels)} labels")
     bound = float(np.abs(numbers).max()) or 1.0
     places, lines = _lay_out(labels, len(between))
-    figure = Figure(figsize=(8.6, 1.0 + 0.19 * lines), layout="constrained")
+    figure = Figure(figsize=(8.6, 1.1 + 0.19 * lines), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(0, COLUMNS), ylim=(lines, 0), title=title)
     axes.set_axis_off()
@@ -120,7 +122,15 @@ def draw_text(
         for offset, character in enumerate(visible(label)):
             style: dict[str, Any] = {"family": "monospace", "fontsize": 9, "ha": "center", "va": "center"}
             axes.text(column + offset + 0.5, line + 0.5, character, color="white" if dark else "black", **style)
-    figure.colorbar(scale, ax=axes, label=meaning, aspect=12, shrink=min(1.0, 2.5 / (0.19 * lines)))
+    figure.colorbar(
+        scale,
+        ax=axes,
+        label=meaning,
+        orientation="horizontal",
+        shrink=0.6,
+        fraction=0.4 / (1.1 + 0.19 * lines),
+        aspect=30,
+    )
     figure.savefig(path, dpi=DPI)
 
 
@@ -154,7 +164,8 @@ def draw_flow(
 
 
 def draw_spectra(spectra: ArrayLike, path: Path, *, title: str = "") -> None:
-    """How much of a step's state reaches the end: the singular values of the product of Jacobians, as a fan.
+    """How much of a step's state reaches the end: the singular values of the product of Jacobians, as a fan; those that
+    rounding hides are left out.
 
     Args:
         spectra: ``[T, S]`` of ``product_spectra``, logarithms to base 10.
@@ -165,7 +176,8 @@ def draw_spectra(spectra: ArrayLike, path: Path, *, title: str = "") -> None:
     axes = figure.subplots()
     for share, colour in ((0.0, COLOURS[0]), (0.25, COLOURS[5]), (0.5, COLOURS[2])):
         place = int(share * (size - 1))
-        axes.plot(steps, shown[:, place], color=colour, label=f"number {place + 1} of {size}")
+        sound = shown[:, place] > shown[:, 0] - NOISE.get(shown.dtype.name, 6)
+        axes.plot(steps, np.where(sound, shown[:, place], np.nan), color=colour, label=f"number {place + 1} of {size}")
     axes.axhline(0, color="0.7", linewidth=1)
     axes.set(xlabel="step t", ylabel="log10 of singular values, d state(T) / d state(t)", title=title)
     axes.grid(alpha=0.3)
