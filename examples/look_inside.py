@@ -2,14 +2,14 @@
 
     python examples/char_lm.py --save runs/python --minutes 8    # the model to look into
     python examples/look_inside.py --load runs/python
-    python examples/look_inside.py --load runs/python --data FILE.py
+    python examples/look_inside.py --load runs/python --data FILE.py OTHER.py
 
 Python's own tokenizer says at each character whether it lies inside a string, how many brackets are open and so on. A
-cell is chosen on the first half of the text and scored on the second: 1 when it tells yes from no perfectly, or follows
-a number in perfect order, 0 if they have nothing in common. What chance gives is measured by shifting the feature
-around in time: neighbouring characters are alike, so it is far from 0.
-The default text is one of the standard library's modules, in the last tenth that training held out. Writes pictures
-beside --picture and a page to explore, cells.html.
+cell is chosen on every other 4,000 characters and scored on those between: 1 when it tells yes from no perfectly, or
+follows a number in perfect order, 0 if they have nothing in common. What chance gives is measured by shifting the
+feature around in time: neighbouring characters are alike, so it is far from 0. The default texts are modules of the
+standard library, in the last tenth that training held out. Writes pictures beside --picture and a page to explore,
+cells.html.
 """
 
 import argparse
@@ -27,10 +27,12 @@ from results import whole
 from lstm_jax import diagnostics
 from lstm_jax.diagnostics import pictures
 
-CHARACTERS = 24_000
+CHARACTERS = 100_000
+BLOCK = 4_000
+"""characters of which every other such block serves to choose a cell"""
 SHOWN = 800
 """characters in a picture and on the page"""
-DEFAULT = "webbrowser.py"
+DEFAULT = "webbrowser.py", "weakref.py", "zipfile.py"
 LEAST = 400
 """characters"""
 F_START, F_END = (getattr(tokenize, f"FSTRING_{end}", None) for end in ("START", "END"))
@@ -45,7 +47,7 @@ class Found(NamedTuple):
     chosen: float
     """its score where it was chosen"""
     score: float
-    """its score on the other half; below 0 where it follows the other way round"""
+    """its score on the other blocks; below 0 where it follows the other way round"""
     chance: float
     """what that cell reaches there by chance, one time in twenty"""
 
@@ -78,14 +80,15 @@ def python_features(text: str) -> dict[str, np.ndarray]:
 
 
 def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[Found]:
-    """The best cell for each feature that occurs in both halves."""
-    half, found = len(memory) // 2, []
+    """The best cell for each feature that occurs in both parts."""
+    size = min(BLOCK, len(memory) // 2)
+    choosing, found = np.arange(len(memory)) // size % 2 == 0, []
     for name, feature in features.items():
-        if any((part == part[0]).all() for part in (feature[:half], feature[half:])):
-            print(f"{name}: the same throughout a half of the text, left out")
+        if any((part == part[0]).all() for part in (feature[choosing], feature[~choosing])):
+            print(f"{name}: the same throughout half of the text, left out")
             continue
-        first = diagnostics.track(memory[:half], feature[:half])
-        second = diagnostics.track(memory[half:], feature[half:])
+        first = diagnostics.track(memory[choosing], feature[choosing])
+        second = diagnostics.track(memory[~choosing], feature[~choosing])
         cell = first.best
         score = second.scores[cell] * first.signs[cell] * second.signs[cell]
         found.append(Found(name, cell, first.scores[cell], score, second.chance_each[cell]))
@@ -93,15 +96,18 @@ def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[Foun
 
 
 def read_source(options: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
-    """The first characters of the text, and what is true at each."""
-    text = texts.read_text("--data", options.data, "utf-8")
-    if len(text) < LEAST or options.characters < LEAST:
-        raise SystemExit(f"--data, --characters: got {min(len(text), options.characters)}, want {LEAST} or more")
-    try:
-        features = python_features(text)
-    except (tokenize.TokenError, SyntaxError) as error:
-        raise SystemExit(f"--data: {options.data} is not Python source: {error}") from None
-    return text[: options.characters], {name: feature[: options.characters] for name, feature in features.items()}
+    """The first characters of the texts one behind the other, and what is true at each."""
+    files = [texts.read_text("--data", path, "utf-8") for path in options.data]
+    text = "".join(files)[: options.characters]
+    if len(text) < LEAST:
+        raise SystemExit(f"--data, --characters: got {len(text)}, want {LEAST} or more")
+    found = []
+    for path, one in zip(options.data, files, strict=True):
+        try:
+            found.append(python_features(one))
+        except (tokenize.TokenError, SyntaxError) as error:
+            raise SystemExit(f"--data: {path} is not Python source: {error}") from None
+    return text, {name: np.concatenate([one[name] for one in found])[: len(text)] for name in found[0]}
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -109,7 +115,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     library = Path(sysconfig.get_paths()["stdlib"])
     parser.add_argument("--load", type=Path, required=True, help="a folder that --save of char_lm.py wrote")
-    parser.add_argument("--data", type=Path, default=library / DEFAULT, help="Python source (%(default)s)")
+    modules = [library / name for name in DEFAULT if (library / name).is_file()]
+    parser.add_argument("--data", type=Path, nargs="+", default=modules, help="Python source (modules of the library)")
     parser.add_argument("--characters", type=whole, default=CHARACTERS, help="to look at (%(default)s)")
     parser.add_argument("--picture", type=Path, default=Path("look_inside.png"), help="(%(default)s)")
     parser.add_argument("--page", type=Path, default=Path("cells.html"), help="(%(default)s)")
@@ -129,7 +136,7 @@ def main(arguments: list[str] | None = None) -> list[Found]:
     print(f"{'':20} {'cell':>5} {'chosen':>8} {'score':>8} {'chance':>8}")
     for one in found:
         print(f"{one.feature:20} {one.cell:5} {one.chosen:8.3f} {one.score:8.3f} {one.chance:8.3f}")
-    start = len(text) // 2
+    start = min(BLOCK, len(text) // 2)
     for one in found:
         path = options.picture.with_stem(f"{options.picture.stem}_{one.feature.replace(' ', '_')}")
         title = f"cell {one.cell}: {one.feature}, score {one.score:.2f} (by chance {one.chance:.2f})"
@@ -140,7 +147,7 @@ def main(arguments: list[str] | None = None) -> list[Found]:
         options.page,
         {name: values[start : start + SHOWN] for name, values in seen.items()},
         list(text[start : start + SHOWN]),
-        title=f"{options.data.name}, read by a character model of {params['head'].shape[0]} cells",
+        title=f"{options.data[0].name}, read by a character model of {params['head'].shape[0]} cells",
         features={name: feature[start : start + SHOWN] for name, feature in features.items()},
     )
     print(f"Pictures {options.picture.stem}*{options.picture.suffix}; open {options.page} in a browser")
