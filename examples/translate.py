@@ -7,8 +7,8 @@
 
 Of two files, plain or ending in .gz, line by line the second translates the first. Words are cut into the pieces that
 byte-pair encoding finds in the training text, in lower case. Expect BLEU (sacrebleu, lower case) of 42 from German to
-English on Multi30k with attention after the default 10 epochs, and of 30 without, an hour on one CPU core each. The files
-are in data/task1/raw of the repository multi30k/dataset.
+English on Multi30k with attention after the default 10 epochs, and of 30 without, an hour on one CPU core each. The
+files are in data/task1/raw of the repository multi30k/dataset.
 """
 
 import argparse
