@@ -8,8 +8,8 @@
 A CSV file, plain or packed, has a column of dates, evenly spaced and ascending, and columns of numbers. The model
 corrects the naive forecast that is best on the validation part; with --relative it reads and forecasts the distance
 from the last value, so that a level it has never seen is no matter (Zeng et al. 2023, arXiv:2205.13504). Its 80 %
-interval is widened or narrowed by what the validation part shows (conformalised quantile regression, Romano et al.
-2019). Every score stands beside those of the naive forecasts.
+interval is widened or narrowed by what the newest forecasts with a known outcome show (conformalised quantile
+regression, Romano et al. 2019, over a window that moves). Every score stands beside those of the naive forecasts.
 """
 
 import argparse
@@ -40,6 +40,8 @@ LEARNING_RATE = 2e-3
 DROPOUT = 0.1
 LEVELS = 0.1, 0.5, 0.9
 COVER = 0.8
+RECENT = 500
+"""forecasts by which an interval is calibrated"""
 MEASURES = "scaled MSE", "RMSE", "MAE", "MAPE"
 
 
@@ -187,10 +189,22 @@ def predict(params: forecaster.ForecasterParams, data: Windows) -> np.ndarray:
     return np.concatenate(found) + data.level[..., None]
 
 
-def conformal(found: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``[K]``: how far beyond its interval ``[N, K, Q]`` a share COVER of the targets ``[N, K]`` lies at most."""
-    beyond = np.maximum(found[..., 0] - target, target - found[..., -1])
-    return np.quantile(beyond, COVER, axis=0)
+def misses(found: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How far beyond its interval ``[N, K, Q]`` each target ``[N, K]`` lies; below 0 inside."""
+    return np.maximum(found[..., 0] - target, target - found[..., -1])
+
+
+def conformal(held_out: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """How much wider each interval is made ``[N, K]``: what would have covered a share COVER of the newest RECENT
+    forecasts whose outcome is known, from the misses ``[M, K]`` before the test part and ``[N, K]`` in it."""
+    every, size = np.concatenate([held_out, test]), min(len(held_out), RECENT)
+    starts = np.arange(len(test))
+    margins = np.empty_like(test)
+    for ahead in range(test.shape[1]):
+        newest = len(held_out) + np.maximum(starts - ahead, 0)  # the outcome of a later one is still to come
+        windows = np.lib.stride_tricks.sliding_window_view(every[:, ahead], size)
+        margins[:, ahead] = np.quantile(windows[newest - size], COVER, axis=1)
+    return margins
 
 
 def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, float]:
@@ -290,8 +304,8 @@ def main(arguments: list[str] | None = None) -> float:
         return np.exp(scale.undo(values)) if options.log else scale.undo(values)
 
     found = predict(params, test)
-    margin = conformal(predict(params, held_out), held_out_truth)
-    wide = found + margin[:, None] * np.array([-1, 0, 1])
+    margin = conformal(misses(predict(params, held_out), held_out_truth), misses(found, truth))
+    wide = found + margin[..., None] * np.array([-1, 0, 1])
     came = unscaled(truth)
     rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - truth)}
     for name, values in naive[2].items():

@@ -112,9 +112,28 @@ def test_a_calibrated_interval_covers_what_it_says():
     draw = np.random.default_rng(0)
     target = draw.normal(size=(4000, 3)) * np.array([1, 2, 3])
     found = np.stack([target * 0 - 0.1, target * 0, target * 0 + 0.1], axis=-1)
-    margin = forecast.conformal(found[:2000], target[:2000])
+    missed = forecast.misses(found, target)
+    margin = forecast.conformal(missed[:2000], missed[2000:])
     inside = np.abs(target[2000:]) <= 0.1 + margin
     np.testing.assert_allclose(inside.mean(axis=0), 0.8, atol=0.03)
+    target[3000:] *= 4  # from here on everything is wilder, which the interval learns
+    missed = forecast.misses(found, target)
+    margin = forecast.conformal(missed[:2000], missed[2000:])
+    np.testing.assert_allclose((np.abs(target[3600:]) <= 0.1 + margin[1600:]).mean(axis=0), 0.8, atol=0.06)
+    assert (np.abs(target[3000:3050]) <= 0.1 + margin[1000:1050]).mean() < 0.5
+
+
+def test_an_interval_knows_no_outcome_that_is_still_to_come():
+    """A forecast at n knows the k-th outcome of the forecast at n - k - 1 and of none later."""
+    missed = np.random.default_rng(0).normal(size=(60, 4))
+    for place in range(20, 60):
+        low, high = missed.copy(), missed.copy()
+        low[place], high[place] = -100.0, 100.0
+        moved = forecast.conformal(low[:20], low[20:]) != forecast.conformal(high[:20], high[20:])
+        for ahead in range(4):
+            first = place - 20 + ahead + 1
+            assert not moved[:first, ahead].any()
+            assert moved[first : first + 1, ahead].all()
 
 
 def wav(samples, rate=8000, channels=1, width=2):
