@@ -3,7 +3,8 @@
     python examples/forecast.py                                                      # a made-up electricity load
     python examples/forecast.py --data vic_elec.csv.gz --target Demand --known Temperature,Holiday \\
         --history 96 --horizon 48 --seasons 48,336 --parts 32160,2928,17520
-    python examples/forecast.py --data ETTh1.csv --target OT --seasons 24 --parts 8640,2880,2880 --relative
+    python examples/forecast.py --data ETTh1.csv --target OT --seasons 24 --parts 8640,2880,2880 --relative --direct \\
+        --calendar hour
 
 A CSV file, plain or packed, has a column of dates, evenly spaced and ascending, and columns of numbers. The model
 corrects the naive forecast that is best on the validation part; with --relative it reads and forecasts the distance
