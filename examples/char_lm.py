@@ -194,7 +194,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--test", type=results.rate, default=0.0, help="share of the text kept for a test (%(default)s)"
     )
     parser.add_argument("--prompt", help="text the sample continues (default: a line break)")
-    parser.add_argument("--temperature", type=results.positive, default=0.7, help="below 1 is bolder (%(default)s)")
+    parser.add_argument("--temperature", type=results.positive, default=0.7, help="below 1 is safer (%(default)s)")
     parser.add_argument("--length", type=results.whole, default=800, help="characters to write (%(default)s)")
     parser.add_argument("--mesh", help="devices to share each batch, for example data=8")
     parser.add_argument("--host", help="address and port of process 0, where several processes share the mesh")
@@ -229,7 +229,7 @@ def main(arguments: list[str] | None = None) -> float:
     try:
         fitted = train(corpus, options)
     except training.CheckpointError as error:
-        raise SystemExit(f"--save: {error}") from None
+        raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
     seconds = time.monotonic() - began
     if options.save and not options.process:
         sizes = {"size": len(corpus.alphabet), "hidden": options.hidden}

@@ -38,6 +38,8 @@ HIDDEN = 128
 BATCH = 32
 EPOCHS = 12
 PATIENCE = 4
+LEAST_STEPS = 300
+"""without a better epoch, before training ends, where PATIENCE epochs are fewer"""
 LEARNING_RATE = 1e-3
 DROPOUT = 0.5
 WEIGHT_DECAY = 1e-4
@@ -138,7 +140,7 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
         training.adam(LEARNING_RATE, weight_decay=WEIGHT_DECAY),
         steps=options.steps or options.epochs * len(data),
         key=keys[1],
-        validation=training.Validation(held_out, len(data), "-accuracy", PATIENCE),
+        validation=training.Validation(held_out, len(data), "-accuracy", max(PATIENCE, LEAST_STEPS // len(data))),
     )
 
 
@@ -172,6 +174,7 @@ def show_texts(
     """Each text with the class given to it, its probability, and the words that speak most for it in capitals; as a
     picture, all words coloured by what they say."""
     labels, values = [], []
+    print("class, probability, text; capitals: words that speak most for the class")
     for line in lines:
         tokens = codes.encode(line)
         chances, adds = map(np.asarray, explain(params, jnp.array(tokens.ids, jnp.int32), pooling))
@@ -183,7 +186,7 @@ def show_texts(
         values += [0.0, *(adds / np.abs(adds).max())]
     if picture:
         print(f"words coloured by what they say: {picture}")
-        meaning = "for the class given (largest of the text: 1)"
+        meaning = "for the class given, scaled to each text's largest"
         pictures.draw_text(labels, np.array(values), picture, meaning=meaning, between=" ")
 
 
@@ -215,12 +218,17 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: classify --text, train nothing")
     parser.add_argument("--text", action="append", default=[], help="text to classify; may be given again")
-    parser.add_argument("--picture", type=Path, default=Path("classify_text.png"), help="(%(default)s)")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        help="of classes taken for others; with --load of coloured words",
+    )
     options = results.parse(parser, arguments, __file__)
     if options.load and not options.text:
         parser.error("--load: got no --text, want a text to classify")
     if any(not text.strip() for text in options.text):
         parser.error("--text: got no word, want at least one")
+    options.picture = options.picture or Path("classify_words.png" if options.load else "classify_text.png")
     options.buckets = 1 if options.smoke else 4
     if options.smoke:
         options.steps, options.hidden = 4, 16
@@ -243,12 +251,16 @@ def main(arguments: list[str] | None = None) -> float:
     if options.save:
         notes = {"names": corpus.names, "pooling": options.pooling, "sizes": sizes(corpus, options)}
         saved.save(options.save, EXAMPLE, fitted.params, notes, tokenizer=corpus.codes)
+    print(
+        f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}; the best epoch is kept. On the test texts:"
+    )
     found = confusion_of(fitted.params, tests, options.pooling)
     show_classes(found, corpus.names)
     accuracy, naive = float(found.micro_f1()), naive_accuracy(corpus)
     print(f"logistic regression on words and pairs {naive:.3f}")
     show_texts(fitted.params, corpus.codes, corpus.names, options.pooling, options.text or corpus.test.texts[:5])
     results.draw_confusion(found, corpus.names, options.picture)
+    print(f"which class was taken for which: {options.picture}")
     results.record(
         options,
         params=fitted.params,

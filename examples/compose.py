@@ -256,7 +256,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: compose, train nothing")
     parser.add_argument("--prompt", type=int, default=8, help="frames of a test piece to go on from (%(default)s)")
     parser.add_argument("--length", type=results.whole, default=96, help="frames to compose (%(default)s)")
-    parser.add_argument("--temperature", type=results.positive, default=0.8, help="below 1 is bolder (%(default)s)")
+    parser.add_argument("--temperature", type=results.positive, default=0.8, help="below 1 is safer (%(default)s)")
     parser.add_argument("--midi", type=Path, default=Path("compose.mid"), help="(%(default)s)")
     parser.add_argument("--picture", type=Path, default=Path("compose.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)

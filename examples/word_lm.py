@@ -207,7 +207,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--prompt", default="The", help="words the sample continues (%(default)s)")
     parser.add_argument("--length", type=results.whole, default=80, help="words to write (%(default)s)")
-    parser.add_argument("--temperature", type=results.positive, default=0.9, help="below 1 is bolder (%(default)s)")
+    parser.add_argument("--temperature", type=results.positive, default=0.9, help="below 1 is safer (%(default)s)")
     parser.add_argument("--top-p", type=float, default=0.95, help="draw among the likeliest only (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: write only")
@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> float:
     try:
         fitted, loss = train(corpus, options)
     except training.CheckpointError as error:
-        raise SystemExit(f"--save: {error}") from None
+        raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
     seconds = time.monotonic() - began
     if options.save:
         saved.save(options.save, EXAMPLE, fitted.params, {"sizes": sizes(size, options)}, tokenizer=corpus.codes)

@@ -49,6 +49,11 @@ def test_integrated_gradients_are_complete():
     np.testing.assert_allclose(mapped[0], found.steps, rtol=1e-9)
 
 
+def test_a_score_is_one_number():
+    with pytest.raises(ValueError, match=r"score: got shape \(3,\), want one number"):
+        diagnostics.integrated_gradients(lambda xs: xs[-1], jnp.ones((4, 3)))
+
+
 def test_occlusion_by_hand():
     score, xs = make_score(), jax.random.normal(jax.random.key(2), (6, 3))
     found = diagnostics.occlusion(score, xs, width=2)

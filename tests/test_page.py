@@ -124,7 +124,7 @@ def test_words_and_fields_of_other_widths(browser, tmp_path):
     words = ["not", "a", "bad", "film", "<b>"]
     values = np.arange(5.0)[:, None] * [1.0, -1.0, 0.0]
     path = tmp_path / "words.html"
-    diagnostics.write_page(path, {"c": values, "<img src=x>": values[:, :1]}, words, between=" ")
+    diagnostics.write_page(path, {"c": values, "<img src=x>": values[:, :1]}, words)
     open_page(browser, path)
     assert browser.find_element("id", "text").get_attribute("textContent").strip() == "not a bad film <b>"
     browser.find_element("id", "find").send_keys("a bad")
@@ -183,8 +183,15 @@ def test_what_does_not_fit(seen, tmp_path):
         pictures.draw_text(words, np.zeros(2), path)
     state = lj.LSTMState(np.zeros((1, 4)), np.zeros((1, 4)))
     found = diagnostics.FixedPoints(state, np.zeros(1), np.zeros((1, 8, 8)), np.ones((1, 8)))
-    with pytest.raises(ValueError, match="trajectories: got dict, want LSTMState"):
-        pictures.draw_fixed_points(found, {"h": np.zeros((3, 4)), "c": np.zeros((3, 4))}, path)
+    with pytest.raises(ValueError, match="trajectories: got ndarray, want LSTMState"):
+        pictures.draw_fixed_points(found, np.zeros((3, 4)), path)
+    with pytest.raises(ValueError, match=r"values: got shape \(3, 2, 4\), want \[T, H\] of one sequence"):
+        pictures.draw_heat(np.zeros((3, 2, 4)), path, name="f")
+    with pytest.raises(ValueError, match=r"norms: got 'c' of shape \(3, 2\), want \[T\]"):
+        pictures.draw_flow({"c": np.zeros((3, 2))}, path)
+    seen = {"h": np.random.default_rng(0).normal(size=(9, 4)), "c": np.ones((9, 4)), "f": np.ones((9, 4))}
+    pictures.draw_fixed_points(found, seen, tmp_path / "points.png")
+    assert (tmp_path / "points.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_every_picture_is_drawn(seen, tmp_path):

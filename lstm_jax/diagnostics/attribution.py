@@ -19,11 +19,11 @@ from jax import lax
 from lstm_jax.structs import accumulator_dtype
 
 Score = Callable[[jax.Array], jax.Array]
-"""``score(xs [T, D]) -> number``, such as a class's logit, or its distance to the next one"""
+"""``score(xs [T, D]) -> number``, such as a class's logit, its distance to the next one, ``ys[-1].sum()``"""
 
 
 class Attribution(NamedTuple):
-    """What each number of the input contributes."""
+    """What each number of the input contributes, ``each [T, D]``, and each step, ``steps [T]``."""
 
     each: jax.Array
     """``[T, D]``"""
@@ -52,6 +52,9 @@ def integrated_gradients(
         points: of Gauss-Legendre quadrature, each a gradient; more where ``completeness`` is not near 0, as for a
             maximum over time, whose gradient jumps (256 there).
     """
+    shape = jax.eval_shape(score, xs).shape
+    if shape != ():
+        raise ValueError(f"score: got shape {shape}, want one number, such as a class's logit or a sum")
     base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
     nodes, weights = np.polynomial.legendre.leggauss(points)
     places = jnp.asarray((nodes + 1) / 2, xs.dtype)

@@ -30,7 +30,7 @@ MARGIN = 1e-4
 
 
 class FixedPoints(NamedTuple):
-    """Points that a search came to, ``N`` of them."""
+    """Points that a search came to, ``N`` of them; ``speeds`` are |F(s) - s|, below 1e-5 a point counts as fixed."""
 
     states: PyTree
     """parts ``[N, H]``"""

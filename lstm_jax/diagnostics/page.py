@@ -25,7 +25,7 @@ def write_page(
     seen: Mapping[str, ArrayLike],
     labels: Sequence[str] | np.ndarray | jax.Array,
     *,
-    between: str = "",
+    between: str | None = None,
     title: str = "What the network remembers",
     features: Mapping[str, ArrayLike] | None = None,
 ) -> None:
@@ -39,7 +39,7 @@ def write_page(
     Args:
         seen: of one sequence, arrays ``[T, H]``; a field may be wider or narrower than another.
         labels: the characters or words, one for each step; or a series ``[T]`` of numbers, drawn as a line.
-        between: what stands between two labels, ``" "`` for words.
+        between: what stands between two labels; None means a blank between words and nothing between characters.
         title: above the page.
         features: ``[T]``, booleans or numbers, by which cells can be ranked.
     Raises:
@@ -55,7 +55,7 @@ def write_page(
         "steps": steps,
         "cells": max(values.shape[1] for values in fields.values()),
         "labels": list(labels) if texts else None,
-        "between": between,
+        "between": (" " if texts and max(map(len, labels)) > 1 else "") if between is None else between,
         "series": None if series is None else [float(f"{one:.6g}") for one in series],
         "gates": [name for name in fields if name in SIGMOIDS],
         "fields": {name: _packed(values) for name, values in fields.items()},

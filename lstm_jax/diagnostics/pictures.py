@@ -54,6 +54,8 @@ def draw_heat(
         cells: which to draw, in this order; None means all.
     """
     shown = np.asarray(values).T
+    if shown.ndim != 2:
+        raise ValueError(f"values: got shape {shown.T.shape}, want [T, H] of one sequence, cut at its length")
     chosen = np.arange(len(shown)) if cells is None else np.asarray(cells)
     shown = shown[chosen]
     steps = shown.shape[1]
@@ -156,6 +158,10 @@ def draw_flow(
     axes = figure.subplots()
     for (name, values), colour in zip(norms.items(), COLOURS * len(norms), strict=False):
         shown = np.asarray(values, np.float64)
+        if shown.ndim != 1:
+            raise ValueError(
+                f"norms: got {name!r} of shape {shown.shape}, want [T]: of one sequence, or over the batch"
+            )
         axes.semilogy(np.arange(len(shown)), np.where(shown > 0, shown, np.nan), color=colour, label=name)
     axes.set(xlabel="step of the sequence", ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)
@@ -208,8 +214,11 @@ def draw_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, t
 
     Args:
         found: of ``distinct``.
-        trajectories: states of the same kind, parts ``[T, *batch, H]``.
+        trajectories: states of the same kind, parts ``[T, *batch, H]``, or a trace.
     """
+    if isinstance(trajectories, dict):
+        names = getattr(found.states, "_fields", ())
+        trajectories = type(found.states)(*(trajectories[one] for one in names)) if names else trajectories["h"]
     if str(jax.tree.structure(trajectories)) != str(jax.tree.structure(found.states)):
         raise ValueError(
             f"trajectories: got {type(trajectories).__name__}, want {type(found.states).__name__} as found"

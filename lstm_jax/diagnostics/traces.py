@@ -112,7 +112,11 @@ def trace_stack(
 
 
 class Units(NamedTuple):
-    """What a trace says of each unit, each ``[H]``."""
+    """What a trace says of each unit, ``[H]``; shares by the letters of the gates.
+
+    time_constant: steps after which a memory has faded to 1/e; kept: mean of f; open_shares, closed_shares: of steps at
+    which a gate is above 0.9, below 0.1; memory: mean of abs(c); saturated: share of steps with abs(c) above 2.
+    """
 
     time_constant: jax.Array
     """steps after which a memory has faded to 1/e, were nothing written: ``-1 / mean(log f)``; of a GRU, of z"""
@@ -137,7 +141,8 @@ def units(seen: Trace, taken: jax.Array | None = None) -> Units:
 
     Args:
         seen: of a cell with a forget gate ``f``, or ``z``.
-        taken: bool ``[T, *batch]``, the steps to count; None means all. See ``lengths_to_mask``.
+        taken: bool ``[T, *batch]``, the steps to count: ``lengths_to_mask(lengths, T)`` of a padded trace, whose gates
+            are 0 behind the lengths; None means all.
     Raises:
         ValueError: a trace without such a gate, flags of another shape.
     """
