@@ -162,4 +162,5 @@ def test_principal_components_of_a_plane():
     found = diagnostics.principal_components(states, 3)
     assert found.shares[:2].sum() == pytest.approx(1)
     inside = diagnostics.onto(found, states)
+    assert diagnostics.onto(found, {"h": jnp.zeros((0, 2)), "c": jnp.zeros((0, 4))}).shape == (0, 3)
     np.testing.assert_allclose(np.linalg.norm(inside, axis=-1), np.linalg.norm(plane - plane.mean(0), axis=-1))

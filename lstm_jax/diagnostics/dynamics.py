@@ -164,7 +164,7 @@ def principal_components(states: PyTree, count: int = 2) -> Components:
 def onto(components: Components, states: PyTree) -> jax.Array:
     """States ``[..., H]`` as coordinates along the components, ``[..., K]``."""
     shape = jax.tree.leaves(states)[0].shape[:-1]
-    return ((_rows(states) - components.mean[None]) @ components.axes.T).reshape(*shape, -1)
+    return ((_rows(states) - components.mean[None]) @ components.axes.T).reshape(*shape, len(components.axes))
 
 
 def _rows(states: PyTree) -> jax.Array:
