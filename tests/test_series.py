@@ -12,7 +12,15 @@ import pytest
 import series
 import sounds
 
-PLAIN = {"date": None, "known": None, "inputs": None, "target": "load", "gaps": False, "fill": None}
+PLAIN = {
+    "date": None,
+    "known": None,
+    "inputs": None,
+    "target": "load",
+    "gaps": False,
+    "fill": None,
+    "calendar": "hour,weekday,year",
+}
 
 
 def options(path, **chosen):
@@ -94,7 +102,7 @@ def test_naive_forecasts_know_the_past_alone():
 
 def test_windows_lie_in_their_part_and_never_overlap_the_next():
     table = forecast.made_up(500)
-    chosen = argparse.Namespace(parts="300,100,100", history=48, horizon=12, seasons=[24])
+    chosen = argparse.Namespace(parts="300,100,100", history=48, horizon=12, seasons=[24], relative=False)
     parts = forecast.cut(table, chosen)
     assert (parts.train[0], parts.train[-1] + 12) == (48, 300)
     assert (parts.valid[0], parts.valid[-1] + 12) == (300, 400)
