@@ -42,6 +42,8 @@ STEPS = 1600
 MINUTES = 3.5
 LEARNING_RATE = 4e-3
 VALIDATIONS = 10
+SMOKED = 200_000
+"""characters that --smoke reads"""
 BITS = 1 / math.log(2)
 
 Params = dict[str, Any]
@@ -59,13 +61,16 @@ class Corpus(NamedTuple):
     """the last part, if --test asks for one"""
 
 
-def read_corpus(path: Path | None, batch: int, window: int, test: float = 0.0, encoding: str = "utf-8") -> Corpus:
-    """Reads the text, numbers its characters and splits it; SystemExit with a message if it cannot serve."""
+def read_corpus(
+    path: Path | None, batch: int, window: int, test: float = 0.0, encoding: str = "utf-8", most: int | None = None
+) -> Corpus:
+    """Reads the text up to ``most`` characters, numbers them and splits it; SystemExit if it cannot serve."""
     if path is None:
         files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
         text = "".join(file.read_text(encoding="utf-8") for file in files)
     else:
         text = texts.read_text("--corpus", path, encoding)
+    text = text[:most]
     last = len(text) - int(test * len(text))
     split = last - len(text) // 10
     need = batch * window + 1
@@ -204,6 +209,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
     parser.add_argument("--picture", type=Path, default=Path("char_lm.png"), help="picture to save (%(default)s)")
     options = results.parse(parser, arguments, __file__)
+    options.most = SMOKED if options.smoke else None
     if options.smoke:
         options.steps, options.hidden, options.length = 3, 16, 20
     return options
@@ -218,7 +224,7 @@ def main(arguments: list[str] | None = None) -> float:
         return math.nan
     if options.host:
         jax.distributed.initialize(options.host, options.processes, options.process)
-    corpus = read_corpus(options.corpus, options.batch, options.window, options.test, options.encoding)
+    corpus = read_corpus(options.corpus, options.batch, options.window, options.test, options.encoding, options.most)
     prompt = encode_prompt(corpus.alphabet, options.prompt, options.encoding)
     print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
     baselines = {
