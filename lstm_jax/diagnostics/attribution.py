@@ -55,7 +55,7 @@ def integrated_gradients(
     shape = jax.eval_shape(score, xs).shape
     if shape != ():
         raise ValueError(f"score: got shape {shape}, want one number, such as a class's logit or a sum")
-    base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
+    base = _base(xs, baseline)
     nodes, weights = np.polynomial.legendre.leggauss(points)
     places = jnp.asarray((nodes + 1) / 2, xs.dtype)
     gradients = lax.map(lambda place: jax.grad(score)(base + place * (xs - base)), places)
@@ -67,7 +67,7 @@ def integrated_gradients(
 def completeness(found: Attribution, score: Score, xs: jax.Array, baseline: jax.Array | None = None) -> jax.Array:
     """How far an attribution's sum is from ``score(xs) - score(baseline)``, as a share of it; not finite where that
     is 0."""
-    base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
+    base = _base(xs, baseline)
     gap = score(xs) - score(base)
     return jnp.abs(found.steps.sum() - gap) / jnp.abs(gap)
 
@@ -78,7 +78,7 @@ def occlusion(score: Score, xs: jax.Array, baseline: jax.Array | None = None, *,
     Args:
         width: neighbouring steps that are replaced together; number t is that of steps t to t + width - 1.
     """
-    base = jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
+    base = _base(xs, baseline)
     if not 1 <= width <= len(xs):
         raise ValueError(f"width: got {width}, want 1 to the {len(xs)} steps of xs")
     times = jnp.arange(len(xs))
@@ -88,6 +88,11 @@ def occlusion(score: Score, xs: jax.Array, baseline: jax.Array | None = None, *,
         return score(jnp.where(hidden[:, None], base, xs))
 
     return score(xs) - lax.map(without, jnp.arange(len(xs) - width + 1))
+
+
+def _base(xs: jax.Array, baseline: jax.Array | None) -> jax.Array:
+    """The baseline in the shape of the input; zeros for None."""
+    return jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
 
 
 def _summed(each: jax.Array) -> Attribution:
