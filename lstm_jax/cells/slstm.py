@@ -45,7 +45,7 @@ def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMSt
 
 
 def gates(params: LSTMParams, a: jax.Array, state: SLSTMState) -> dict[str, jax.Array]:
-    """``i, f, g, o``, each ``[..., H]``; i and f as they act on what is carried, i times exp(-m'), f times exp(m - m')."""
+    """``i, f, g, o``, each ``[..., H]``; as they act on what is carried: i times exp(-m'), f times exp(m - m')."""
     return dict(zip("ifgo", _stabilised(a, state)[0], strict=True))
 
 
