@@ -140,6 +140,7 @@ def test_words_and_fields_of_other_widths(browser, tmp_path):
 
 def test_hovering_where_it_is_scrolled(browser, seen, tmp_path):
     from selenium.webdriver import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
 
     path = tmp_path / "cells.html"
     diagnostics.write_page(path, seen, list(TEXT))
@@ -149,10 +150,12 @@ def test_hovering_where_it_is_scrolled(browser, seen, tmp_path):
     size = browser.execute_script("const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", canvas)
 
     def hover(x, y):
-        ActionChains(browser).move_to_element_with_offset(canvas, x - size[0] / 2, y - size[1] / 2).perform()
+        beside = ActionChains(browser).move_to_element_with_offset(canvas, x - size[0] / 2 - 1, y - size[1] / 2)
+        beside.move_by_offset(1, 0).perform()
         return text_of(browser, "head").split(",")[:2]
 
-    assert hover(46 + 6, 22 + 14 + 7) == ["cell 1", " step 20"]
+    # A scroll reaches the place of things under the mouse with the next frame that is drawn, which may be late.
+    WebDriverWait(browser, 20).until(lambda _: hover(46 + 6, 22 + 14 + 7) == ["cell 1", " step 20"])
     assert hover(20, 22 + 5 * 14) == ["cell 1", " step 20"], "the numbers of the rows are no steps"
     assert hover(100, 10) == ["cell 1", " step 20"], "nor is the text above a cell"
 
