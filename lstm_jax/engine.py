@@ -29,9 +29,21 @@ from lstm_jax.structs import Cell, PyTree, sequence_of
 from lstm_jax.tangents import add, cast, directional, drop_zero, fill_zero, linearize_steps, only_used, widen
 
 
+class Loop(NamedTuple):
+    """A way to run the steps of a chunk, and their tangent; ``SCAN`` is the one that serves every cell."""
+
+    forward: Callable[..., tuple[PyTree, PyTree, "Saved | None"]]
+    """``forward(how, params, zs, steps, state, reset_state) -> (state, ys, saved)``"""
+    tangent: Callable[..., tuple[PyTree, PyTree, "Saved | None"]]
+    """``tangent(how, params, Known, inflow, own, dstate, dreset) -> (dstate, dys, dsaved)``, linear in the last four"""
+    limit: Callable[[str, tuple[int, ...], int], int] = tuning.chunk_limit
+    """steps a chunk at most"""
+
+
 class Recurrence(NamedTuple):
     """What is static about a run."""
 
+    loop: Loop
     cell: Cell
     reverse: bool
     remat: str
@@ -54,6 +66,15 @@ class Chunks(NamedTuple):
 NOTHING = Chunks(None, None)
 
 
+class Known(NamedTuple):
+    """What the tangent of a chunk knows of its steps, ``[chunk, ...]`` each."""
+
+    zs: PyTree
+    a: PyTree
+    entering: PyTree
+    steps: Steps
+
+
 class Saved(NamedTuple):
     """What the tangent rule needs from the forward pass."""
 
@@ -73,6 +94,7 @@ def run(
     *,
     reverse: bool,
     remat: str | int | None,
+    loop: Loop,
 ) -> tuple[PyTree, PyTree]:
     """Runs the cell over ``xs [T, *batch, D]``, or ``Inputs``; the arguments are checked and complete.
 
@@ -81,6 +103,7 @@ def run(
         reset_state: what a step starts from that does not carry the state on, ``[*batch, H]``; None if all do.
         reverse: whether time is read from its end.
         remat: see ``lstm_jax.lstm``.
+        loop: how the steps of a chunk are run.
     Returns:
         (final state, ys ``[T, *batch, ...]``)
     """
@@ -88,7 +111,7 @@ def run(
     if remat is None:
         remat = tuning.choose_remat(shape[0], width)
     if isinstance(remat, str):
-        how = Recurrence(cell, reverse, remat, tuning.chunk_limit(remat, shape, width))
+        how = Recurrence(loop, cell, reverse, remat, loop.limit(remat, shape, width))
         final, ys, _ = _recurrence(how, params, xs, steps, state, reset_state)
         return final, ys
 
@@ -99,7 +122,7 @@ def run(
     def segment(state: PyTree, inputs: tuple[PyTree, Steps], _: None) -> tuple[PyTree, PyTree, None]:
         xs, steps = inputs
         params, reset_state = cast(wide, shared)
-        return *run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates"), None
+        return *run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates", loop=loop), None
 
     final, ys, _ = _scan_chunks(segment, state, (xs, steps), remat, reverse)
     return final, ys
@@ -116,23 +139,31 @@ def _recurrence(
     how: Recurrence, params: PyTree, xs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
 ) -> tuple[PyTree, PyTree, Chunks]:
     """The loop over time: (final state, ys, what was saved)."""
-    cell = how.cell
 
     def chunk(state: PyTree, inputs: tuple[PyTree, Steps], _: None) -> tuple[PyTree, PyTree, Saved | None]:
         xs, steps = inputs
-        zs = cell.project(params, _select(steps.taken, xs, None))
-        state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse)
-        return state, ys, saved
+        zs = how.cell.project(params, select(steps.taken, xs, None))
+        return how.loop.forward(how, params, zs, steps, state, reset_state)
+
+    return _scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
+
+
+def _scan(
+    how: Recurrence, params: PyTree, zs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
+) -> tuple[PyTree, PyTree, Saved | None]:
+    """The steps of a chunk, one after another."""
+    cell = how.cell
 
     def take(state: PyTree, inputs: tuple[PyTree, Steps]) -> tuple[PyTree, Any]:
         z, steps = inputs
-        entering = _select(steps.carried, state, reset_state)
+        entering = select(steps.carried, state, reset_state)
         a = cell.recur(params, z, entering)
         new, y = cell.update(params, a, entering)
         saved = Saved(entering, a if how.remat == "gates" else None) if how.saves else None
-        return _select(steps.taken, new, state), (_select(steps.taken, y, None), saved)
+        return select(steps.taken, new, state), (select(steps.taken, y, None), saved)
 
-    return _scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
+    state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse)
+    return state, ys, saved
 
 
 @partial(_recurrence.defjvp, symbolic_zeros=True)
@@ -161,8 +192,8 @@ def _tangent_chunk(
     cell = how.cell
     (xs, dxs, steps), (entering, a) = inputs, saved
     dparams = cast(dparams, params)
-    xs = _select(steps.taken, xs, None)
-    dxs = None if dxs is None else _select(steps.taken, dxs, None)
+    xs = select(steps.taken, xs, None)
+    dxs = None if dxs is None else select(steps.taken, dxs, None)
     zs = cell.project(params, xs)
     recomputed, inflow = directional(
         lambda params, xs: cell.recur(params, cell.project(params, xs), entering), (params, xs), (dparams, dxs)
@@ -170,21 +201,38 @@ def _tangent_chunk(
     a = recomputed if a is None else a
     used = only_used(lambda params: cell.update(params, a, entering), params, dparams)
     _, own = directional(lambda params: cell.update(params, a, entering), (params,), (used,))
-    coefficients, linear = linearize_steps(partial(cell.update, params), a, entering)
+    return how.loop.tangent(how, params, Known(zs, a, entering, steps), inflow, own, dstate, dreset)
+
+
+def _scan_tangent(
+    how: Recurrence,
+    params: PyTree,
+    known: Known,
+    inflow: PyTree | None,
+    own: PyTree | None,
+    dstate: PyTree,
+    dreset: PyTree,
+) -> tuple[PyTree, PyTree, Saved | None]:
+    """The tangents of the steps of a chunk, one after another; what an element-wise step needs is computed before."""
+    cell = how.cell
+    coefficients, linear = linearize_steps(partial(cell.update, params), known.a, known.entering)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def take(dstate: PyTree, inputs: tuple) -> tuple[PyTree, Any]:
         z, coefficients, inflow, own, steps, entering = inputs
-        dentering = _select(steps.carried, dstate, cast(dreset, dstate))
+        dentering = select(steps.carried, dstate, cast(dreset, dstate))
         _, da = jax.jvp(partial(cell.recur, params, z), (entering,), (dentering,))
         da = add(da, inflow)
         dnew, dy = add(linear(coefficients)(da, dentering), own)
         dsaved = Saved(dentering, da if how.remat == "gates" else None) if how.saves else None
-        return _select(steps.taken, dnew, dstate), (_select(steps.taken, dy, None), dsaved)
+        return select(steps.taken, dnew, dstate), (select(steps.taken, dy, None), dsaved)
 
-    each = (zs, coefficients, inflow, own, steps, entering)
+    each = (known.zs, coefficients, inflow, own, known.steps, known.entering)
     dstate, (dys, dsaved) = lax.scan(take, dstate, each, reverse=how.reverse)
     return dstate, dys, dsaved
+
+
+SCAN = Loop(_scan, _scan_tangent)
 
 
 def _scan_chunks(
@@ -232,7 +280,7 @@ def _chunk_size(length: int, limit: int) -> int:
     return even if 2 * even >= limit else limit
 
 
-def _select(flags: jax.Array | None, there: PyTree, elsewhere: PyTree) -> PyTree:
+def select(flags: jax.Array | None, there: PyTree, elsewhere: PyTree) -> PyTree:
     """``there`` where the flags ``[..., *batch]`` are set or None, else ``elsewhere``, or 0 if that is None.
 
     By selection: a NaN on the side not taken reaches neither the result nor its derivative.

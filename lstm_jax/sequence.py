@@ -1,6 +1,5 @@
 """The layer over a sequence: check the arguments, complete them, run."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax import checks, engine
+from lstm_jax import checks, engine, implementations
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.lstm import check as lstm_check
+from lstm_jax.implementations import cudnn, mosaic_gpu
 from lstm_jax.steps import Steps, lengths_to_mask, plan_steps
 from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree, sequence_of
 
-IMPLEMENTATIONS = ("scan",)
-"""The ways to run the loop of ``lstm`` over time; "scan" is the engine."""
+LOOPS = {"scan": engine.SCAN, "mosaic_gpu": mosaic_gpu.LOOP}
+"""How the engine runs the steps of a chunk, by implementation."""
 
 
 def lstm(
@@ -52,7 +52,9 @@ def lstm(
             states only, the gates are recomputed a chunk at a time, the smallest at nearly full speed. An integer:
             the state every so many steps, and each segment runs again; near sqrt(T) the memory, beyond inputs and
             outputs, grows like sqrt(T). None: "gates" while T * H is moderate, then "states".
-        implementation: None or "scan".
+        implementation: "scan" runs everywhere. "mosaic_gpu", one kernel for small layers on NVIDIA GPUs from Hopper on,
+            and "cudnn", float32 and first derivatives only, run what they can and refuse the rest; see ``explain``.
+            None: of those that lack nothing, the fastest measured on this device.
     Returns:
         (final_state, ys): the state after the last step taken, each part ``[*batch, H]``; outputs ``[T, *batch, H]``.
     Raises:
@@ -60,20 +62,40 @@ def lstm(
     Reference:
         Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
     """
-    if implementation is not None:
-        checks.check_name("implementation", implementation, IMPLEMENTATIONS)
-    return unroll(
-        LSTM,
-        params,
-        xs,
-        initial_state,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-        reset_state=reset_state,
-        reverse=reverse,
-        remat=remat,
-    )
+    checks.check_remat(remat)
+    call = checked(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    name = implementations.resolve(implementation, _asked(call, implementation, remat))
+    if name == "cudnn":
+        return _run_cudnn(reverse, call)
+    return _run(LSTM, reverse, remat, call, LOOPS[name])
+
+
+def explain(
+    params: LSTMParams,
+    xs: jax.Array,
+    *,
+    lengths: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    remat: str | int | None = None,
+    implementation: str | None = None,
+) -> str:
+    """Which implementation ``lstm`` runs for these arguments on the default device, and why each other does not.
+
+    Returns:
+        a line for each; the arguments are those of ``lstm``.
+    Raises:
+        ValueError: as ``lstm`` does.
+    """
+    checks.check_remat(remat)
+    call = checked(LSTM, params, xs, None, lengths, mask, resets, None, False)
+    return implementations.describe(implementation, _asked(call, implementation, remat))
+
+
+def _asked(call: "Call", name: str | None, remat: str | int | None) -> implementations.Asked:
+    if name is not None:
+        checks.check_name("implementation", name, tuple(implementations.TABLE))
+    return implementations.Asked(call.xs, call.params.bias.shape[0] // 4, call.mask, call.resets, remat)
 
 
 def unroll(
@@ -120,43 +142,6 @@ def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMS
     zeros = jax.eval_shape(lambda: LSTM.zero_state(params, x.shape[:-1]))
     checks.check_state("state", state, zeros, broadcasts=False)
     return engine.step(LSTM, params, state, x)
-
-
-def check_replay(
-    step: Callable[[PyTree, jax.Array, jax.Array], tuple[PyTree, jax.Array]],
-    replay: Callable[[PyTree, jax.Array, jax.Array], tuple[PyTree, jax.Array]],
-    initial_state: PyTree,
-    xs: jax.Array,
-    resets: jax.Array,
-    *,
-    tolerance: float = 1e-5,
-) -> None:
-    """Checks that acting step by step and replaying the sequence for training give the same outputs.
-
-    In recurrent reinforcement learning the two are written apart and drift by one step at episode ends; then
-    the PPO ratio is not 1 before the first update.
-
-    Args:
-        step: ``step(state, x, reset) -> (state, y)``, the actor's way; ``reset`` is the flag of this step.
-        replay: ``replay(initial_state, xs, resets) -> (final_state, ys)``, the learner's way.
-        initial_state: the state both start from.
-        xs: ``[T, *batch, D]``.
-        resets: bool ``[T, *batch]``.
-        tolerance: absolute and relative.
-    Raises:
-        ValueError: naming the first step that differs and whether a reset lies there.
-    """
-    replayed_state, replayed = replay(initial_state, xs, resets)
-    state = initial_state
-    for t in range(xs.shape[0]):
-        state, y = step(state, xs[t], resets[t])
-        wrong = ~np.isclose(y, replayed[t], rtol=tolerance, atol=tolerance)
-        if wrong.any():
-            where = "a reset lies there" if bool(np.any(resets[t])) else "no reset lies there"
-            raise ValueError(f"replay: outputs differ from the roll-out's, first at step {t} ({where})")
-    for mine, other in zip(jax.tree.leaves(state), jax.tree.leaves(replayed_state), strict=True):
-        if not np.allclose(mine, other, rtol=tolerance, atol=tolerance):
-            raise ValueError("replay: the outputs agree but the final state differs from the roll-out's")
 
 
 class Call(NamedTuple):
@@ -233,8 +218,10 @@ def one_step(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
     return step
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _run(cell: Cell, reverse: bool, remat: str | int | None, call: Call) -> tuple[PyTree, PyTree]:
+@partial(jax.jit, static_argnums=(0, 1, 2, 4))
+def _run(
+    cell: Cell, reverse: bool, remat: str | int | None, call: Call, loop: engine.Loop = engine.SCAN
+) -> tuple[PyTree, PyTree]:
     """Completes the arguments and runs the engine: the one compiled function behind every call."""
     state, steps, reset_state = complete(cell, call, reverse)
     after, y = one_step(cell, call)
@@ -243,7 +230,15 @@ def _run(cell: Cell, reverse: bool, remat: str | int | None, call: Call) -> tupl
         return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
     state, reset_state = _shard_alike((state, reset_state), after)
     params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))
-    return engine.run(cell, cell.prepare(params), xs, state, steps, reset_state, reverse=reverse, remat=remat)
+    return engine.run(
+        cell, cell.prepare(params), xs, state, steps, reset_state, reverse=reverse, remat=remat, loop=loop
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _run_cudnn(reverse: bool, call: Call) -> tuple[LSTMState, jax.Array]:
+    state, _, _ = complete(LSTM, call, reverse)
+    return cudnn.run(call.params, call.xs, state, call.lengths, reverse=reverse)
 
 
 def _shard_alike(states: tuple[PyTree, ...], after: PyTree) -> tuple[PyTree, ...]:

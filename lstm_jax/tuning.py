@@ -28,6 +28,13 @@ GATES_UP_TO = 65536
 """``remat=None`` saves the gates while T * H is at most this, and only states beyond, where memory is what limits.
 Training step at T=128, same machine, "states" against "gates": B=32 H=256 110 and 99 ms, B=64 H=512 775 and 652."""
 
+CROSSOVERS: tuple[tuple[str, str, str, int, int], ...] = ()
+"""Where ``implementation=None`` takes another than "scan": (platform, implementation, dtype of xs, least and most
+units), the first that can run. Empty, since nothing but CPUs has been measured."""
+
+KERNEL_CELLS = 2**24
+"""Steps times rows times H in a chunk whose loop is one kernel: 256 MiB of pre-activations. Not measured."""
+
 WRITTEN_OUT_FROM = 32768
 """Elements from which a float32 tanh is written out on CPU. XLA divides an operation among cores by the count of its
 additions and multiplications, where tanh counts as none, so a slab that is small for memory but not for arithmetic
@@ -57,3 +64,8 @@ def chunk_limit(remat: str, shape: tuple[int, ...], width: int) -> int:
 def is_known(size: int) -> bool:
     """Whether a size is a number; in an exported program it may be a symbol, and choices are made without it."""
     return isinstance(size, int)
+
+
+def kernel_limit(remat: str, shape: tuple[int, ...], width: int) -> int:
+    """Steps a chunk at most of a loop that is one kernel: as few launches as memory allows."""
+    return max(KERNEL_CELLS // (max(math.prod(shape[1:-1]), 1) * width), 1)

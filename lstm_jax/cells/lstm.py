@@ -11,6 +11,8 @@ Tutorials print variants: ``h' = o * tanh(g)``, one matrix shared by x and h, an
 They are misprints or other models; the equations above are what every framework computes.
 """
 
+from typing import NamedTuple
+
 import jax
 
 from lstm_jax.cells.dense import add_bias, lay_out, matmul
@@ -49,6 +51,46 @@ def advance(a: jax.Array, state: LSTMState) -> LSTMState:
     return _advance_with_gates(a, state)[0]
 
 
+class Coefficients(NamedTuple):
+    """Of a step's tangent; ``[..., H]`` each.
+
+    dc' = kept dc + by_i da_i + by_f da_f + by_g da_g
+    dh' = by_c dc' + by_o da_o
+    """
+
+    by_i: jax.Array
+    """``g i (1 - i)``"""
+    by_f: jax.Array
+    """``c f (1 - f)``"""
+    by_g: jax.Array
+    """``i (1 - g^2)``"""
+    by_o: jax.Array
+    """``tanh(c') o (1 - o)``"""
+    by_c: jax.Array
+    """``o (1 - tanh(c')^2)``"""
+    kept: jax.Array
+    """``f``"""
+
+
+def coefficients(a: jax.Array, state: LSTMState) -> Coefficients:
+    """Of the tangent of ``update`` at the pre-activations ``a [..., 4H]`` and the state it starts from."""
+    return _coefficients(state.c, *_advance_with_gates(a, state)[1:])
+
+
+def _coefficients(c: jax.Array, found: Gates, tanh_c: jax.Array) -> Coefficients:
+    i, f, g, o = (found[name] for name in STANDARD.blocks)
+    by_i, by_f, by_g = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)
+    return Coefficients(by_i, by_f, by_g, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f)
+
+
+def linear(by: Coefficients, da: jax.Array, dstate: LSTMState) -> LSTMState:
+    """The tangent itself."""
+    di, df, dg, do = split_gates(da)
+    dc = by.kept * dstate.c + (by.by_i * di + by.by_f * df + by.by_g * dg)
+    dh = by.by_c * dc + by.by_o * do
+    return LSTMState(dh.astype(dstate.h.dtype), dc)
+
+
 def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gates, jax.Array]:
     """The new state, and what the derivative is made of: the gates and tanh(c')."""
     found = activate(STANDARD, a)
@@ -61,20 +103,10 @@ def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gate
 def _advance_tangent(
     primals: tuple[jax.Array, LSTMState], tangents: tuple[jax.Array, LSTMState]
 ) -> tuple[LSTMState, LSTMState]:
-    """Six coefficients, computed for a whole chunk outside the loop, which then only multiplies and adds:
-
-    dc' = f dc + g i (1 - i) da_i + c f (1 - f) da_f + i (1 - g^2) da_g
-    dh' = o (1 - tanh(c')^2) dc' + tanh(c') o (1 - o) da_o
-    """
+    """Six coefficients, computed for a whole chunk outside the loop, which then only multiplies and adds."""
     (a, state), (da, dstate) = primals, tangents
     new, found, tanh_c = _advance_with_gates(a, state)
-    i, f, g, o = (found[name] for name in STANDARD.blocks)
-    by_i, by_f, by_g = g * i * (1 - i), state.c * f * (1 - f), i * (1 - g * g)
-    by_o, by_c = tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c)
-    di, df, dg, do = split_gates(da)
-    dc = f * dstate.c + (by_i * di + by_f * df + by_g * dg)
-    dh = by_c * dc + by_o * do
-    return new, LSTMState(dh.astype(state.h.dtype), dc)
+    return new, linear(_coefficients(state.c, found, tanh_c), da, dstate)
 
 
 check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")

@@ -1,0 +1,75 @@
+"""``implementation="cudnn"``: ``jax.experimental.rnn``, NVIDIA's LSTM as JAX ships it.
+
+One layer in one direction, in float32, whose products are TF32 unless ``jax.default_matmul_precision`` says otherwise.
+Reverse-mode derivatives of first order only: JAX itself refuses the others with a TypeError that names ``custom_vjp``.
+A sequence of length 0 is run as one of length 1 whose result is thrown away, since cuDNN fails on it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import rnn
+
+from lstm_jax.interop.cudnn import export_lstm
+from lstm_jax.structs import LSTMParams, LSTMState
+
+MOST_STEPS = 65535
+PLATFORM = "gpu"
+"""Where it runs; tests put the library's own reference in its place elsewhere."""
+
+
+def why_not(xs: jax.Array, *, mask: Any, resets: Any, remat: Any) -> str | None:
+    """Why cuDNN cannot run this call on the default device, or None if it can."""
+    if jax.default_backend() != PLATFORM:
+        return f"it runs on NVIDIA GPUs only, the default device is {jax.devices()[0].device_kind}"
+    if xs.dtype != jnp.float32:
+        return f"jax.experimental.rnn is float32 only, xs is {xs.dtype}"
+    if mask is not None or resets is not None:
+        return f"it takes lengths, and no {'mask' if mask is not None else 'resets'}"
+    if remat is not None:
+        return "what it keeps for the backward pass is its own choice; leave out remat"
+    if 0 in xs.shape:
+        return f"it takes no empty arrays, xs has shape {xs.shape}"
+    if xs.shape[0] > MOST_STEPS:
+        return f"cuDNN takes {MOST_STEPS} steps at most, xs has {xs.shape[0]}"
+    return None
+
+
+def run(
+    params: LSTMParams, xs: jax.Array, initial_state: LSTMState, lengths: jax.Array | None, *, reverse: bool
+) -> tuple[LSTMState, jax.Array]:
+    """As ``lstm``, of complete arguments: xs ``[T, *batch, D]``."""
+    time, *batch, inputs = xs.shape
+    units = params.bias.shape[0] // 4
+    xs = jnp.swapaxes(xs.reshape(time, -1, inputs), 0, 1)
+    rows = xs.shape[0]
+    state = jax.tree.map(lambda leaf: leaf.reshape(rows, units), initial_state)
+    lengths = jnp.full(rows, time, jnp.int32) if lengths is None else jnp.clip(lengths.reshape(rows), 0, time)
+    lengths = lengths.astype(jnp.int32)
+    steps = jnp.arange(time, dtype=jnp.int32)
+    taken = (steps < lengths[:, None])[..., None]
+    order = (lengths[:, None] - 1 - steps) % time  # of one that is read in reverse, padding last
+    xs = jnp.where(taken, xs, 0)
+    xs = jnp.take_along_axis(xs, order[..., None], axis=1) if reverse else xs
+    ys, h, c = _call(xs, state, export_lstm((params,)), jnp.maximum(lengths, 1))
+    ys = jnp.take_along_axis(ys, order[..., None], axis=1) if reverse else ys
+    ys = jnp.swapaxes(jnp.where(taken, ys, 0), 0, 1).reshape(time, *batch, units)
+    final = jax.tree.map(lambda new, old: jnp.where(lengths[:, None] > 0, new[0], old), LSTMState(h, c), state)
+    return jax.tree.map(lambda leaf: leaf.reshape(*batch, units), final), ys
+
+
+def _call(xs: jax.Array, state: LSTMState, weights: jax.Array, lengths: jax.Array) -> Any:
+    """The binding's own call: batch first."""
+    return rnn.lstm(
+        xs,
+        state.h[None],
+        state.c[None],
+        weights,
+        lengths,
+        input_size=xs.shape[-1],
+        hidden_size=state.h.shape[-1],
+        num_layers=1,
+        dropout=0.0,
+        bidirectional=False,
+    )
