@@ -5,6 +5,7 @@ Reverse-mode derivatives of first order only: JAX itself refuses the others with
 A sequence of length 0 is run as one of length 1 whose result is thrown away, since cuDNN fails on it.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import rnn
 
 from lstm_jax.interop.cudnn import export_lstm
+from lstm_jax.steps import lengths_to_mask, reading_order
 from lstm_jax.structs import LSTMParams, LSTMState
 
 MOST_STEPS = 65535
@@ -42,27 +44,24 @@ def run(
     """As ``lstm``, of complete arguments: xs ``[T, *batch, D]``."""
     time, *batch, inputs = xs.shape
     units = params.bias.shape[0] // 4
-    xs = jnp.swapaxes(xs.reshape(time, -1, inputs), 0, 1)
-    rows = xs.shape[0]
-    state = jax.tree.map(lambda leaf: leaf.reshape(rows, units), initial_state)
-    lengths = jnp.full(rows, time, jnp.int32) if lengths is None else jnp.clip(lengths.reshape(rows), 0, time)
-    lengths = lengths.astype(jnp.int32)
-    steps = jnp.arange(time, dtype=jnp.int32)
-    taken = (steps < lengths[:, None])[..., None]
-    order = (lengths[:, None] - 1 - steps) % time  # of one that is read in reverse, padding last
-    xs = jnp.where(taken, xs, 0)
-    xs = jnp.take_along_axis(xs, order[..., None], axis=1) if reverse else xs
-    ys, h, c = _call(xs, state, export_lstm((params,)), jnp.maximum(lengths, 1))
-    ys = jnp.take_along_axis(ys, order[..., None], axis=1) if reverse else ys
-    ys = jnp.swapaxes(jnp.where(taken, ys, 0), 0, 1).reshape(time, *batch, units)
-    final = jax.tree.map(lambda new, old: jnp.where(lengths[:, None] > 0, new[0], old), LSTMState(h, c), state)
+    xs = xs.reshape(time, -1, inputs)
+    state = jax.tree.map(lambda leaf: leaf.reshape(-1, units), initial_state)
+    lengths = jnp.full(xs.shape[1], time, jnp.int32) if lengths is None else jnp.asarray(lengths).reshape(-1)
+    lengths = jnp.clip(lengths.astype(jnp.int32), 0, time)
+    taken = lengths_to_mask(lengths, time)[..., None]
+    order = partial(reading_order, lengths=lengths) if reverse else lambda array: array
+    ys, h, c = _call(order(jnp.where(taken, xs, 0)), state, export_lstm((params,)), jnp.maximum(lengths, 1))
+    ys = jnp.where(taken, order(ys), 0).reshape(time, *batch, units)
+    final = jax.tree.map(lambda new, old: jnp.where(lengths[:, None] > 0, new, old), LSTMState(h, c), state)
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, units), final), ys
 
 
-def _call(xs: jax.Array, state: LSTMState, weights: jax.Array, lengths: jax.Array) -> Any:
-    """The binding's own call: batch first."""
-    return rnn.lstm(
-        xs,
+def _call(
+    xs: jax.Array, state: LSTMState, weights: jax.Array, lengths: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The binding's own call, which takes the batch first: ys ``[T, B, H]``, final h and c."""
+    ys, h, c = rnn.lstm(
+        jnp.swapaxes(xs, 0, 1),
         state.h[None],
         state.c[None],
         weights,
@@ -73,3 +72,4 @@ def _call(xs: jax.Array, state: LSTMState, weights: jax.Array, lengths: jax.Arra
         dropout=0.0,
         bidirectional=False,
     )
+    return jnp.swapaxes(ys, 0, 1), h[0], c[0]

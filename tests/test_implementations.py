@@ -1,0 +1,117 @@
+"""The choice among implementations, and cuDNN with the library's own reference in its place."""
+
+import jax
+import jax.numpy as jnp
+import oracle
+import pytest
+from jax.experimental import rnn
+from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, flags, random_problem, tolerance, weigh
+
+import lstm_jax as lj
+from lstm_jax import implementations, tuning
+from lstm_jax.implementations import cudnn, mosaic_gpu
+
+LENGTHS_ONLY = [options for options in GRID if options.steps != "mask" and options.resets == "none"]
+
+
+@pytest.fixture
+def reference(monkeypatch):
+    """The LSTM in plain JAX that ``jax.experimental.rnn`` is tested against, behind the signature of its binding."""
+
+    def lstm(x, h_0, c_0, weights, seq_lengths, **sizes):
+        layers = rnn.unpack_lstm_weights(weights, sizes["input_size"], sizes["hidden_size"], 1, False)
+        return rnn.lstm_ref(x, h_0, c_0, *layers, seq_lengths, sizes["input_size"], sizes["hidden_size"], 1, 0.0, False)
+
+    monkeypatch.setattr(rnn, "lstm", lstm)
+    monkeypatch.setattr(cudnn, "PLATFORM", "cpu")
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("options", LENGTHS_ONLY, ids=str)
+def test_cudnn_equals_the_oracle(options, reference):
+    for seed in range(3):
+        problem = random_problem(seed, options)
+        args, chosen, weights = arguments(problem, options, FLOAT), flags(problem, options), cotangents(seed)
+
+        def loss(params, xs, initial, chosen=chosen, weights=weights):
+            result = lj.lstm(params, xs, initial, reverse=options.reverse, implementation="cudnn", **chosen)
+            return weigh(result, weights), result
+
+        (_, ((h, c), ys)), found = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*args[:3])
+        assert_trees_close((h, c, ys), oracle.run(problem), tolerance(FLOAT))
+        want = oracle.gradient(problem, *weights)
+        for got, expected in zip(found, (want.weights, want.x, (want.h0, want.c0)), strict=True):
+            assert_trees_close(got, expected, tolerance(FLOAT))
+
+
+def test_cudnn_takes_any_batch_axes(reference):
+    params = lj.init_params(jax.random.key(0), 2, 3)
+    for batch in ((), (2, 3)):
+        xs = jax.random.normal(jax.random.key(1), (5, *batch, 2), FLOAT)
+        got, want = (lj.lstm(params, xs, implementation=name) for name in ("cudnn", "scan"))
+        assert_trees_close(got, want, tolerance(FLOAT))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dtype": jnp.bfloat16}, "float32 only, xs is bfloat16"),
+        ({"mask": jnp.ones((4, 2), bool)}, "no mask"),
+        ({"resets": jnp.ones((4, 2), bool)}, "no resets"),
+        ({"remat": "gates"}, "leave out remat"),
+        ({"time": 65536}, "65535 steps at most, xs has 65536"),
+        ({"time": 0}, "no empty arrays"),
+    ],
+    ids=str,
+)
+def test_what_cudnn_refuses(changes, reason, reference):
+    dtype, time = changes.pop("dtype", FLOAT), changes.pop("time", 4)
+    params, xs = lj.init_params(jax.random.key(0), 2, 3, dtype=dtype), jnp.zeros((time, 2, 2), dtype)
+    with pytest.raises(ValueError, match=f"implementation: got 'cudnn', but .*{reason}"):
+        lj.lstm(params, xs, implementation="cudnn", **changes)
+    assert lj.lstm(params, xs, **changes)[1].shape == (time, 2, 3), "None takes another one"
+
+
+def test_no_gpu_is_a_reason():
+    params, xs = lj.init_params(jax.random.key(0), 2, 3), jnp.zeros((4, 2, 2), FLOAT)
+    for name in ("cudnn", "mosaic_gpu"):
+        with pytest.raises(ValueError, match=f"implementation: got {name!r}, but .*(default device is cpu|jax 0.11)"):
+            lj.lstm(params, xs, implementation=name)
+    with pytest.raises(ValueError, match="implementation: got 'cuda', want one of 'scan', 'cudnn', 'mosaic_gpu'"):
+        lj.lstm(params, xs, implementation="cuda")
+    lines = lj.explain(params, xs).splitlines()
+    assert [line.split()[:2] for line in lines] == [["scan", "runs:"], ["cudnn", "cannot:"], ["mosaic_gpu", "cannot:"]]
+
+
+def test_what_the_kernel_refuses(monkeypatch):
+    monkeypatch.setattr(mosaic_gpu, "INTERPRET", lambda kernel, *arrays: kernel(*arrays))
+    monkeypatch.setattr(jax, "__version_info__", (0, 11, 0))
+    for dtype, units, reason in (
+        (jnp.float16, 8, "for bfloat16 and float32, xs is float16"),
+        (jnp.float64, 8, "xs is float64"),
+        (FLOAT, 65, "at most 64 in float32"),
+        (jnp.bfloat16, 129, "at most 128 in bfloat16"),
+    ):
+        params, xs = lj.init_params(jax.random.key(0), 2, units, dtype=dtype), jnp.zeros((4, 2), dtype)
+        with pytest.raises(ValueError, match=reason):
+            lj.lstm(params, xs, implementation="mosaic_gpu")
+
+
+def test_none_follows_the_table_of_crossovers(monkeypatch):
+    """A row is taken where platform, dtype and size fit, and the implementation can run and lacks nothing."""
+    params, xs = lj.init_params(jax.random.key(0), 2, 8), jnp.zeros((4, 2), FLOAT)
+    asked = implementations.Asked(xs, 8, None, None, None)
+    assert implementations.choose(asked)[0] == "scan"
+    monkeypatch.setitem(implementations.TABLE, "mosaic_gpu", lambda asked: None)
+    for row, chosen in (
+        (("cpu", "mosaic_gpu", "float32", 1, 64), "mosaic_gpu"),
+        (("gpu", "mosaic_gpu", "float32", 1, 64), "scan"),
+        (("cpu", "mosaic_gpu", "bfloat16", 1, 64), "scan"),
+        (("cpu", "mosaic_gpu", "float32", 9, 64), "scan"),
+        (("cpu", "cudnn", "float32", 1, 64), "scan"),
+    ):
+        monkeypatch.setattr(tuning, "CROSSOVERS", (row,))
+        assert implementations.choose(asked)[0] == chosen
+        assert f"{chosen:12} runs: " in lj.explain(params, xs)
