@@ -32,7 +32,7 @@ EXAMPLE = "balance"
 HIDDEN = 64
 POLES, STEPS = 64, 128
 """environments, and steps of a roll-out"""
-ROUNDS = 150
+ROUNDS = 1000
 LOOKS, PARTS = 4, 4
 """times that a roll-out is learned from, each in so many parts"""
 LEARNING_RATE = 2e-3

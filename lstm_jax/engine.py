@@ -16,28 +16,28 @@ it serves forward mode and every higher order as well.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax import tuning
-from lstm_jax.steps import Steps
+from lstm_jax.chunks import NOTHING, Chunks, scan_chunks
+from lstm_jax.steps import Steps, select
 from lstm_jax.structs import Cell, PyTree, sequence_of
 from lstm_jax.tangents import add, cast, directional, drop_zero, fill_zero, linearize_steps, only_used, widen
 
 
 class Loop(NamedTuple):
-    """A way to run the steps of a chunk, and their tangent; ``SCAN`` is the one that serves every cell."""
+    """A way to run the steps of a chunk, and their tangent; ``scan_loop`` gives the one that serves every cell."""
 
     forward: Callable[..., tuple[PyTree, PyTree, "Saved | None"]]
     """``forward(how, params, zs, steps, state, reset_state) -> (state, ys, saved)``"""
     tangent: Callable[..., tuple[PyTree, PyTree, "Saved | None"]]
     """``tangent(how, params, Known, inflow, own, dstate, dreset) -> (dstate, dys, dsaved)``, linear in the last four"""
-    limit: Callable[[str, tuple[int, ...], int], int] = tuning.chunk_limit
-    """steps a chunk at most"""
+    limit: Callable[[str, tuple[int, ...], int], int]
+    """``limit(remat, shape of xs, width)``: steps a chunk at most"""
 
 
 class Recurrence(NamedTuple):
@@ -52,18 +52,6 @@ class Recurrence(NamedTuple):
     """steps a chunk at most"""
     saves: bool = False
     """whether what was saved is returned"""
-
-
-class Chunks(NamedTuple):
-    """Arrays over time, cut into chunks."""
-
-    whole: PyTree | None
-    """the chunks of full size, ``[count, chunk, ...]``"""
-    rest: PyTree | None
-    """the shorter one at the end of time, ``[remaining, ...]``"""
-
-
-NOTHING = Chunks(None, None)
 
 
 class Known(NamedTuple):
@@ -124,7 +112,7 @@ def run(
         params, reset_state = cast(wide, shared)
         return *run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates", loop=loop), None
 
-    final, ys, _ = _scan_chunks(segment, state, (xs, steps), remat, reverse)
+    final, ys, _ = scan_chunks(segment, state, (xs, steps), remat, reverse)
     return final, ys
 
 
@@ -145,11 +133,17 @@ def _recurrence(
         zs = how.cell.project(params, select(steps.taken, xs, None))
         return how.loop.forward(how, params, zs, steps, state, reset_state)
 
-    return _scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
+    return scan_chunks(chunk, state, (xs, steps), how.chunk, how.reverse)
+
+
+@cache
+def scan_loop(unroll: int) -> Loop:
+    """The loop by ``lax.scan``, so many steps in its body."""
+    return Loop(partial(_scan, unroll), partial(_scan_tangent, unroll), lambda *run: tuning.chunk_limit(*run))
 
 
 def _scan(
-    how: Recurrence, params: PyTree, zs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
+    unroll: int, how: Recurrence, params: PyTree, zs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
 ) -> tuple[PyTree, PyTree, Saved | None]:
     """The steps of a chunk, one after another."""
     cell = how.cell
@@ -162,7 +156,7 @@ def _scan(
         saved = Saved(entering, a if how.remat == "gates" else None) if how.saves else None
         return select(steps.taken, new, state), (select(steps.taken, y, None), saved)
 
-    state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse)
+    state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse, unroll=unroll)
     return state, ys, saved
 
 
@@ -175,7 +169,7 @@ def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tup
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
     wide = (widen(dparams), widen(dreset))
     chunk = jax.checkpoint(partial(_tangent_chunk, how, params, *wide), prevent_cse=False)
-    dfinal, dys, dsaved = _scan_chunks(chunk, dstate, (xs, dxs, steps), how.chunk, how.reverse, saved)
+    dfinal, dys, dsaved = scan_chunks(chunk, dstate, (xs, dxs, steps), how.chunk, how.reverse, saved)
     return (final, ys, saved if how.saves else NOTHING), (dfinal, dys, dsaved)
 
 
@@ -205,6 +199,7 @@ def _tangent_chunk(
 
 
 def _scan_tangent(
+    unroll: int,
     how: Recurrence,
     params: PyTree,
     known: Known,
@@ -228,69 +223,5 @@ def _scan_tangent(
         return select(steps.taken, dnew, dstate), (select(steps.taken, dy, None), dsaved)
 
     each = (known.zs, coefficients, inflow, own, known.steps, known.entering)
-    dstate, (dys, dsaved) = lax.scan(take, dstate, each, reverse=how.reverse)
+    dstate, (dys, dsaved) = lax.scan(take, dstate, each, reverse=how.reverse, unroll=unroll)
     return dstate, dys, dsaved
-
-
-SCAN = Loop(_scan, _scan_tangent)
-
-
-def _scan_chunks(
-    body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool, saved: Chunks = NOTHING
-) -> tuple[PyTree, PyTree, Chunks]:
-    """``lax.scan`` over chunks: ``body(carry, inputs [chunk, ...], saved) -> (carry, ys [chunk, ...], to save)``.
-
-    Inputs are sliced where they lie, since a copy would be linear in time; so would one of what is saved, which stays
-    in chunks for the next call. What remains when the chunk does not divide the length is a shorter chunk at the end
-    of time. A length that is a symbol, in an exported program, is one chunk.
-    """
-    length = jax.tree.leaves(inputs)[0].shape[0]
-    size = _chunk_size(length, limit) if tuning.is_known(length) else length
-    count = 0 if size == length else length // size
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def chunk(carry: PyTree, place: tuple[jax.Array, PyTree]) -> tuple[PyTree, tuple]:
-        index, saved = place
-        carry, *outputs = body(
-            carry, jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, index * size, size), inputs), saved
-        )
-        return carry, tuple(outputs)
-
-    whole = rest = (None, None)
-    for part in ("rest", "whole") if reverse else ("whole", "rest"):
-        if part == "whole" and count > 0:
-            carry, whole = lax.scan(chunk, carry, (jnp.arange(count), saved.whole), reverse=reverse)
-        if part == "rest" and count * size != length:
-            carry, *rest = body(carry, jax.tree.map(lambda leaf: leaf[count * size :], inputs), saved.rest)
-    return carry, _join(whole[0], rest[0]), Chunks(whole[1], rest[1])
-
-
-def _join(whole: PyTree | None, rest: PyTree | None) -> PyTree:
-    """Chunks ``[count, chunk, ...]`` and what remains ``[remaining, ...]`` as ``[T, ...]``."""
-    whole = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
-    if whole is None or rest is None:
-        return rest if whole is None else whole
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), whole, rest)
-
-
-def _chunk_size(length: int, limit: int) -> int:
-    """The largest size up to the limit that divides the length, or the limit if that is less than half of it."""
-    limit = min(length, limit)
-    even = max(size for size in range(1, limit + 1) if length % size == 0)
-    return even if 2 * even >= limit else limit
-
-
-def select(flags: jax.Array | None, there: PyTree, elsewhere: PyTree) -> PyTree:
-    """``there`` where the flags ``[..., *batch]`` are set or None, else ``elsewhere``, or 0 if that is None.
-
-    By selection: a NaN on the side not taken reaches neither the result nor its derivative.
-    """
-    if flags is None:
-        return there
-    if elsewhere is None:
-        elsewhere = jax.tree.map(jnp.zeros_like, there)
-
-    def choose(there: jax.Array, elsewhere: jax.Array) -> jax.Array:
-        return jnp.where(flags.reshape(*flags.shape, *(1,) * (there.ndim - flags.ndim)), there, elsewhere)
-
-    return jax.tree.map(choose, there, elsewhere)

@@ -7,15 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax import checks, engine, implementations
+from lstm_jax import checks, engine, implementations, tuning
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.lstm import check as lstm_check
 from lstm_jax.implementations import cudnn, mosaic_gpu
 from lstm_jax.steps import Steps, lengths_to_mask, plan_steps
 from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree, sequence_of
-
-LOOPS = {"scan": engine.SCAN, "mosaic_gpu": mosaic_gpu.LOOP}
-"""How the engine runs the steps of a chunk, by implementation."""
 
 
 def lstm(
@@ -67,7 +64,7 @@ def lstm(
     name = implementations.resolve(implementation, _asked(call, implementation, remat))
     if name == "cudnn":
         return _run_cudnn(reverse, call)
-    return _run(LSTM, reverse, remat, call, LOOPS[name])
+    return _run(LSTM, reverse, remat, _loop() if name == "scan" else mosaic_gpu.LOOP, call)
 
 
 def explain(
@@ -120,7 +117,11 @@ def unroll(
     """
     checks.check_remat(remat)
     call = checked(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
-    return _run(cell, reverse, remat, call)
+    return _run(cell, reverse, remat, _loop(), call)
+
+
+def _loop() -> engine.Loop:
+    return engine.scan_loop(tuning.UNROLL.get(jax.default_backend(), 1))
 
 
 @jax.jit
@@ -218,10 +219,8 @@ def one_step(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
     return step
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 4))
-def _run(
-    cell: Cell, reverse: bool, remat: str | int | None, call: Call, loop: engine.Loop = engine.SCAN
-) -> tuple[PyTree, PyTree]:
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _run(cell: Cell, reverse: bool, remat: str | int | None, loop: engine.Loop, call: Call) -> tuple[PyTree, PyTree]:
     """Completes the arguments and runs the engine: the one compiled function behind every call."""
     state, steps, reset_state = complete(cell, call, reverse)
     after, y = one_step(cell, call)

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from lstm_jax.checks import check_flags
+from lstm_jax.structs import PyTree
 
 
 class Steps(NamedTuple):
@@ -91,3 +92,19 @@ def resets_from_segment_ids(segment_ids: jax.Array) -> jax.Array:
     segment_ids = jnp.asarray(segment_ids)
     changes = segment_ids[1:] != segment_ids[:-1]
     return jnp.concatenate([jnp.zeros_like(segment_ids[:1], bool), changes])
+
+
+def select(flags: jax.Array | None, there: PyTree, elsewhere: PyTree) -> PyTree:
+    """``there`` where the flags ``[..., *batch]`` are set or None, else ``elsewhere``, or 0 if that is None.
+
+    By selection: a NaN on the side not taken reaches neither the result nor its derivative.
+    """
+    if flags is None:
+        return there
+    if elsewhere is None:
+        elsewhere = jax.tree.map(jnp.zeros_like, there)
+
+    def choose(there: jax.Array, elsewhere: jax.Array) -> jax.Array:
+        return jnp.where(flags.reshape(*flags.shape, *(1,) * (there.ndim - flags.ndim)), there, elsewhere)
+
+    return jax.tree.map(choose, there, elsewhere)

@@ -28,6 +28,10 @@ GATES_UP_TO = 65536
 """``remat=None`` saves the gates while T * H is at most this, and only states beyond, where memory is what limits.
 Training step at T=128, same machine, "states" against "gates": B=32 H=256 110 and 99 ms, B=64 H=512 775 and 652."""
 
+UNROLL = {"cpu": 1}
+"""Steps in a body of the loop over time by platform, 1 where not measured. On CPU 2 to 8 change nothing; on a GPU a
+body of five kernels or more would become one graph launch."""
+
 CROSSOVERS: tuple[tuple[str, str, str, int, int], ...] = ()
 """Where ``implementation=None`` takes another than "scan": (platform, implementation, dtype of xs, least and most
 units), the first that can run. Empty, since nothing but CPUs has been measured."""

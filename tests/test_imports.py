@@ -13,7 +13,7 @@ PACKAGE = ROOT / "lstm_jax"
 LAYERS = [
     {"structs", "tuning"},
     {"checks"},
-    {"steps", "initializers", "tangents", "attention", "cells.dense", "cells.activations"},
+    {"steps", "chunks", "initializers", "tangents", "attention", "cells.dense", "cells.activations"},
     {"engine", "cells.blocks", "cells.simple", "cells.minimal"},
     {"cells.gates"},
     {"cells.lstm", "cells.gru"},

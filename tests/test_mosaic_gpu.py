@@ -111,7 +111,6 @@ def test_two_groups_of_warps_and_two_blocks_of_sequences(dtype, hidden):
 def test_chunks_and_batch_axes(remat, monkeypatch):
     """Chunks of 4 of 6 steps, and of 3 in reverse with lengths, over two batch axes and none."""
     monkeypatch.setattr(mosaic_gpu, "LOOP", mosaic_gpu.LOOP._replace(limit=lambda *_: 4))
-    monkeypatch.setitem(sequence.LOOPS, "mosaic_gpu", mosaic_gpu.LOOP)
     lengths = jnp.array([[6, 0], [2, 4], [1, 6]])
     cases = [(small(2, batch=(3, 2)), {"lengths": lengths, "reverse": True}), (small(3, batch=()), {})]
     for arguments_, options in cases:
@@ -167,7 +166,7 @@ def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden, monkeypatch):
         call = sequence.checked(sequence.LSTM, params, xs, state, lengths, None, None, None, False)
 
         def total(params, call=call):
-            (_, _), ys = sequence._run(sequence.LSTM, False, None, call._replace(params=params), mosaic_gpu.LOOP)
+            (_, _), ys = sequence._run(sequence.LSTM, False, None, mosaic_gpu.LOOP, call._replace(params=params))
             return jnp.sum(ys.astype(jnp.float32))
 
         text = jax.export.export(jax.jit(jax.grad(total)), platforms=["cuda"])(params).mlir_module()

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import shaped
 
 import lstm_jax as lj
-from lstm_jax import engine, tangents, tuning
+from lstm_jax import chunks, tangents, tuning
 from lstm_jax.cells import PEEPHOLE_LSTM, PeepholeParams
 
 
@@ -252,8 +252,8 @@ def test_scan_in_chunks_is_a_scan(length, limit, reverse):
         carry, ys = jax.lax.scan(body, carry, xs, reverse=reverse)
         return carry, ys, xs if saved is None else xs - saved
 
-    carry, ys, saved = engine._scan_chunks(chunk, 1.0, xs, limit, reverse)
+    carry, ys, saved = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse)
     assert jnp.array_equal(carry, want[0])
     assert jnp.array_equal(ys, want[1])
-    _, _, difference = engine._scan_chunks(chunk, 1.0, xs, limit, reverse, saved)
+    _, _, difference = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse, saved)
     assert not any(leaf.any() for leaf in jax.tree.leaves(difference)), "what was saved comes back to its own chunk"

@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 
 from lstm_jax.cells.lstm import Coefficients
 from lstm_jax.cells.lstm import linear as step_tangent
-from lstm_jax.engine import select
+from lstm_jax.steps import select
 from lstm_jax.structs import LSTMState
 
 

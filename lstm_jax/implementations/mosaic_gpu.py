@@ -15,9 +15,9 @@ from jax.interpreters import mlir
 from lstm_jax import tuning
 from lstm_jax.cells.dense import add_bias
 from lstm_jax.cells.lstm import Coefficients, coefficients
-from lstm_jax.engine import SCAN, Known, Loop, Recurrence, Saved, select
+from lstm_jax.engine import Known, Loop, Recurrence, Saved, scan_loop
 from lstm_jax.implementations import layout, linear
-from lstm_jax.steps import Steps
+from lstm_jax.steps import Steps, select
 from lstm_jax.structs import LSTMState, PyTree
 
 PARTS = {jnp.dtype(jnp.bfloat16): 1, jnp.dtype(jnp.float32): 2}
@@ -80,7 +80,7 @@ def _tangent(
 ) -> tuple[LSTMState, jax.Array, Saved | None]:
     """Their tangents. Those of what is saved, in higher derivatives, come from the scan."""
     if how.saves:
-        return SCAN.tangent(how, params, known, inflow, own, dstate, dreset)
+        return scan_loop(1).tangent(how, params, known, inflow, own, dstate, dreset)
     batch = known.a.shape[1:-1]
     by = jnp.concatenate(coefficients(known.a, known.entering), axis=-1)
     inflow = jnp.zeros_like(known.a) if inflow is None else inflow
