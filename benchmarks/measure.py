@@ -53,12 +53,12 @@ def rows_of(workload: Workload, mode: str, *, few: bool = False) -> dict[str, Ro
             continue
         for name, layer in layers.items():
             if _wanted(name, workload, mode, few):
-                rows[name] = _compiled(workload, mode, layer, problem)
+                rows[name] = compiled(workload, mode, layer, problem)
     if workload.kind in ("ragged", "resets"):
         plain, all_taken = workload._replace(kind="sequence"), problem._replace(lengths=None, resets=None)
         for name, layer in ours.layers().items():
             if _wanted(name, plain, mode, few):
-                rows[f"{name}, plain"] = _compiled(plain, mode, layer, all_taken)
+                rows[f"{name}, plain"] = compiled(plain, mode, layer, all_taken)
     if _wanted("torch", workload, mode, few):
         rows["torch"] = _torch(workload, mode, problem)
     _compare(rows, mode)
@@ -106,18 +106,21 @@ def _wanted(name: str, workload: Workload, mode: str, few: bool) -> bool:
     return not few or name.startswith(SWEPT)
 
 
-def _compiled(workload: Workload, mode: str, layer: Layer, problem: Problem) -> Row:
+def compiled(
+    workload: Workload, mode: str, layer: Layer, problem: Problem, options: dict[str, Any] | None = None
+) -> Row:
+    """A layer's row, compiled with these options of XLA."""
     if workload.kind in layer.refuses:
         return Row(None, reason=layer.refuses[workload.kind])
     function, arguments, comparable = build(workload, mode, layer, problem)
     jax.block_until_ready(arguments)
     start = time.perf_counter()
-    compiled = jax.jit(function).lower(*arguments).compile()
-    jax.block_until_ready(compiled(*arguments))
+    run = jax.jit(function).lower(*arguments).compile(options)
+    jax.block_until_ready(run(*arguments))
     first = time.perf_counter() - start
-    analysis = compiled.memory_analysis()
+    analysis = run.memory_analysis()
     memory = analysis.temp_size_in_bytes if analysis else None
-    return Row(lambda: jax.block_until_ready(compiled(*arguments)), comparable, first, memory)
+    return Row(lambda: jax.block_until_ready(run(*arguments)), comparable, first, memory)
 
 
 def _torch(workload: Workload, mode: str, problem: Problem) -> Row:

@@ -138,7 +138,10 @@ def loss_fn(params: Params, video: Video, key: Any) -> tuple[jax.Array, dict[str
 
 
 def naive_scores(video: Video) -> dict[str, float]:
-    """Of copying the last frame, and of going on evenly from the last two places that were not hidden."""
+    """Of copying the last frame, and of going on evenly from the last two places that were not hidden.
+
+    The latter is told those two places exactly, where the model has to see them.
+    """
     copied = float(np.mean((video.seen[LOOKED_AT:-1] - video.seen[LOOKED_AT + 1 :]) ** 2))
     errors = []
     for row in range(video.hidden.shape[1]):
@@ -160,7 +163,8 @@ def draw_video(params: Params, video: Video, path: Path) -> None:
     drawn, place = (np.asarray(part[:, 0]) for part in watch(params, video.seen))
     shown = range(LOOKED_AT, FRAMES - 1, 2)
     figure = Figure(figsize=(1.25 * len(shown), 4), layout="constrained")
-    for axes, t in zip(figure.subplots(3, len(shown)).T, shown, strict=True):
+    grid = figure.subplots(3, len(shown))
+    for axes, t in zip(grid.T, shown, strict=True):
         for one, frame in zip(axes, (video.seen[t, 0], drawn[t], video.seen[t + 1, 0]), strict=True):
             one.imshow(frame, cmap="Greys", vmin=0, vmax=1)
             one.axvspan(SCREEN.start - 0.5, SCREEN.stop - 0.5, color="tab:blue", alpha=0.15)
@@ -168,9 +172,9 @@ def draw_video(params: Params, video: Video, path: Path) -> None:
         axes[0].plot(*video.place[t, 0][::-1], "+", color="tab:green", markersize=10, label="is")
         axes[0].plot(*place[t][::-1], "x", color="tab:red", markersize=8, label="said to be")
         axes[0].set_title(f"frame {t}", fontsize="small")
-    for one, name in zip(figure.axes[:3], ("seen", "drawn next", "came next"), strict=True):
+    for one, name in zip(grid[:, 0], ("seen", "drawn next", "came next"), strict=True):
         one.set_ylabel(name)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=110)
 
 

@@ -1,12 +1,14 @@
 """The benchmark suite compares like with like and writes what its report reads; its times are never tested."""
 
 import json
+import re
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import cells, competitors, measure, plots, report, run, workloads
+from benchmarks import cells, competitors, gpu, gpu_report, measure, plots, report, run, workloads
 from benchmarks.programs import disagreement, make_problem
 from benchmarks.workloads import Workload
 from lstm_jax.cells import CELLS
@@ -192,3 +194,50 @@ def test_the_page_of_cells_is_filled():
     assert f"{cells.TIMED}today" in filled
     before = cells.fill(page, {name: cells.Timed(0, 0, 0) for name in rows}, "")
     assert cells.fill(filled, {name: cells.Timed(0, 0, 0) for name in rows}, "") == before
+
+
+def test_the_gpu_suite_measures_what_runs_and_says_why_the_rest_does_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "measure", partial(measure_briefly, gpu.measure))
+    monkeypatch.setattr(gpu, "UNROLLS", (1, 2))
+    monkeypatch.setattr(gpu, "cells", lambda smoke: [CELL, (CELL[0], "forward", "bfloat16")])
+    path = tmp_path / "gpu.json"
+    gpu.main(["--smoke", "--output", str(path)])
+    first, second = json.loads(path.read_text())["cells"]
+    assert [first["dtype"], second["dtype"]] == ["float32", "bfloat16"]
+    for name in ("lstm_jax scan, unroll 1", "lstm_jax scan, unroll 2", "flax linen OptimizedLSTMCell"):
+        assert first["rows"][name]["error"] < 1e-5
+        assert 1e-5 < second["rows"][name]["error"] < 0.05, "half precision is held against float64 too"
+    for name, reason in (("mosaic_gpu", "jax 0.11|Hopper"), ("cudnn", "NVIDIA GPUs only")):
+        assert re.search(reason, first["rows"][f"lstm_jax {name}"]["reason"])
+    assert "NVIDIA" in first["rows"]["jax.experimental.rnn"]["reason"]
+    written = gpu_report.write(json.loads(path.read_text()), tmp_path).read_text()
+    assert "| 2 | 8 | float32 | forward + backward | lstm_jax scan, unroll 2 | " in written
+    assert "| flax linen, by the engine alone | forward + backward | at least 2.0 | " in written
+
+
+def measure_briefly(measure, rows, seconds, least, most):
+    return measure(rows, 0.0, 2, 2)
+
+
+CELL = (workloads.Workload(T=5, B=2, D=4, H=8), "value_and_grad", "float32")
+
+
+def test_the_gpu_table_says_that_nothing_was_measured(tmp_path):
+    """Until a file of results lies beside it."""
+    results = sorted(gpu.RESULTS.glob("gpu-*.json"))
+    measured = json.loads(results[-1].read_text()) if results else None
+    assert gpu_report.write(measured, tmp_path).read_text() == (gpu.RESULTS / "gpu.md").read_text()
+
+
+def test_the_gpu_ratios_are_those_of_the_fastest_rows():
+    def cell(**seconds):
+        rows = {name: {"seconds": [value], "error": 0.0, "reason": None} for name, value in seconds.items()}
+        return {"T": 100, "B": 1, "H": 128, "mode": "forward", "dtype": "bfloat16", "rows": rows}
+
+    given = cell(**{"lstm_jax scan, unroll 1": 8.0, "lstm_jax scan, unroll 8": 2.0, "flax linen": 6.0, "torch x": 5.0})
+    given["rows"]["lstm_jax mosaic_gpu"] = {"seconds": [80e-6], "error": 0.0, "reason": None}
+    wide = {**given, "H": 256}
+    table = gpu_report.targets([given, wide])
+    assert "| flax linen, by the engine alone | forward | at least 1.5 | 3.00 | 3.00 | 2 |" in table
+    assert f"| torch (cuDNN), H to 128, by the kernel | forward | at least 1.0 | {5 / 80e-6:.2f} |" in table
+    assert "bfloat16 | forward | at most 3.0 times | 2.00 | 2.00 | 1 |" in table, "0.8 us a step"

@@ -15,13 +15,17 @@ from benchmarks.workloads import Workload
 REFUSES = {"resets": "torch.nn.LSTM takes no resets"}
 
 
-def build(workload: Workload, mode: str, problem: Problem) -> tuple[Callable, Callable]:
-    """A call that runs to its end and the map of its result to one comparable between libraries."""
+def build(workload: Workload, mode: str, problem: Problem, dtype: str = "float32") -> tuple[Callable, Callable]:
+    """A call that runs to its end and the map of its result to one comparable between libraries.
+
+    Args:
+        dtype: of weights and inputs; the loss is float32.
+    """
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    put = lambda array: torch.tensor(np.asarray(array), device=device)  # noqa: E731
+    put = lambda array: torch.tensor(np.asarray(array, np.float32), device=device).to(getattr(torch, dtype))  # noqa: E731
     layer = _layer(workload, problem, put)
     xs = put(problem.xs).requires_grad_(mode != "forward" and workload.kind != "final")
-    target = put(problem.target)
+    target = put(problem.target).float()
     if workload.kind == "stepwise":
         return _stepwise(problem, put)
     if workload.kind in ("per-example", "hvp"):
@@ -42,24 +46,24 @@ def build(workload: Workload, mode: str, problem: Problem) -> tuple[Callable, Ca
         layer.zero_grad()
         xs.grad = None
         ys = outputs()
-        loss = ys[-1].sum() if workload.kind == "final" else torch.nn.functional.mse_loss(ys, target)
+        loss = ys[-1].sum() if workload.kind == "final" else torch.nn.functional.mse_loss(ys.float(), target)
         loss.backward()
         return _wait(loss.detach(), device)
 
     def compare(loss: Any) -> Any:
         # both biases have the gradient of their sum, which is that of our one bias
-        gradient = {name: value.grad * ("bias_hh" not in name) for name, value in layer.named_parameters()}
+        gradient = {name: value.grad.float() * ("bias_hh" not in name) for name, value in layer.named_parameters()}
         shared = (loss.cpu().numpy(), _apart(lj.interop.torch.import_lstm(gradient)))
-        return shared if xs.grad is None else (*shared, xs.grad.cpu().numpy())
+        return shared if xs.grad is None else (*shared, xs.grad.float().cpu().numpy())
 
-    return (forward, lambda ys: ys.cpu().numpy()) if mode == "forward" else (step, compare)
+    return (forward, lambda ys: ys.float().cpu().numpy()) if mode == "forward" else (step, compare)
 
 
 def _layer(workload: Workload, problem: Problem, put: Callable) -> Any:
     """The module on our weights, the second bias zero; two layers and two directions are options of it."""
     options = {"num_layers": 2} if workload.kind == "two layers" else {}
     layer = torch.nn.LSTM(workload.D, workload.H, bidirectional=workload.kind == "bidirectional", **options)
-    layer = layer.to(put(0.0).device)
+    layer = layer.to(put(0.0))
     params = (lj.Bidirectional(*problem.params),) if workload.kind == "bidirectional" else problem.params
     layer.load_state_dict({name: put(value) for name, value in lj.interop.torch.export_lstm(params).items()})
     return layer
