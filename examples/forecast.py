@@ -41,6 +41,8 @@ LEARNING_RATE = 2e-3
 DROPOUT = 0.1
 LEVELS = 0.1, 0.5, 0.9
 COVER = 0.8
+SHOWN = 60
+"""forecasts in a picture of one step at a time"""
 RECENT = 500
 """forecasts by which an interval is calibrated"""
 MEASURES = "scaled MSE", "RMSE", "MAE", "MAPE"
@@ -222,7 +224,8 @@ def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, 
 def draw(
     dates: pd.DatetimeIndex, history: np.ndarray, target: np.ndarray, found: np.ndarray, path: Path, name: str
 ) -> None:
-    """A picture: what was, what came, and what was forecast, with its interval."""
+    """A picture: what was, what came, and what was forecast, with its interval: all steps from one place, or one step
+    each from many."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
     before, ahead = dates[: len(history)], dates[len(history) :]
@@ -231,8 +234,8 @@ def draw(
     axes.plot(ahead, found[:, 1], color="tab:blue", label="forecast, median")
     axes.fill_between(ahead, found[:, 0], found[:, 2], color="tab:blue", alpha=0.25, label="80 % interval")
     axes.set(ylabel=name, xlabel="time")
-    axes.legend(loc="upper left", ncols=4, fontsize="small")
     axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     figure.savefig(path, dpi=120)
 
 
@@ -317,15 +320,19 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"80 % interval: {inside[0]:.1%} of the test values inside, {inside[1]:.1%} once calibrated")
     say_who_wins(rows)
     place = len(test.target) // 2
-    first = int(parts.test[place]) - options.history
-    dates = table.dates[first : first + options.history + options.horizon]
-    history = table.target[first : first + options.history]
+    if options.horizon == 1:  # one step is a point: as many in turn as make a picture
+        came, wide = came[place : place + SHOWN].swapaxes(0, 1), wide[place : place + SHOWN].swapaxes(0, 1)
+        place, start = 0, int(parts.test[place])
+    else:
+        start = int(parts.test[place])
+    dates = table.dates[start - options.history : start + len(came[place])]
+    history = table.target[start - options.history : start]
     draw(dates, history, came[place], unscaled(wide[place]), options.picture, options.target)
     results.record(
         options,
         params=params,
         seconds=seconds,
-        measured={**rows["LSTM"], "inside the 80 % interval": inside[1]},
+        measured={**rows["LSTM"], results.INSIDE: inside[1]},
         naive={name: row[options.measure] for name, row in rows.items() if name != "LSTM"},
     )
     return rows["LSTM"]["RMSE"]

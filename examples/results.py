@@ -27,6 +27,8 @@ import numpy as np
 from lstm_jax.training.metrics import Confusion
 
 HERE = Path(__file__).parent
+INSIDE = "inside the 80 % interval"
+"""What forecasts measure besides."""
 OWN = ("--record", "--picture", "--save", "--seed")
 """Options that are no part of a row's command."""
 
@@ -39,11 +41,18 @@ needs no training of a network and was computed in the same run.
 """
 
 
-def parse(parser: argparse.ArgumentParser, arguments: list[str] | None, example: str) -> argparse.Namespace:
-    """The example's options, and those that all have; files are named without their folders in ``command``."""
+def parse(
+    parser: argparse.ArgumentParser, arguments: list[str] | None, example: str, *, saves: bool = True
+) -> argparse.Namespace:
+    """The example's options, and those that all have; files are named without their folders in ``command``.
+
+    Args:
+        saves: whether there is one model to keep.
+    """
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (%(default)s)")
     parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything runs")
-    parser.add_argument("--save", type=Path, help="folder to keep the model in")
+    if saves:
+        parser.add_argument("--save", type=Path, help="folder to keep the model in")
     parser.add_argument("--record", type=Path, help="JSON file to write the result to")
     words = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(words)
@@ -158,7 +167,11 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     values = [run["measured"][row["measure"]] for run in runs]
     ours = f"{row['measure']} **{show.format(np.mean(values))}**"
     ours += f" ({', '.join(map(show.format, values))})" if len(runs) > 1 else ""
-    naive = ", ".join(f"{show.format(value)} {name}" for name, value in runs[0]["naive"].items())
+    inside = [run["measured"][INSIDE] for run in runs if INSIDE in run["measured"]]
+    ours += f"; {np.mean(inside):.1%} {INSIDE}" if inside else ""
+    naive = ", ".join(
+        f"{show.format(value)} {name}" for name, value in runs[0]["naive"].items() if name in row.get("naive", [name])
+    )
     minutes = np.mean([run["seconds"] for run in runs]) / 60
     first = runs[0]
     machine = f"{minutes:.1f}, {first['machine']}, jax {first['versions']['jax']}, {first['date']}"

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import results
 from tqdm import tqdm
 
 import lstm_jax as lj
@@ -141,16 +142,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Searches, compares, draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with pendigits.tra and pendigits.tes")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of every member (%(default)s)")
+    parser.add_argument("--steps", type=results.whole, default=STEPS, help="of every member (%(default)s)")
     parser.add_argument("--halve", action="store_true", help="after a quarter and a half only the better half goes on")
     parser.add_argument("--optuna", type=int, default=0, metavar="TRIALS", help="search the shape too")
     parser.add_argument("--picture", type=Path, default=Path("search_strokes.png"), help="(%(default)s)")
-    options = parser.parse_args(arguments)
+    from sklearn.neighbors import KNeighborsClassifier
+
+    options = results.parse(parser, arguments, __file__, saves=False)
+    if options.smoke:
+        options.steps = STEPS_A_CALL
     train, held_out, test = read_data(options.data)
     batches = training.Shuffled(train, BATCH)
-    hypers = training.draws(0, MEMBERS, rate=(1e-4, 3e-1, "log"), dropout=(0.0, 0.5))
+    hypers = training.draws(options.seed, MEMBERS, rate=(1e-4, 3e-1, "log"), dropout=(0.0, 0.5))
     drawing = partial(draw, size=train.x.shape[-1], hidden=HIDDEN, layers=1)
-    population, same = (training.Population(build, drawing, hypers, jax.random.key(0)) for _ in range(2))
+    population, same = (training.Population(build, drawing, hypers, jax.random.key(options.seed)) for _ in range(2))
     halvings = (options.steps // 4, options.steps // 2) if options.halve else ()
     start = population.states
     population.run(batches, 0, STEPS_A_CALL)  # compiles
@@ -167,6 +172,14 @@ def main(arguments: list[str] | None = None) -> None:
     right = 1 - evaluate(found.params, _whole(test))["error"]
     print(f"best member on the test part: {right:.2%} of {len(test.y)} right")
     print(f"{MEMBERS} together on {jax.device_count()} devices: {together:.1f} s, compilation apart")
+    nearest = KNeighborsClassifier(1).fit(train.x.reshape(len(train.y), -1), train.y)
+    results.record(
+        options,
+        params=found.params,
+        seconds=together,
+        measured={"accuracy": right},
+        naive={"nearest training digit": float(nearest.score(test.x.reshape(len(test.y), -1), test.y))},
+    )
     training.draw_search(found.table, ("rate", "dropout"), options.picture, metric="error")
     if not options.halve:
         errors, alone = one_after_another(same, batches, _whole(held_out), options.steps)
