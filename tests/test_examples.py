@@ -172,15 +172,19 @@ RECORD = {"parameters": 12345, "seconds": 90, "machine": "m", "versions": {"jax"
 def test_the_table_of_results_is_made_of_records(tmp_path):
     (tmp_path / "records").mkdir()
     for seed, accuracy in enumerate((0.8, 0.9)):
-        record = {**RECORD, "command": "python x", "seed": seed, "measured": {"a": accuracy}, "naive": {"guess": 0.5}}
+        scores = {
+            "measured": {"a": accuracy, results.INSIDE: accuracy - 0.1},
+            "naive": {"guess": 0.5, "of another row": 1},
+        }
+        record = {**RECORD, **scores, "command": "python x", "seed": seed}
         (tmp_path / "records" / f"one-{seed}.json").write_text(json.dumps(record))
     row = '[[row]]\nrecord = "{}"\napplication = "app"\ndata = "set"\nmeasure = "a"\nshow = ".1%"\n'
-    known = 'published = [{ value = "88 %", model = "net", source = "paper", verified = false }]\n'
+    known = 'naive = ["guess"]\npublished = [{ value = "88 %", model = "net", source = "paper", verified = false }]\n'
     (tmp_path / "published.toml").write_text(row.format("one") + known + row.format("two"))
     results.main(["--folder", str(tmp_path)])
     table = (tmp_path / "RESULTS.md").read_text()
     assert (
-        "| app | set | a **85.0%** (80.0%, 90.0%) | 50.0% guess | 88 % net (paper, not verified) | 12,345 | "
+        "| app | set | a **85.0%** (80.0%, 90.0%); 75.0% inside the 80 % interval | 50.0% guess | 88 % net (paper, not verified) | 12,345 | "
         "1.5, m, jax 1, d |" in table
     )
     assert "| app | set | not measured | | none | | |" in table

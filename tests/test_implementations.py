@@ -104,7 +104,8 @@ def test_none_follows_the_table_of_crossovers(monkeypatch):
     params, xs = lj.init_params(jax.random.key(0), 2, 8), jnp.zeros((4, 2), FLOAT)
     asked = implementations.Asked(xs, 8, None, None, None)
     assert implementations.choose(asked)[0] == "scan"
-    monkeypatch.setitem(implementations.TABLE, "mosaic_gpu", lambda asked: None)
+    for name in ("mosaic_gpu", "cudnn"):
+        monkeypatch.setitem(implementations.TABLE, name, lambda asked: None)
     for row, chosen in (
         (("cpu", "mosaic_gpu", "float32", 1, 64), "mosaic_gpu"),
         (("gpu", "mosaic_gpu", "float32", 1, 64), "scan"),
