@@ -184,8 +184,8 @@ def test_the_table_of_results_is_made_of_records(tmp_path):
     results.main(["--folder", str(tmp_path)])
     table = (tmp_path / "RESULTS.md").read_text()
     assert (
-        "| app | set | a **85.0%** (80.0%, 90.0%); 75.0% inside the 80 % interval | 50.0% guess | 88 % net (paper, not verified) | 12,345 | "
-        "1.5, m, jax 1, d |" in table
+        "| app | set | a **85.0%** (80.0%, 90.0%); 75.0% inside the 80 % interval | 50.0% guess | "
+        "88 % net (paper, not verified) | 12,345 | 1.5, m, jax 1, d |" in table
     )
     assert "| app | set | not measured | | none | | |" in table
     assert "- app, set: `python x`" in table
