@@ -11,7 +11,7 @@ ENGINE, KERNEL, LINEN, RNN, TORCH = (
     "lstm_jax mosaic_gpu",
     "flax linen",
     "jax.experimental.rnn",
-    "torch",
+    "torch {dtype}",
 )
 FLOOR = 0.4
 """Microseconds a step that a block of 16 sequences and 128 units in bfloat16 needs at least, by arithmetic: the
@@ -40,8 +40,8 @@ SLOWER = (3.0, 5.0)
 
 
 def fastest(cell: dict[str, Any], start: str) -> tuple[str, float] | None:
-    """The row that begins so with the smallest median, and its seconds."""
-    rows = cell["rows"].items()
+    """The row that begins so, with the cell's dtype where it says, that has the smallest median, and its seconds."""
+    rows, start = cell["rows"].items(), start.format(dtype=cell["dtype"])
     found = {name: float(np.median(row["seconds"])) for name, row in rows if name.startswith(start) and row["seconds"]}
     return min(found.items(), key=lambda item: item[1]) if found else None
 
@@ -87,6 +87,32 @@ def cell_lines(cell: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def draw(cells: list[dict[str, Any]], folder: Path) -> list[Path]:
+    """Microseconds a step against H, a picture for each batch, a panel for each mode and dtype."""
+    from matplotlib.figure import Figure
+
+    paths = []
+    for rows in sorted({cell["B"] for cell in cells}):
+        figure = Figure(figsize=(9, 7), layout="constrained")
+        panels = [(mode, dtype) for dtype in ("float32", "bfloat16") for mode in MODES]
+        for axes, (mode, dtype) in zip(figure.subplots(2, 2, sharex=True, squeeze=False).flat, panels, strict=True):
+            those = [one for one in cells if (one["B"], one["mode"], one["dtype"]) == (rows, mode, dtype)]
+            for place, start in enumerate((ENGINE, KERNEL, "lstm_jax cudnn", LINEN, RNN, TORCH)):
+                found = sorted((one["H"], row[1] / one["T"] * 1e6) for one in those if (row := fastest(one, start)))
+                axes.plot(
+                    *zip(*found, strict=True) if found else ([], []),
+                    "os^vD*"[place] + "-",
+                    label=start.format(dtype=""),
+                )
+            axes.set(title=f"{MODES[mode]}, {dtype}", xlabel="H", ylabel="us a step", xscale="log", yscale="log")
+            axes.grid(alpha=0.3, which="both")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.suptitle(f"B = {rows}; of several forms of a row the fastest")
+        paths.append(folder / f"gpu-B{rows}.png")
+        figure.savefig(paths[-1], dpi=110)
+    return paths
+
+
 def write(results: dict[str, Any] | None, folder: Path) -> Path:
     """Writes ``gpu.md``; without results it says that nothing was measured, and what to run."""
     cells = results["cells"] if results else []
@@ -99,6 +125,7 @@ def write(results: dict[str, Any] | None, folder: Path) -> Path:
         where += "\nit names the file that `--report` makes these tables from."
     header = "| B | H | dtype | mode | row | us a step | quartiles | error against float64 |\n" + "| --- " * 8 + "|"
     every = "\n".join([header, *map(cell_lines, cells)]) if cells else "None yet."
+    images = "".join(f"![{one.stem}]({one.name})\n\n" for one in draw(cells, folder))
     path = folder / "gpu.md"
-    path.write_text(f"# On a GPU\n\n{where}\n\n{targets(cells)}\n\n## Every row\n\n{every}\n")
+    path.write_text(f"# On a GPU\n\n{where}\n\n{targets(cells)}\n\n{images}## Every row\n\n{every}\n")
     return path

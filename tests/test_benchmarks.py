@@ -213,6 +213,8 @@ def test_the_gpu_suite_measures_what_runs_and_says_why_the_rest_does_not(monkeyp
     written = gpu_report.write(json.loads(path.read_text()), tmp_path).read_text()
     assert "| 2 | 8 | float32 | forward + backward | lstm_jax scan, unroll 2 | " in written
     assert "| flax linen, by the engine alone | forward + backward | at least 2.0 | " in written
+    assert "![gpu-B2](gpu-B2.png)" in written
+    assert (tmp_path / "gpu-B2.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def measure_briefly(measure, rows, seconds, least, most):
@@ -234,7 +236,10 @@ def test_the_gpu_ratios_are_those_of_the_fastest_rows():
         rows = {name: {"seconds": [value], "error": 0.0, "reason": None} for name, value in seconds.items()}
         return {"T": 100, "B": 1, "H": 128, "mode": "forward", "dtype": "bfloat16", "rows": rows}
 
-    given = cell(**{"lstm_jax scan, unroll 1": 8.0, "lstm_jax scan, unroll 8": 2.0, "flax linen": 6.0, "torch x": 5.0})
+    given = cell(
+        **{"lstm_jax scan, unroll 1": 8.0, "lstm_jax scan, unroll 8": 2.0, "flax linen": 6.0, "torch bfloat16": 5.0}
+    )
+    given["rows"]["torch float16"] = {"seconds": [1e-9], "error": 0.0, "reason": None}  # not what is compared
     given["rows"]["lstm_jax mosaic_gpu"] = {"seconds": [80e-6], "error": 0.0, "reason": None}
     wide = {**given, "H": 256}
     table = gpu_report.targets([given, wide])
