@@ -91,7 +91,7 @@ def draw(cells: list[dict[str, Any]], folder: Path) -> list[Path]:
     """Microseconds a step against H, a picture for each batch, a panel for each mode and dtype."""
     from matplotlib.figure import Figure
 
-    paths = []
+    paths, marks = [], [mark + "-" for mark in "os^vD*"]
     for rows in sorted({cell["B"] for cell in cells}):
         figure = Figure(figsize=(9, 7), layout="constrained")
         panels = [(mode, dtype) for dtype in ("float32", "bfloat16") for mode in MODES]
@@ -99,12 +99,10 @@ def draw(cells: list[dict[str, Any]], folder: Path) -> list[Path]:
             those = [one for one in cells if (one["B"], one["mode"], one["dtype"]) == (rows, mode, dtype)]
             for place, start in enumerate((ENGINE, KERNEL, "lstm_jax cudnn", LINEN, RNN, TORCH)):
                 found = sorted((one["H"], row[1] / one["T"] * 1e6) for one in those if (row := fastest(one, start)))
-                axes.plot(
-                    *zip(*found, strict=True) if found else ([], []),
-                    "os^vD*"[place] + "-",
-                    label=start.format(dtype=""),
-                )
-            axes.set(title=f"{MODES[mode]}, {dtype}", xlabel="H", ylabel="us a step", xscale="log", yscale="log")
+                steps = [one[0] for one in found], [one[1] for one in found]
+                axes.plot(*steps, marks[place], label=start.format(dtype=""))
+            scale = {"xscale": "log", "yscale": "log"} if those else {}
+            axes.set(title=f"{MODES[mode]}, {dtype}", xlabel="H", ylabel="us a step", **scale)
             axes.grid(alpha=0.3, which="both")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         figure.suptitle(f"B = {rows}; of several forms of a row the fastest")
