@@ -29,11 +29,11 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """With --every N a test of many cases runs the first, the N-th behind it, ...: never none."""
+    """With --every N a test of many cases runs the first, the N-th behind it, ...: never none, all if marked so."""
     seen, left_out = Counter(), []
     for item in items:
         name = item.nodeid.split("[")[0]
-        if seen[name] % config.option.every:
+        if seen[name] % config.option.every and item.get_closest_marker("all_cases") is None:
             left_out.append(item)
         seen[name] += 1
     if left_out:

@@ -52,6 +52,7 @@ def measures_nothing(monkeypatch):
     return measured
 
 
+@pytest.mark.long
 def test_the_suite_measures_every_row_and_the_report_reads_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run, "SECONDS", 1e-9)
     results = run_suite(monkeypatch, tmp_path / "cpu.json", *TINY)

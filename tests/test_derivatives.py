@@ -95,6 +95,7 @@ def test_hessian(remat):
     assert_trees_close(jax.hessian(ours)(params.bias), jax.hessian(plain)(params.bias), TOL)
 
 
+@pytest.mark.long
 def test_third_derivative():
     ours, plain, args, direction = two_losses(EVERYTHING[0], "states")
 

@@ -34,6 +34,7 @@ def test_eight_devices_train_as_one(one_device, tmp_path):
     assert_same_curve(finish(start("--rate", 0, "--mesh", "data=8", **flags))["history"], one_device)
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(one_device, tmp_path):
     """Real processes that talk over a socket; the second run goes on from the checkpoint of the first."""
     environment = {**os.environ, "XLA_FLAGS": ""}

@@ -16,6 +16,7 @@ from lstm_jax.implementations import mosaic_gpu
 if jax.__version_info__ < (0, 11):
     pytest.skip("the kernels are written for jax 0.11 and newer", allow_module_level=True)
 
+pytestmark = pytest.mark.all_cases
 TIME = 6
 PRODUCT = {jnp.float32: 2.0**-15, jnp.bfloat16: 2.0**-7}
 """What a product may be off by: factors in 16 bits, or 8, and a bit for the sum."""
