@@ -10,12 +10,10 @@ COLUMNS = 16
 GATES = 4
 
 
-def split(array: jax.Array, parts: int) -> jax.Array:
-    """``[P, ...]`` in bfloat16, whose sum is the array, to 8 bits or, in two parts, to 16."""
+def split(array: jax.Array, parts: int) -> list[jax.Array]:
+    """Bfloat16 arrays whose sum is the array: to 8 bits in one part, to 16 in two."""
     high = array.astype(jnp.bfloat16)
-    if parts == 1:
-        return high[None]
-    return jnp.stack([high, (array - high.astype(array.dtype)).astype(jnp.bfloat16)])
+    return [high] if parts == 1 else [high, (array - high.astype(array.dtype)).astype(jnp.bfloat16)]
 
 
 def by_gate(z: jax.Array, count: int = 4) -> jax.Array:

@@ -3,8 +3,8 @@
     forward     da = inflow + dh R        dh, dc = linear(coefficients)(da, dh, dc)          see ``cells.lstm``
     transposed  dz from the cotangents of every output and of the final state, last step first
 
-JAX transposes a scan by itself; a kernel it cannot. Each of the two primitives is the other's transpose. Their meaning
-is the scan below, which is what runs on other devices and for tangents; of second derivatives they are the ends.
+JAX transposes a scan by itself; a kernel it cannot. Each of the two primitives is the other's transpose. Both mean the
+scan below: it is how they are differentiated, what forward mode runs, and what runs where there is no kernel.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,6 +90,7 @@ def _scan(*arrays: jax.Array, how: How) -> list[jax.Array]:
 
 
 def scan_transposed(*arrays: jax.Array, how: How) -> list[jax.Array]:
+    """What the second primitive means, as JAX transposes the first: ``(*Fixed, *Moved) -> [*Moves]``."""
     fixed, back = arrays[: len(Fixed._fields)], arrays[len(Fixed._fields) :]
     like = jax.eval_shape(lambda *moved: _moves_like(Fixed(*fixed), Moved(*moved)), *back)
     transpose = jax.linear_transpose(lambda *moves: _scan(*fixed, *moves, how=how), *like)

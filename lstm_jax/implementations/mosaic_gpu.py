@@ -150,11 +150,11 @@ def _states_by_kernel(reverse: bool, flagged: bool, parts: int) -> Any:
         units, rows = h.shape[-1], h.shape[0]
         flags = kernels.Flags(*(layout.columns(one.astype(jnp.float32), 1.0) for one in more[:2])) if flagged else None
         reset = [layout.lay_out(one) for one in more[2:]] if flagged else None
-        gates = layout.split(layout.square(kernel, transpose=True), parts)
+        gates = jnp.concatenate(layout.split(layout.square(kernel, transpose=True), parts))
         found = _launch(
             partial(kernels.forward, reverse=reverse),
             layout.lay_out(layout.by_gate(z)),
-            gates.reshape(-1, *gates.shape[2:]),
+            gates,
             (layout.lay_out(h), layout.lay_out(c)),
             flags,
             reset,
@@ -182,17 +182,15 @@ def _backpropagate(*arrays: jax.Array, how: linear.How) -> list[jax.Array]:
     """The kernel behind ``linear.backpropagate_p``."""
     from lstm_jax.implementations import kernels
 
-    fixed, moved = (
-        linear.Fixed(*arrays[: len(linear.Fixed._fields)]),
-        linear.Moved(*arrays[len(linear.Fixed._fields) :]),
-    )
+    count = len(linear.Fixed._fields)
+    fixed, moved = linear.Fixed(*arrays[:count]), linear.Moved(*arrays[count:])
     units, rows = moved.h.shape[-1], moved.h.shape[0]
     flags = (fixed.taken, fixed.carried) if how.flagged else None
-    gates = layout.split(layout.square(fixed.kernel, transpose=False), how.parts)
+    gates = jnp.concatenate(layout.split(layout.square(fixed.kernel, transpose=False), how.parts))
     dz, first, reset = _launch(
         partial(kernels.backward, reverse=how.reverse),
         layout.lay_out(layout.by_gate(fixed.by, len(Coefficients._fields))),
-        gates.reshape(-1, *gates.shape[2:]),
+        gates,
         layout.lay_out(moved.ys),
         (layout.lay_out(moved.h), layout.lay_out(moved.c)),
         None if flags is None else kernels.Flags(*(layout.columns(one.astype(jnp.float32), 1.0) for one in flags)),

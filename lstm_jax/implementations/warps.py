@@ -9,7 +9,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu
 
-from lstm_jax.implementations.layout import COLUMNS, GATES, ROWS
+from lstm_jax.implementations.layout import COLUMNS, GATES, ROWS, split
 
 plgpu: Any = mosaic_gpu
 """Its functions differ between versions of jax."""
@@ -113,13 +113,8 @@ def launch(
 
 def put(slot: Any, units: Any, value: jax.Array, *place: Any) -> None:
     """This group's units of what is shared, in its parts."""
-    for number, part in enumerate(_parts(value, slot.shape[0])):
+    for number, part in enumerate(split(value, slot.shape[0])):
         plgpu.store(slot.at[(number, *place, units)], part)
-
-
-def _parts(value: jax.Array, count: int) -> list[jax.Array]:
-    high = value.astype(jnp.bfloat16)
-    return [high] if count == 1 else [high, (value - high.astype(jnp.float32)).astype(jnp.bfloat16)]
 
 
 def tell(memory: Memory) -> None:
