@@ -11,7 +11,7 @@ import numpy as np
 from lstm_jax.cells import LSTM, PROJECTED_LSTM, ProjectedLSTMParams
 from lstm_jax.checks import check_layers
 from lstm_jax.initializers import init_params
-from lstm_jax.sequence import unroll
+from lstm_jax.sequence import lstm, unroll
 from lstm_jax.structs import Bidirectional, Cell, LSTMParams, PyTree
 
 Between = Callable[[int, jax.Array, jax.Array], jax.Array]
@@ -33,6 +33,7 @@ def lstm_stack(
     reset_state: Sequence[PyTree] | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
+    implementation: str | None = None,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
     """Runs LSTM layers one on top of the other; every option means what it means for ``lstm``.
 
@@ -46,7 +47,8 @@ def lstm_stack(
         initial_state: one state a layer, ``Bidirectional`` for such a layer; None means zeros throughout.
         between: ``between(layer, inputs, outputs)`` returns the inputs of the next layer: dropout, a norm, a
             residual sum. It is called after layer 0, 1, ... but not after the last. None hands on the outputs.
-        lengths, mask, resets, remat: as for ``lstm``, for every layer and direction.
+        lengths, mask, resets, remat, implementation: as for ``lstm``, for every layer and direction; projected layers
+            have no implementation but "scan".
         reset_state: one state a layer, as ``initial_state``.
         reverse: every layer is read in reverse; not together with ``Bidirectional``.
     Returns:
@@ -55,7 +57,7 @@ def lstm_stack(
         ValueError: naming the argument, what it got and what it wants.
     """
     return run_layers(
-        lambda params, *arguments, **options: unroll(kind_of(params), params, *arguments, **options),
+        partial(_run_layer, implementation),
         layers,
         xs,
         initial_state,
@@ -63,6 +65,15 @@ def lstm_stack(
         between,
         {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat},
     )
+
+
+def _run_layer(implementation: str | None, params: PyTree, *arguments: Any, **options: Any) -> tuple[PyTree, jax.Array]:
+    """One direction of a layer of an LSTM."""
+    if isinstance(params, LSTMParams):
+        return lstm(params, *arguments, implementation=implementation, **options)
+    if implementation not in (None, "scan"):
+        raise ValueError(f"implementation: got {implementation!r} for {type(params).__name__}, want 'scan' or None")
+    return unroll(kind_of(params), params, *arguments, **options)
 
 
 def unroll_stack(

@@ -116,3 +116,16 @@ def test_none_follows_the_table_of_crossovers(monkeypatch):
         monkeypatch.setattr(tuning, "CROSSOVERS", (row,))
         assert implementations.choose(asked)[0] == chosen
         assert f"{chosen:12} runs: " in lj.explain(params, xs)
+
+
+def test_a_stack_hands_the_name_to_each_layer(reference):
+    layers = lj.init_stack(jax.random.key(0), 3, 4, 2, bidirectional=True)
+    xs, lengths = jax.random.normal(jax.random.key(1), (5, 2, 3), FLOAT), jnp.array([5, 2])
+    got, want = (lj.lstm_stack(layers, xs, lengths=lengths, implementation=name) for name in ("cudnn", None))
+    assert_trees_close(got, want, tolerance(FLOAT))
+    with pytest.raises(ValueError, match="implementation: got 'cudnn', but it takes lengths, and no mask"):
+        lj.lstm_stack(layers, xs, mask=jnp.ones((5, 2), bool), implementation="cudnn")
+    projected = lj.cells.init_cell("projected", jax.random.key(2), 3, 4, projection_size=2)
+    with pytest.raises(ValueError, match="implementation: got 'cudnn' for ProjectedLSTMParams, want 'scan' or None"):
+        lj.lstm_stack((projected,), xs, implementation="cudnn")
+    assert lj.lstm_stack((projected,), xs, implementation="scan")[1].shape[:2] == (5, 2)
