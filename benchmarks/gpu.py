@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu                          # every size, half an hour
     python -m benchmarks.gpu --minutes 9              # the most telling sizes first; go on with --output FILE
-    python -m benchmarks.gpu --report FILE            # the tables, into benchmarks/results/gpu.md
+    python -m benchmarks.gpu --report FILE            # tables and pictures, gpu.md beside the file
 
 Rows of a cell are compiled, compared with float64 on the CPU, and timed in interleaved rounds. ``lstm_jax scan`` is
 the engine with so many steps in the body of its loop; ``graph`` lets XLA put the whole loop into one CUDA graph, by the
@@ -143,6 +143,19 @@ def cells(smoke: bool) -> list[tuple[Workload, str, str]]:
     return [(size, mode, dtype) for size in sizes for dtype in ("bfloat16", "float32") for mode in MODES]
 
 
+def to_report(path: Path) -> tuple[dict[str, Any] | None, Path]:
+    """The results in a file and its folder, or none, for the table that says so."""
+    if str(path) == "-":
+        return None, RESULTS
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+        if not results["cells"] or "dtype" not in results["cells"][0]:
+            raise ValueError("no cells of this suite")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"--report: got {path}, want a file of results of this suite: {error!r}") from None
+    return results, path.parent
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -153,8 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--report", type=Path, help="write the tables of this file, - for none, and measure nothing")
     options = parser.parse_args(arguments)
     if options.report:
-        measured = None if str(options.report) == "-" else json.loads(options.report.read_text())
-        print(gpu_report.write(measured, RESULTS))
+        print(gpu_report.write(*to_report(options.report)))
         return
     here, began = environment(), time.monotonic()
     path = options.output or RESULTS / f"gpu-jax{here['versions']['jax']}.json"

@@ -244,7 +244,9 @@ def main(arguments: list[str] | None = None) -> float:
     one = make_round(optimizer, memory)
     history, began = [(0, steps_up(params, keys[2], memory))], time.monotonic()
     if options.load:
-        params, _, _ = saved.load(options.load, EXAMPLE, init_model)
+        params, notes, _ = saved.load(options.load, EXAMPLE, init_model)
+        if notes["memory"] != options.memory:
+            raise SystemExit(f"--load: got a model with --memory {notes['memory']}, want the same")
     else:
         with tqdm(range(options.rounds), unit="round", dynamic_ncols=True) as bar:
             for number in bar:
@@ -257,7 +259,7 @@ def main(arguments: list[str] | None = None) -> float:
                         break
     seconds = time.monotonic() - began
     if options.save:
-        saved.save(options.save, EXAMPLE, params, {"sizes": {"hidden": options.hidden}})
+        saved.save(options.save, EXAMPLE, params, {"sizes": {"hidden": options.hidden}, "memory": options.memory})
     found = steps_up(params, jax.random.key(99), memory)
     verdict = "solved" if found >= SOLVED else "not solved"
     print(f"{verdict}: {found:.0f} of {LONGEST} steps up on average, at first {history[0][1]:.0f}")

@@ -252,7 +252,6 @@ def main(arguments: list[str] | None = None) -> float:
     for name, value in {**baselines, "LSTM": loss}.items():
         print(f"  {name:8} {value:6.3f} {value * BITS:6.3f}")
     training.draw_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=baselines)
-    print(f"Curve saved to {options.picture}")
     print(f"\nThe model writes, temperature {options.temperature}:\n")
     print(write(fitted.params, corpus.alphabet, prompt, options))
     results.record(

@@ -260,7 +260,6 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"logistic regression on words and pairs {naive:.3f}")
     show_texts(fitted.params, corpus.codes, corpus.names, options.pooling, options.text or corpus.test.texts[:5])
     results.draw_confusion(found, corpus.names, options.picture)
-    print(f"which class was taken for which: {options.picture}")
     results.record(
         options,
         params=fitted.params,

@@ -87,12 +87,16 @@ def read_pieces(option: str, path: Path) -> list[np.ndarray]:
 def read_matlab(path: Path) -> Pieces:
     """The three parts of a .mat file."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         table = loadmat(path)
         names = "traindata", "validdata", "testdata"
-        return Pieces(*([piece.astype(np.float32) for piece in table[name][0]] for name in names))
-    except (OSError, ValueError, KeyError, IndexError) as error:
+        parts = Pieces(*([piece.astype(np.float32) for piece in table[name][0]] for name in names))
+        if {piece.shape[1:] for part in parts for piece in part} != {(KEYS,)}:
+            raise ValueError(f"got no pieces of {KEYS} keys")
+        return parts
+    except (OSError, ValueError, KeyError, IndexError, MatReadError) as error:
         raise SystemExit(f"--data: {path}: want a .mat file with traindata, validdata and testdata: {error}") from None
 
 
@@ -276,7 +280,7 @@ def write_piece(params: Params, start: np.ndarray, options: argparse.Namespace) 
     frames = np.concatenate([given, drawn])
     save_midi(frames, options.midi)
     draw_piece(frames, len(given), options.picture)
-    print(f"Composed {options.length} frames behind {len(given)}: {options.midi}, {options.picture}")
+    print(f"Composed {options.length} frames behind {len(given)}: {options.midi}")
 
 
 def main(arguments: list[str] | None = None) -> float:

@@ -1,6 +1,7 @@
 """Forecasts measurements: load, weather, air quality, sales, prices; with an interval, and beside naive forecasts.
 
     python examples/forecast.py                                                      # a made-up electricity load
+    python examples/forecast.py --data sales.csv --horizon 7 --history 28 --ahead next_week.csv
     python examples/forecast.py --data vic_elec.csv.gz --target Demand --known Temperature,Holiday \\
         --history 96 --horizon 48 --seasons 48,336 --parts 32160,2928,17520
     python examples/forecast.py --data ETTh1.csv --target OT --seasons 24 --parts 8640,2880,2880 --relative --direct \\
@@ -10,11 +11,13 @@ A CSV file, plain or packed, has a column of dates, evenly spaced and ascending,
 corrects the naive forecast that is best on the validation part; with --relative it reads and forecasts the distance
 from the last value, so that a level it has never seen is no matter (Zeng et al. 2023, arXiv:2205.13504). Its 80 %
 interval is widened or narrowed by what the newest forecasts with a known outcome show (conformalised quantile
-regression, Romano et al. 2019, over a window that moves). Every score stands beside those of the naive forecasts.
+regression, Romano et al. 2019, over a window that moves). Every score stands beside those of the naive forecasts. What
+comes after the last row is printed, drawn and, with --ahead FILE, written, unless there are columns of --known.
 """
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +28,7 @@ import pandas as pd
 import results
 import saved
 import series
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 from series import Table
 
@@ -71,7 +75,9 @@ def made_up(count: int = 3000, cycles: str = ",".join(series.CALENDAR)) -> Table
     temperature = 12 + 6 * np.sin(2 * np.pi * (np.arange(count) - 9) / 24) + drift
     load = 50 + 12 * np.sin(2 * np.pi * (dates.hour.to_numpy() - 8) / 24) - 8 * (dates.day_of_week.to_numpy() > 4)
     load = load + 0.05 * (temperature - 18) ** 2 + draw.normal(size=count)
-    return Table(dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates, cycles)]))
+    return Table(
+        dates, dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates, cycles)])
+    )
 
 
 def naive_forecasts(target: np.ndarray, starts: np.ndarray, horizon: int, seasons: list[int]) -> dict[str, np.ndarray]:
@@ -94,8 +100,7 @@ class Parts(NamedTuple):
 
 def cut(table: Table, options: argparse.Namespace) -> Parts:
     """Places where a forecast starts, so that all that is forecast lies in the part; the past may lie before it."""
-    sizes = [float(size) for size in options.parts.split(",")]
-    counts = [int(size * len(table.target)) if size < 1 else int(size) for size in sizes]
+    counts = [int(size * len(table.target)) if size < 1 else int(size) for size in options.parts]
     reach = max(options.history, *options.seasons)
     if len(counts) != 3 or sum(counts) > len(table.target) or min(counts) < options.horizon:
         raise SystemExit(
@@ -210,6 +215,39 @@ def conformal(held_out: np.ndarray, test: np.ndarray) -> np.ndarray:
     return margins
 
 
+def undo(scale: training.Scale, log: bool, values: np.ndarray) -> np.ndarray:
+    """In the unit of the series."""
+    return np.exp(scale.undo(values)) if log else scale.undo(values)
+
+
+def forecast_ahead(
+    params: forecaster.ForecasterParams,
+    table: Table,
+    rows: int,
+    best: str,
+    missed: tuple[np.ndarray, np.ndarray],
+    options: argparse.Namespace,
+) -> pd.DataFrame:
+    """What comes after the last row: low, median and high by date. The scale is that of so many rows."""
+    end = np.array([len(table.target)])
+    longer = series.extend(table, options.horizon, options.calendar)
+    small, scale = scaled(longer._replace(target=np.log(longer.target) if options.log else longer.target), rows)
+    data = windows(small, end, options)
+    naive = naive_forecasts(small.target, end, options.horizon, options.seasons)[best]
+    found = predict(params, data._replace(naive=naive - data.level))[0]
+    margin = np.quantile(np.concatenate(missed)[-RECENT:], COVER, axis=0)
+    wide = undo(scale, options.log, found + margin[:, None] * np.array([-1, 0, 1]))
+    return pd.DataFrame(wide, longer.clock[end[0] :].rename("date"), ["low", "median", "high"])
+
+
+def write_ahead(coming: pd.DataFrame, options: argparse.Namespace) -> None:
+    """To the screen as far as it fits, and to --ahead."""
+    print(f"after the last row, {options.target}, with the 80 % interval:")
+    print(coming.head(12).to_string(float_format="{:.4g}".format) + "\n  ..." * (len(coming) > 12))
+    if options.ahead:
+        coming.to_csv(options.ahead, float_format="%.6g")
+
+
 def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, float]:
     """Of point forecasts ``[N, K]`` in the series' own unit, and of their scaled error ``[N, K]``."""
     share = np.abs(found - came) / np.abs(came) if (came != 0).all() else np.full(1, np.nan)
@@ -222,28 +260,41 @@ def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, 
 
 
 def draw(
-    dates: pd.DatetimeIndex, history: np.ndarray, target: np.ndarray, found: np.ndarray, path: Path, name: str
+    dates: pd.DatetimeIndex,
+    history: np.ndarray,
+    target: np.ndarray,
+    found: np.ndarray,
+    coming: pd.DataFrame | None,
+    table: Table,
+    options: argparse.Namespace,
 ) -> None:
-    """A picture: what was, what came, and what was forecast, with its interval: all steps from one place, or one step
-    each from many."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.subplots()
-    before, ahead = dates[: len(history)], dates[len(history) :]
-    axes.plot(before, history, color="0.5", label="past")
-    axes.plot(ahead, target, color="black", label="what came")
-    axes.plot(ahead, found[:, 1], color="tab:blue", label="forecast, median")
-    axes.fill_between(ahead, found[:, 0], found[:, 2], color="tab:blue", alpha=0.25, label="80 % interval")
-    axes.set(ylabel=name, xlabel="time")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=4, fontsize="small")
-    figure.savefig(path, dpi=120)
+    """A picture: what was, what came and what was forecast in the middle of the test part, all steps from one place, or
+    one step each from many; and below it what comes after the last row."""
+    figure = Figure(figsize=(9, 3.6 if coming is None else 6), layout="constrained")
+    panels = figure.subplots(1 if coming is None else 2, 1, squeeze=False)[:, 0]
+    ahead = dates[len(history) :]
+    panels[0].plot(ahead, target, color="black", label="what came")
+    shown = [(panels[0], dates[: len(history)], history, ahead, found, "in the middle of the test part")]
+    if coming is not None:
+        last = slice(-options.history, None)
+        values = coming[["low", "median", "high"]].to_numpy()
+        shown.append((panels[1], table.clock[last], table.target[last], coming.index, values, "after the last row"))
+    for axes, before, past, after, values, title in shown:
+        axes.plot(before, past, color="0.5", label="past")
+        axes.plot(after, values[:, 1], ".-" if len(after) == 1 else "-", color="tab:blue", label="forecast, median")
+        axes.fill_between(after, values[:, 0], values[:, 2], color="tab:blue", alpha=0.25, label="80 % interval")
+        axes.set(ylabel=options.target, title=title)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+        axes.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.savefig(options.picture, dpi=120)
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="CSV file (default: a made-up load)")
-    parser.add_argument("--target", default="load", help="column to forecast")
+    parser.add_argument("--target", help="column to forecast (default: the only one)")
     parser.add_argument("--date", help="column of dates, or several: year,month,day,hour (default: the first)")
     parser.add_argument("--inputs", help="columns that are read as well, of the past: A,B")
     parser.add_argument("--known", help="columns that are known in the future too, such as holidays: A,B")
@@ -255,7 +306,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
         "--history", type=results.whole, default=72, help="steps of the past that are read (%(default)s)"
     )
     parser.add_argument("--horizon", type=results.whole, default=24, help="steps to forecast (%(default)s)")
-    parser.add_argument("--seasons", default="24,168", help="steps of naive forecasts, a day, a week (%(default)s)")
+    parser.add_argument("--seasons", help="steps of naive forecasts: 24,168 (default: by the dates, a day, a week)")
     parser.add_argument(
         "--parts", default="0.6,0.2,0.2", help="training, validation, test: rows or shares (%(default)s)"
     )
@@ -270,9 +321,15 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--minutes", type=results.positive, help="training time at most")
     parser.add_argument("--load", type=Path, help="a folder that --save wrote: test only")
+    parser.add_argument("--ahead", type=Path, help="CSV file to write what comes after the last row to")
     parser.add_argument("--picture", type=Path, default=Path("forecast.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
-    options.seasons = [int(season) for season in options.seasons.split(",") if season]
+    for name, kind in (("seasons", int), ("parts", float)):
+        text = getattr(options, name)
+        try:
+            setattr(options, name, text and [kind(one) for one in text.split(",") if one])
+        except ValueError:
+            parser.error(f"--{name}: got {text}, want numbers with commas between")
     if options.smoke:
         options.steps, options.hidden = 3, 8
     return options
@@ -282,6 +339,8 @@ def main(arguments: list[str] | None = None) -> float:
     """Trains, forecasts, reports, draws; returns the RMSE on the test part."""
     options = parse_options(arguments)
     table = series.read_table(options) if options.data else made_up(cycles=options.calendar)
+    options.target = options.target or "load"
+    options.seasons = series.usual_seasons(table.dates) if options.seasons is None else options.seasons
     if options.log and table.target.min() <= 0:
         raise SystemExit(f"--log: got a target of {table.target.min()}, want all above 0")
     parts = cut(table, options)
@@ -295,20 +354,21 @@ def main(arguments: list[str] | None = None) -> float:
     began = time.monotonic()
     if options.load:
         params, notes, _ = saved.load(options.load, EXAMPLE, forecaster.init_forecaster)
-        now = kept_options(options)
-        if notes["options"] != now:
-            raise SystemExit(f"--load: got a model of {notes['options']}, want the same options, not {now}")
+        for name, now in kept_options(options).items():
+            if notes["options"][name] != now:
+                raise SystemExit(
+                    f"--load: got a model with --{name} {notes['options'][name]}, want the same, not {now}"
+                )
     else:
         params = train(fit_on, held_out, options).params
     seconds = time.monotonic() - began
     if options.save:
         saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options), "options": kept_options(options)})
 
-    def unscaled(values: np.ndarray) -> np.ndarray:
-        return np.exp(scale.undo(values)) if options.log else scale.undo(values)
-
+    unscaled = partial(undo, scale, options.log)
     found = predict(params, test)
-    margin = conformal(misses(predict(params, held_out), held_out_truth), misses(found, truth))
+    missed = misses(predict(params, held_out), held_out_truth), misses(found, truth)
+    margin = conformal(*missed)
     wide = found + margin[..., None] * np.array([-1, 0, 1])
     came = unscaled(truth)
     rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - truth)}
@@ -327,7 +387,11 @@ def main(arguments: list[str] | None = None) -> float:
         start = int(parts.test[place])
     dates = table.dates[start - options.history : start + len(came[place])]
     history = table.target[start - options.history : start]
-    draw(dates, history, came[place], unscaled(wide[place]), options.picture, options.target)
+    coming = None
+    if options.data and not options.known:  # what is known of the future is not in the file
+        coming = forecast_ahead(params, table, parts.valid[0], best, missed, options)
+        write_ahead(coming, options)
+    draw(dates, history, came[place], unscaled(wide[place]), coming, table, options)
     results.record(
         options,
         params=params,
@@ -341,8 +405,9 @@ def main(arguments: list[str] | None = None) -> float:
 def say_who_wins(rows: dict[str, dict[str, float]]) -> None:
     """Plainly, by RMSE."""
     best = min((name for name in rows if name != "LSTM"), key=lambda name: rows[name]["RMSE"])
-    ratio = rows["LSTM"]["RMSE"] / rows[best]["RMSE"]
-    verdict = "beats" if ratio < 1 else "does not beat"
+    mine, theirs = rows["LSTM"]["RMSE"], rows[best]["RMSE"]
+    ratio = 1.0 if mine == theirs else mine / max(theirs, 1e-30)
+    verdict = "equals" if abs(ratio - 1) < 0.005 else "beats" if ratio < 1 else "does not beat"
     print(f"The LSTM {verdict} the best naive forecast, {best}: RMSE {ratio:.2f} of its")
 
 

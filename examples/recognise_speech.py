@@ -278,6 +278,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--listen", type=Path, action="append", default=[], help="a WAV file; may be given again")
     parser.add_argument("--picture", type=Path, default=Path("recognise_speech.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
+    if options.listen and not options.load:
+        parser.error("--listen: got no --load, want a folder that --save wrote")
     if options.load and not options.listen:
         parser.error("--load: got no --listen, want a WAV file")
     options.buckets = 1 if options.smoke else 4
@@ -289,6 +291,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def listen(options: argparse.Namespace) -> None:
     """What is said in the files of --listen, by the model in --load."""
     notes = saved.read_notes(options.load, EXAMPLE)
+    print(f"a model of {notes['task']}")
     params, _, _ = saved.load(options.load, EXAMPLE, init_of(notes["task"]))
     scale = training.Scale(np.array(notes["mean"]), np.array(notes["deviation"]))
     for path in options.listen:

@@ -102,7 +102,8 @@ def record(
     naive: dict[str, float],
     notes: str = "",
 ) -> None:
-    """Writes what was found, with all that is needed to find it again, if --record asks for it."""
+    """Says where the picture is, and writes what was found, with all that is needed to find it again, to --record."""
+    print(f"picture: {options.picture}")
     if options.record is None:
         return
     found = {

@@ -12,6 +12,8 @@ class Table(NamedTuple):
     """A file's series, one row a step."""
 
     dates: pd.DatetimeIndex
+    clock: pd.DatetimeIndex
+    """what the clock on the wall showed"""
     target: np.ndarray
     """``[N]``"""
     past: np.ndarray
@@ -29,21 +31,30 @@ def read_table(options: argparse.Namespace) -> Table:
         raise SystemExit(f"--data: {path} is no CSV file that can be read: {error}") from None
     date, known, inputs = (name.split(",") if name else [] for name in (options.date, options.known, options.inputs))
     date = date or [frame.columns[0]]
-    missing = [name for name in (*date, options.target, *known, *inputs) if name not in frame]
-    if missing or len(frame.columns) < 2:
-        raise SystemExit(
-            f"--data: {path} has the columns {list(frame.columns)}, want {missing or 'dates and numbers'} too"
-        )
+    if len(frame.columns) < 2:
+        hint = "; commas between them, not semicolons" * (";" in frame.columns[0])
+        raise SystemExit(f"--data: {path} has the columns {list(frame.columns)}, want dates and numbers{hint}")
+    others = [name for name in frame.columns if name not in (*date, *known, *inputs)]
+    if options.target is None and len(others) != 1:
+        raise SystemExit(f"--target: got none, want one of the columns of {path}: {others}")
+    options.target = options.target or others[0]
+    for option, names in {"date": date, "target": [options.target], "known": known, "inputs": inputs}.items():
+        if missing := [name for name in names if name not in frame]:
+            raise SystemExit(f"--{option}: {path} has the columns {list(frame.columns)}, not {missing}")
     try:
         dates, clock = read_dates(frame[date[0]] if len(date) == 1 else frame[date])
     except ValueError as error:
-        raise SystemExit(f"--date: {path}: column {date} holds no dates such as 2024-01-31 15:00: {error}") from None
+        raise SystemExit(
+            f"--date: {path}: column {date} holds no dates such as 2024-01-31 15:00: {_first(error)}"
+        ) from None
     check_dates(path, dates, options.gaps)
     numbers = {name: column(path, frame[name], options.fill) for name in (options.target, *inputs, *known)}
     past, future = (
         np.column_stack([np.zeros((len(frame), 0)), *(numbers[name] for name in names)]) for names in (inputs, known)
     )
-    return Table(dates, numbers[options.target], past, np.column_stack([future, calendar(clock, options.calendar)]))
+    return Table(
+        dates, clock, numbers[options.target], past, np.column_stack([future, calendar(clock, options.calendar)])
+    )
 
 
 def read_dates(text: pd.Series | pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
@@ -65,8 +76,9 @@ def check_dates(path: Path, dates: pd.DatetimeIndex, gaps: bool) -> None:
     steps = np.diff(dates.to_numpy()).astype("timedelta64[s]").astype(float)
     if len(steps) and steps.min() <= 0:
         row = int(np.argmax(steps <= 0)) + 1
+        wrong = "is there twice" if steps.min() == 0 else f"comes after {dates[row - 1]}"
         raise SystemExit(
-            f"--data: {path}: {dates[row]} in row {row + 2} comes after {dates[row - 1]}, want dates ascending"
+            f"--data: {path}: {dates[row]} in row {row + 2} {wrong}, want dates ascending, each once: sort the file"
         )
     if len(steps) and not gaps and steps.max() > 1.5 * np.median(steps):
         row = int(np.argmax(steps > 1.5 * np.median(steps))) + 1
@@ -83,10 +95,41 @@ def column(path: Path, series: pd.Series, fill: float | None) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad) and fill is None:
         raise SystemExit(
-            f"--data: {path}: column {series.name} has {len(bad)} values that are no numbers, the first "
-            f"'{series.iloc[bad[0]]}' in row {bad[0] + 2}; leave it out, or say --fill 0 to take 0 for them"
+            f"--data: {path}: column {series.name} has {len(bad)} cell{'s' * (len(bad) > 1)} without a number, the "
+            f"first '{series.iloc[bad[0]]}' in row {bad[0] + 2}; write numbers there, or say --fill 0 if they mean 0"
         )
     return np.where(np.isfinite(numbers), numbers, fill or 0.0)
+
+
+def _first(error: Exception) -> str:
+    """What pandas found, without its advice to programmers."""
+    return str(error).split(". You might")[0].splitlines()[0]
+
+
+def days_apart(dates: pd.DatetimeIndex) -> float:
+    """Days between most dates."""
+    return float(np.median(np.diff(dates.to_numpy()).astype("timedelta64[s]").astype(float))) / 86400
+
+
+def usual_seasons(dates: pd.DatetimeIndex) -> list[int]:
+    """The steps of a day and of a week, or of a week, or of a year, by how far apart the dates are."""
+    apart = days_apart(dates)
+    if apart < 1:
+        return [round(1 / apart), round(7 / apart)]
+    return [7] if apart < 7 else [round(365.25 / apart)] if apart < 365 else []
+
+
+def extend(table: Table, steps: int, cycles: str) -> Table:
+    """The table with rows that are still to come: dates go on as they did and the calendar with them, the last row's
+    other values are repeated."""
+    apart = days_apart(table.dates)
+    months = apart >= 28 and len(set(table.clock.day)) == 1
+    spacing = pd.DateOffset(months=round(apart / 30.44)) if months else pd.Timedelta(days=apart)
+    clock, dates = (
+        one.append(pd.date_range(one[-1], periods=steps + 1, freq=spacing)[1:]) for one in (table.clock, table.dates)
+    )
+    target, past = (np.concatenate([one, np.repeat(one[-1:], steps, axis=0)]) for one in (table.target, table.past))
+    return Table(dates, clock, target, past, calendar(clock, cycles))
 
 
 CALENDAR = "hour", "weekday", "year"

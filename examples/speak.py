@@ -269,7 +269,7 @@ def main(arguments: list[str] | None = None) -> float:
     wanted = (options.say or corpus.words[0], options.speaker or corpus.speakers[0])
     place = pairs.index((corpus.words.index(wanted[0]), corpus.speakers.index(wanted[1])))
     sounds.write_wav(options.sound, spoken[place])
-    print(f"{wanted[0]!r} by {wanted[1]}: {options.sound}; {options.picture}")
+    print(f"{wanted[0]!r} by {wanted[1]}: {options.sound}")
     results.record(
         options,
         params=params,

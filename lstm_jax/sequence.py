@@ -70,10 +70,13 @@ def lstm(
 def explain(
     params: LSTMParams,
     xs: jax.Array,
+    initial_state: LSTMState | None = None,
     *,
     lengths: jax.Array | None = None,
     mask: jax.Array | None = None,
     resets: jax.Array | None = None,
+    reset_state: LSTMState | None = None,
+    reverse: bool = False,
     remat: str | int | None = None,
     implementation: str | None = None,
 ) -> str:
@@ -85,7 +88,7 @@ def explain(
         ValueError: as ``lstm`` does.
     """
     checks.check_remat(remat)
-    call = checked(LSTM, params, xs, None, lengths, mask, resets, None, False)
+    call = checked(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     return implementations.describe(implementation, _asked(call, implementation, remat))
 
 

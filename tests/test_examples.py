@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import look_inside
 import numpy as np
+import pandas as pd
 import pytest
 import read_digits
 import recognise_actions
@@ -319,6 +320,24 @@ def test_a_character_model_is_looked_into(tmp_path, capsys):
     lines(tmp_path / "one.py", ["def x(:"] * 100)
     with pytest.raises(SystemExit, match=r"one\.py is not Python source"):
         look_inside.main(["--load", "model", "--data", "one.py"])
+
+
+def test_what_comes_after_the_last_row(tmp_path, capsys):
+    """Daily sales that follow the weekday: the week after the file, with dates and the calendar going on."""
+    dates = pd.date_range("2023-01-02", periods=500, freq="D")
+    sales = 100 + 20 * np.sin(2 * np.pi * dates.day_of_week.to_numpy() / 7)
+    pd.DataFrame({"date": dates, "sales": sales}).to_csv(tmp_path / "sales.csv", index=False)
+    ahead = tmp_path / "ahead.csv"
+    files = ["--data", str(tmp_path / "sales.csv"), "--ahead", str(ahead), "--picture", str(tmp_path / "one.png")]
+    forecast.main([*files, "--horizon", "7", "--history", "21", "--epochs", "2", "--hidden", "8"])
+    said = capsys.readouterr().out
+    assert "corrects: 7 steps ago" in said, "a week, since the dates are a day apart"
+    assert "after the last row, sales, with the 80 % interval:" in said
+    found = pd.read_csv(ahead, index_col="date", parse_dates=True)
+    assert list(found.index) == list(pd.date_range(dates[-1], periods=8, freq="D")[1:])
+    assert (found.low <= found.high).all()
+    want = 100 + 20 * np.sin(2 * np.pi * found.index.day_of_week.to_numpy() / 7)
+    np.testing.assert_allclose(found["median"], want, atol=3)
 
 
 def test_a_relative_forecast_knows_no_level(tmp_path):

@@ -64,7 +64,7 @@ def test_dates_in_several_columns_and_numbers_that_are_missing(tmp_path):
     table = series.read_table(options(path, date="year,month,day,hour", fill=0.0))
     assert table.target[3] == 0
     assert table.dates[5] == pd.Timestamp("2010-01-01 05:00", tz="UTC")
-    with pytest.raises(SystemExit, match=r"column load has 1 values that are no numbers, the first 'nan' in row 5"):
+    with pytest.raises(SystemExit, match=r"column load has 1 cell without a number, the first 'nan' in row 5"):
         series.read_table(options(path, date="year,month,day,hour"))
 
 
@@ -72,14 +72,16 @@ def test_dates_in_several_columns_and_numbers_that_are_missing(tmp_path):
     ("content", "message"),
     [
         ("", "is no CSV file that can be read"),
-        ("load\n1\n2\n", r"has the columns \['load'\], want dates and numbers too"),
-        ("time,other\n2024-01-01,1\n", r"has the columns \['time', 'other'\], want \['load'\] too"),
+        ("load\n1\n2\n", r"has the columns \['load'\], want dates and numbers$"),
+        ("time,other\n2024-01-01,1\n", r"--target: .* has the columns \['time', 'other'\], not \['load'\]"),
         ("time,load\nmonday,1\ntuesday,2\n", r"column \['time'\] holds no dates"),
-        ("time,load\n2024-01-02,1\n2024-01-01,2\n", "in row 3 comes after .*, want dates ascending"),
+        ("time,load\n2024-01-02,1\n2024-01-01,2\n", "in row 3 comes after .*, each once: sort the file"),
+        ("time,load\n2024-01-02,1\n2024-01-02,2\n", "2024-01-02 .* in row 3 is there twice"),
+        ("time;load\n2024-01-02;1\n", r"\['time;load'\], want dates and numbers; commas between them, not semicolons"),
         ("time,load\n2024-01-01,1\n2024-01-02,2\n2024-01-05,3\n2024-01-06,3\n", "a gap from .* in row 4"),
         (
             "time,load\n2024-01-01,1\n2024-01-02,much\n",
-            "column load has 1 values that are no numbers, the first 'much'",
+            "column load has 1 cell without a number, the first 'much'",
         ),
     ],
 )
@@ -102,7 +104,7 @@ def test_naive_forecasts_know_the_past_alone():
 
 def test_windows_lie_in_their_part_and_never_overlap_the_next():
     table = forecast.made_up(500)
-    chosen = argparse.Namespace(parts="300,100,100", history=48, horizon=12, seasons=[24], relative=False)
+    chosen = argparse.Namespace(parts=[300, 100, 100], history=48, horizon=12, seasons=[24], relative=False)
     parts = forecast.cut(table, chosen)
     assert (parts.train[0], parts.train[-1] + 12) == (48, 300)
     assert (parts.valid[0], parts.valid[-1] + 12) == (300, 400)
@@ -111,7 +113,7 @@ def test_windows_lie_in_their_part_and_never_overlap_the_next():
     np.testing.assert_allclose(data.target[0], table.target[400:412])
     np.testing.assert_allclose(data.past[0][:, 0], table.target[352:400])
     np.testing.assert_allclose(data.future[0], table.known[400:412])
-    for wrong in ("300,100", "300,100,200", "300,100,5"):
+    for wrong in ([300, 100], [300, 100, 200], [300, 100, 5]):
         with pytest.raises(SystemExit, match="--parts: got"):
             forecast.cut(table, argparse.Namespace(**{**vars(chosen), "parts": wrong}))
 
@@ -200,3 +202,20 @@ def test_a_tone_is_heard_in_its_band_and_comes_back():
     assert abs(peak - 440) < 40
     loud = frames[5:40] > frames.max() - 6
     assert np.abs(sounds.log_mel(again)[5:40] - frames[5:40])[loud].mean() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("every", "periods", "seasons"),
+    [("30min", 99, [48, 336]), ("h", 99, [24, 168]), ("D", 99, [7]), ("MS", 36, [12]), ("YS", 9, [])],
+)
+def test_seasons_follow_from_the_dates(every, periods, seasons):
+    assert series.usual_seasons(pd.date_range("2020-01-01", periods=periods, freq=every)) == seasons
+
+
+def test_a_target_is_asked_for_where_there_are_several(tmp_path):
+    path = write(tmp_path, HOURS)
+    with pytest.raises(SystemExit, match=r"--target: got none, want one of .*\['load', 'warm', 'free'\]"):
+        series.read_table(options(path, target=None))
+    chosen = options(path, target=None, inputs="warm", known="free")
+    series.read_table(chosen)
+    assert chosen.target == "load"

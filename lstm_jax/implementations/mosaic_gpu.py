@@ -32,6 +32,13 @@ INTERPRET: Callable[..., Any] | None = None
 
 def why_not(xs: jax.Array, units: int) -> str | None:
     """Why the kernel cannot run this layer on the default device, or None if it can."""
+    if INTERPRET is None:
+        device = jax.devices()[0]
+        capability = getattr(device, "compute_capability", None) if device.platform == "gpu" else None
+        if capability is None or float(capability) < CAPABILITY:
+            return f"it needs an NVIDIA GPU from Hopper on, the default device is {device.device_kind}"
+    if jax.__version_info__ < (0, 11):
+        return f"its kernel is written for jax 0.11 and newer, this is {jax.__version__}"
     parts = PARTS.get(xs.dtype)
     if parts is None:
         return f"its kernel is for {' and '.join(map(str, PARTS))}, xs is {xs.dtype}"
@@ -39,13 +46,6 @@ def why_not(xs: jax.Array, units: int) -> str | None:
         return f"its recurrent kernel of {units} units does not fit; at most {MOST_UNITS[parts]} in {xs.dtype}"
     if not all(map(tuning.is_known, xs.shape)):
         return "its kernel is compiled for known sizes, and a size of xs is a symbol"
-    if jax.__version_info__ < (0, 11):
-        return f"its kernel is written for jax 0.11 and newer, this is {jax.__version__}"
-    if INTERPRET is None:
-        device = jax.devices()[0]
-        capability = getattr(device, "compute_capability", None) if device.platform == "gpu" else None
-        if capability is None or float(capability) < CAPABILITY:
-            return f"it needs an NVIDIA GPU from Hopper on, the default device is {device.device_kind}"
     return None
 
 
