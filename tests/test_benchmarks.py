@@ -247,3 +247,12 @@ def test_the_gpu_ratios_are_those_of_the_fastest_rows():
     assert "| flax linen, by the engine alone | forward | at least 1.5 | 3.00 | 3.00 | 2 |" in table
     assert f"| torch (cuDNN), H to 128, by the kernel | forward | at least 1.0 | {5 / 80e-6:.2f} |" in table
     assert "bfloat16 | forward | at most 3.0 times | 2.00 | 2.00 | 1 |" in table, "0.8 us a step"
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"cells": [{"workload": "base"}]}', "no"])
+def test_a_gpu_report_of_something_else_is_refused(content, tmp_path):
+    path = tmp_path / "one.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit, match=r"--report: got .*one\.json, want a file of results of this suite"):
+        gpu.main(["--report", str(path)])

@@ -81,7 +81,7 @@ def test_no_gpu_is_a_reason():
             lj.lstm(params, xs, implementation=name)
     with pytest.raises(ValueError, match="implementation: got 'cuda', want one of 'scan', 'cudnn', 'mosaic_gpu'"):
         lj.lstm(params, xs, implementation="cuda")
-    lines = lj.explain(params, xs).splitlines()
+    lines = lj.explain(params, xs, lj.zero_state(params, (2,)), reverse=True).splitlines()
     assert [line.split()[:2] for line in lines] == [["scan", "runs:"], ["cudnn", "cannot:"], ["mosaic_gpu", "cannot:"]]
 
 

@@ -11,8 +11,10 @@ import pole
 import pytest
 import read_digits
 import recognise_actions
+import recognise_speech
 import remember
 import watch_digits
+from scipy.io import savemat
 
 import lstm_jax as lj
 from lstm_jax import training
@@ -145,3 +147,24 @@ def test_frequencies_of_keys_are_those_published(data_folder):
     pieces = compose.read_matlab(data_folder / "jsb_chorales" / "JSB_Chorales.mat")
     found = compose.naive_nats(pieces.train, pieces.test)
     np.testing.assert_allclose(list(found.values()), [11.09, 10.49], atol=0.01)
+
+
+def test_options_that_do_nothing_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        recognise_speech.main(["--listen", str(tmp_path / "one.wav")])
+    assert "--listen: got no --load" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"short", {"traindata": np.eye(3), "validdata": np.eye(3), "testdata": np.eye(3)}],
+    ids=["broken", "other"],
+)
+def test_a_mat_file_of_something_else_is_explained(content, tmp_path):
+    path = tmp_path / "one.mat"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        savemat(path, content)
+    with pytest.raises(SystemExit, match=r"want a \.mat file with traindata, validdata and testdata"):
+        compose.read_matlab(path)
