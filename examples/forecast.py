@@ -320,7 +320,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="at most (%(default)s)")
     parser.add_argument("--steps", type=results.whole, help="instead of --epochs")
     parser.add_argument("--minutes", type=results.positive, help="training time at most")
-    parser.add_argument("--load", type=Path, help="a folder that --save wrote: test only")
+    parser.add_argument("--load", type=Path, help="a folder that --save wrote: no training")
     parser.add_argument("--ahead", type=Path, help="CSV file to write what comes after the last row to")
     parser.add_argument("--picture", type=Path, default=Path("forecast.png"), help="(%(default)s)")
     options = results.parse(parser, arguments, __file__)
@@ -385,7 +385,7 @@ def main(arguments: list[str] | None = None) -> float:
         place, start = 0, int(parts.test[place])
     else:
         start = int(parts.test[place])
-    dates = table.dates[start - options.history : start + len(came[place])]
+    dates = table.clock[start - options.history : start + len(came[place])]
     history = table.target[start - options.history : start]
     coming = None
     if options.data and not options.known:  # what is known of the future is not in the file
