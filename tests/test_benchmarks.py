@@ -137,6 +137,7 @@ def test_every_library_computes_the_same(kind):
         assert sum(row.call is not None for row in rows.values()) >= 2, rows
 
 
+@pytest.mark.long
 def test_a_competitor_with_other_numbers_is_refused(monkeypatch):
     naive = competitors.load("naive scan")["naive scan"]
     wrong = naive._replace(pack=lambda params: params._replace(bias=params.bias + 0.1))
@@ -197,6 +198,7 @@ def test_the_page_of_cells_is_filled():
     assert cells.fill(filled, {name: cells.Timed(0, 0, 0) for name in rows}, "") == before
 
 
+@pytest.mark.long
 def test_the_gpu_suite_measures_what_runs_and_says_why_the_rest_does_not(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "measure", partial(measure_briefly, gpu.measure))
     monkeypatch.setattr(gpu, "UNROLLS", (1, 2))

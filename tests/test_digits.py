@@ -7,6 +7,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed; it brings 
 from examples import linen_digits, nnx_digits
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", [linen_digits, nnx_digits], ids=["linen", "nnx"])
 def test_a_short_run_reads_most_digits(example, capsys):
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -65,6 +65,7 @@ def lines(path, rows):
     return str(path)
 
 
+@pytest.mark.long
 def test_a_classifier_of_files_is_saved_and_loaded(tmp_path, capsys):
     train = lines(tmp_path / "train.tsv", [f"{k % 3}\t{' '.join(WORDS[k % 5 : 5 + k % 8])}" for k in range(60)])
     test = lines(tmp_path / "test.tsv", ["0\tthe old dog", "2 runs near the house"])
@@ -101,6 +102,7 @@ def test_a_language_model_of_files_is_saved_and_loaded(tmp_path, capsys):
         word_lm.main(["--smoke", *files[:4], "--test", few])
 
 
+@pytest.mark.long
 def test_a_translator_of_files_is_saved_and_loaded(tmp_path, capsys):
     source = lines(tmp_path / "de.txt", [" ".join(WORDS[k % 7 :]) for k in range(70)])
     target = lines(tmp_path / "en.txt", [" ".join(WORDS[: k % 7 + 1]) for k in range(70)])
@@ -127,6 +129,7 @@ STORY = [
 ]
 
 
+@pytest.mark.long
 def test_stories_of_a_folder_are_read(tmp_path, capsys):
     lines(tmp_path / "qa1_one_train.txt", STORY * 20)
     lines(tmp_path / "qa1_one_test.txt", STORY)
@@ -222,6 +225,7 @@ def test_numbers_out_of_range_and_missing_folders_are_told_before_training(examp
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_rows_that_only_fill_up_do_not_count():
     """Each loss and its gradient are the same when more such rows are added, whatever they hold."""
 
@@ -304,6 +308,7 @@ def test_what_pythons_tokenizer_says_of_each_character():
     assert list(found["place in the line"][start : start + 3]) == [0, 1, 2]
 
 
+@pytest.mark.long
 def test_a_character_model_is_looked_into(tmp_path, capsys):
     lines(tmp_path / "corpus.txt", [SOURCE] * 60)
     lines(tmp_path / "one.py", [SOURCE] * 4)

@@ -11,7 +11,7 @@ from examples import search_strokes
 from lstm_jax import training
 from lstm_jax.training import metrics
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("standard_promotion")]
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(96, 6, 2)).astype(np.float32)
 Y = (X[:, :, 0].sum(1) > 0).astype(np.int32)
@@ -119,7 +119,6 @@ def test_wrong_calls_are_named(call, message):
         call()
 
 
-@pytest.mark.long
 def test_the_example_searches_and_compares(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(search_strokes, "MEMBERS", 4)
     picture = tmp_path / "search.png"
