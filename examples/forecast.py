@@ -236,7 +236,7 @@ def forecast_ahead(
     naive = naive_forecasts(small.target, end, options.horizon, options.seasons)[best]
     found = predict(params, data._replace(naive=naive - data.level))[0]
     margin = np.quantile(np.concatenate(missed)[-RECENT:], COVER, axis=0)
-    wide = undo(scale, options.log, found + margin[:, None] * np.array([-1, 0, 1]))
+    wide = undo(scale, options.log, widened(found, margin))
     return pd.DataFrame(wide, longer.clock[end[0] :].rename("date"), ["low", "median", "high"])
 
 
@@ -246,6 +246,12 @@ def write_ahead(coming: pd.DataFrame, options: argparse.Namespace) -> None:
     print(coming.head(12).to_string(float_format="{:.4g}".format) + "\n  ..." * (len(coming) > 12))
     if options.ahead:
         coming.to_csv(options.ahead, float_format="%.6g")
+
+
+def widened(found: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    """Intervals ``[..., Q]`` with this margin ``[...]`` more on either side; narrowed no further than to the median."""
+    low, median, high = np.moveaxis(found, -1, 0)
+    return np.stack([np.minimum(low - margin, median), median, np.maximum(high + margin, median)], axis=-1)
 
 
 def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, float]:
@@ -369,7 +375,7 @@ def main(arguments: list[str] | None = None) -> float:
     found = predict(params, test)
     missed = misses(predict(params, held_out), held_out_truth), misses(found, truth)
     margin = conformal(*missed)
-    wide = found + margin[..., None] * np.array([-1, 0, 1])
+    wide = widened(found, margin)
     came = unscaled(truth)
     rows = {"LSTM": scores(unscaled(found[..., 1]), came, found[..., 1] - truth)}
     for name, values in naive[2].items():
