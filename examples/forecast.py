@@ -358,15 +358,7 @@ def main(arguments: list[str] | None = None) -> float:
     fit_on, held_out, test = (one._replace(naive=some[best] - one.level) for one, some in zip(data, naive, strict=True))
     print(f"{len(fit_on.target):,} places to learn from, {len(test.target):,} to test on; corrects: {best}")
     began = time.monotonic()
-    if options.load:
-        params, notes, _ = saved.load(options.load, EXAMPLE, forecaster.init_forecaster)
-        for name, now in kept_options(options).items():
-            if notes["options"][name] != now:
-                raise SystemExit(
-                    f"--load: got a model with --{name} {notes['options'][name]}, want the same, not {now}"
-                )
-    else:
-        params = train(fit_on, held_out, options).params
+    params = load_kept(options) if options.load else train(fit_on, held_out, options).params
     seconds = time.monotonic() - began
     if options.save:
         saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options), "options": kept_options(options)})
@@ -385,19 +377,7 @@ def main(arguments: list[str] | None = None) -> float:
     inside = [float(np.mean((one[..., 0] <= truth) & (truth <= one[..., 2]))) for one in (found, wide)]
     print(f"80 % interval: {inside[0]:.1%} of the test values inside, {inside[1]:.1%} once calibrated")
     say_who_wins(rows)
-    place = len(test.target) // 2
-    if options.horizon == 1:  # one step is a point: as many in turn as make a picture
-        came, wide = came[place : place + SHOWN].swapaxes(0, 1), wide[place : place + SHOWN].swapaxes(0, 1)
-        place, start = 0, int(parts.test[place])
-    else:
-        start = int(parts.test[place])
-    dates = table.clock[start - options.history : start + len(came[place])]
-    history = table.target[start - options.history : start]
-    coming = None
-    if options.data and not options.known:  # what is known of the future is not in the file
-        coming = forecast_ahead(params, table, parts.valid[0], best, missed, options)
-        write_ahead(coming, options)
-    draw(dates, history, came[place], unscaled(wide[place]), coming, table, options)
+    show(params, table, parts, came, unscaled(wide), best, missed, options)
     results.record(
         options,
         params=params,
@@ -406,6 +386,42 @@ def main(arguments: list[str] | None = None) -> float:
         naive={name: row[options.measure] for name, row in rows.items() if name != "LSTM"},
     )
     return rows["LSTM"]["RMSE"]
+
+
+def load_kept(options: argparse.Namespace) -> forecaster.ForecasterParams:
+    """The model in --load, if it was made with the same options."""
+    params, notes, _ = saved.load(options.load, EXAMPLE, forecaster.init_forecaster)
+    for name, now in kept_options(options).items():
+        kept = notes["options"][name]
+        if kept != now:
+            raise SystemExit(f"--load: got a model with --{name} {kept}, want the same, not {now}")
+    return params
+
+
+def show(
+    params: forecaster.ForecasterParams,
+    table: Table,
+    parts: Parts,
+    came: np.ndarray,
+    wide: np.ndarray,
+    best: str,
+    missed: tuple[np.ndarray, np.ndarray],
+    options: argparse.Namespace,
+) -> None:
+    """A place of the test part, from what came ``[N, K]`` and the intervals ``[N, K, Q]``, and what comes after the
+    last row."""
+    place = len(came) // 2
+    start = int(parts.test[place])
+    if options.horizon == 1:  # one step is a point: as many in turn as make a picture
+        target, found = came[place : place + SHOWN, 0], wide[place : place + SHOWN, 0]
+    else:
+        target, found = came[place], wide[place]
+    dates = table.clock[start - options.history : start + len(target)]
+    coming = None
+    if options.data and not options.known:  # what is known of the future is not in the file
+        coming = forecast_ahead(params, table, parts.valid[0], best, missed, options)
+        write_ahead(coming, options)
+    draw(dates, table.target[start - options.history : start], target, found, coming, table, options)
 
 
 def say_who_wins(rows: dict[str, dict[str, float]]) -> None:
