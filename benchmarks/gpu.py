@@ -34,7 +34,7 @@ from lstm_jax import engine, implementations, sequence
 STEPS = 512
 HIDDEN, ROWS = (128, 64, 256, 512, 1024), (16, 1, 128)
 """In the order in which they are measured."""
-MODES = ("forward", "value_and_grad")
+MODES = tuple(gpu_report.MODES)
 UNROLLS = (1, 4, 8, 16)
 GRAPH = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,WHILE",

@@ -6,7 +6,7 @@
 A pole on a cart (Barto, Sutton and Anderson 1983, with CartPole-v1's constants) of which only the cart's place and the
 pole's angle are seen. Many poles at once; the LSTM acts step by step, and learns from whole roll-outs with `resets`
 where an episode ended (Schulman et al. 2017; recurrent as in Ni et al. 2022). Solved means 475 of 500 steps on average.
-Expect that within 1.6 million steps, a minute; without memory the pole stays up for 42 steps however long it learns.
+Expect that within 1.6 million steps, a minute; without memory the pole stays up for 42 steps after 8 million.
 """
 
 import argparse

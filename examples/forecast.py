@@ -333,9 +333,11 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     for name, kind in (("seasons", int), ("parts", float)):
         text = getattr(options, name)
         try:
-            setattr(options, name, text and [kind(one) for one in text.split(",") if one])
+            setattr(options, name, None if text is None else [kind(one) for one in text.split(",") if one])
         except ValueError:
             parser.error(f"--{name}: got {text}, want numbers with commas between")
+    if options.ahead and (options.known or not options.data):
+        parser.error("--ahead: want --data, and no --known, since what is known of the future is not in the file")
     if options.smoke:
         options.steps, options.hidden = 3, 8
     return options

@@ -10,7 +10,7 @@ import numpy as np
 from lstm_jax import checks, engine, implementations, tuning
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.lstm import check as lstm_check
-from lstm_jax.implementations import cudnn, mosaic_gpu
+from lstm_jax.implementations import cudnn
 from lstm_jax.steps import Steps, lengths_to_mask, plan_steps
 from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree, sequence_of
 
@@ -64,7 +64,11 @@ def lstm(
     name = implementations.resolve(implementation, _asked(call, implementation, remat))
     if name == "cudnn":
         return _run_cudnn(reverse, call)
-    return _run(LSTM, reverse, remat, _loop() if name == "scan" else mosaic_gpu.LOOP, call)
+    if name == "scan":
+        return _run(LSTM, reverse, remat, _loop(), call)
+    from lstm_jax.implementations import mosaic_gpu
+
+    return _run(LSTM, reverse, remat, mosaic_gpu.LOOP, call)
 
 
 def explain(

@@ -153,6 +153,10 @@ def test_options_that_do_nothing_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         recognise_speech.main(["--listen", str(tmp_path / "one.wav")])
     assert "--listen: got no --load" in capsys.readouterr().err
+    for options in (["--ahead", "one.csv"], ["--ahead", "one.csv", "--data", "two.csv", "--known", "free"]):
+        with pytest.raises(SystemExit):
+            forecast.main(options)
+        assert "--ahead: want --data, and no --known" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

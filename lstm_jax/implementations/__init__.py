@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lstm_jax import tuning
-from lstm_jax.implementations import cudnn, mosaic_gpu
+from lstm_jax.implementations import cudnn
 
 
 class Asked(NamedTuple):
@@ -19,10 +19,16 @@ class Asked(NamedTuple):
     remat: Any
 
 
+def _why_not_mosaic_gpu(asked: Asked) -> str | None:
+    from lstm_jax.implementations import mosaic_gpu  # it brings Pallas, a quarter of the time to import this package
+
+    return mosaic_gpu.why_not(asked.xs, asked.units)
+
+
 TABLE: dict[str, Callable[[Asked], str | None]] = {
     "scan": lambda asked: None,
     "cudnn": lambda asked: cudnn.why_not(asked.xs, mask=asked.mask, resets=asked.resets, remat=asked.remat),
-    "mosaic_gpu": lambda asked: mosaic_gpu.why_not(asked.xs, asked.units),
+    "mosaic_gpu": _why_not_mosaic_gpu,
 }
 """The implementations by name, and why each cannot run a call; None if it can."""
 
