@@ -140,7 +140,6 @@ def test_words_and_fields_of_other_widths(browser, tmp_path):
 
 def test_hovering_where_it_is_scrolled(browser, seen, tmp_path):
     from selenium.webdriver import ActionChains
-    from selenium.webdriver.support.ui import WebDriverWait
 
     path = tmp_path / "cells.html"
     diagnostics.write_page(path, seen, list(TEXT))
@@ -154,10 +153,26 @@ def test_hovering_where_it_is_scrolled(browser, seen, tmp_path):
         beside.move_by_offset(1, 0).perform()
         return text_of(browser, "head").split(",")[:2]
 
-    # A scroll reaches the place of things under the mouse with the next frame that is drawn, which may be late.
-    WebDriverWait(browser, 20).until(lambda _: hover(46 + 6, 22 + 14 + 7) == ["cell 1", " step 20"])
+    assert hover(46 + 6, 22 + 14 + 7) == ["cell 1", " step 20"]
     assert hover(20, 22 + 5 * 14) == ["cell 1", " step 20"], "the numbers of the rows are no steps"
     assert hover(100, 10) == ["cell 1", " step 20"], "nor is the text above a cell"
+
+
+def test_the_map_fills_its_place(browser, seen, tmp_path):
+    """All but the scroll bars, of which there is one for the steps, and one for the cells if the window is low."""
+    path = tmp_path / "cells.html"
+    diagnostics.write_page(path, seen, list(TEXT))
+    open_page(browser, path)
+    for high, bars in ((800, [False, True]), (300, [True, True]), (700, [False, True])):
+        browser.set_window_size(1300, high)
+        drawn = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
+        browser.execute_async_script(drawn)
+        sizes = "return [map, canvas].map(one => [one.clientWidth, one.clientHeight])"
+        inside, canvas = browser.execute_script(sizes)
+        assert canvas == inside, high
+        seen_bars = "return [map.offsetWidth > map.clientWidth, map.offsetHeight > map.clientHeight]"
+        assert browser.execute_script(seen_bars) == bars, high
+    browser.set_window_size(1300, 800)
 
 
 def test_a_page_of_a_series(browser, seen, tmp_path):
