@@ -1,5 +1,7 @@
 """The choice among implementations, and cuDNN with the library's own reference in its place."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import oracle
@@ -72,6 +74,47 @@ def test_what_cudnn_refuses(changes, reason, reference):
     with pytest.raises(ValueError, match=f"implementation: got 'cudnn', but .*{reason}"):
         lj.lstm(params, xs, implementation="cudnn", **changes)
     assert lj.lstm(params, xs, **changes)[1].shape == (time, 2, 3), "None takes another one"
+
+
+TRANSFORMED = {
+    "vmap": (lambda f, w: jax.vmap(f)(jnp.stack([w, w])), "vmap"),
+    "jacrev": (lambda f, w: jax.jacrev(f)(w), "vmap"),
+    "jvp": (lambda f, w: jax.jvp(f, (w,), (w,)), "forward-mode"),
+    "linearized": (lambda f, w: jax.linearize(f, w)[1](w), "forward-mode"),
+    "jacfwd": (lambda f, w: jax.jacfwd(f)(w), "forward-mode"),
+    "hessian": (lambda f, w: jax.hessian(lambda v: f(v).sum())(w), "second|forward-mode"),
+    "grad of grad": (lambda f, w: jax.grad(lambda v: jax.grad(lambda u: f(u).sum())(v).sum())(w), "second"),
+    "jvp of grad": (lambda f, w: jax.jvp(jax.grad(lambda u: f(u).sum()), (w,), (w,)), "second"),
+}
+
+
+@pytest.mark.parametrize("transformed", TRANSFORMED)
+def test_transformations_that_cudnn_refuses(transformed, reference):
+    """Of each argument alone; the reference behind the binding could do them all."""
+    params, xs = lj.init_params(jax.random.key(0), 2, 3), jnp.ones((4, 1, 2), FLOAT)
+    state = lj.zero_state(params, (1,))
+    transform, what = TRANSFORMED[transformed]
+    for place, at in enumerate((params.bias, xs, state.h)):
+
+        def run(one, place=place):
+            bias, xs_, h = (one if k == place else other for k, other in enumerate((params.bias, xs, state.h)))
+            changed = params._replace(bias=bias), xs_, state._replace(h=h)
+            return lj.lstm(*changed, implementation="cudnn")[1]
+
+        for f in (run, jax.jit(run)):
+            with pytest.raises(ValueError, match=f"implementation: got 'cudnn', which has no .*({what})"):
+                transform(f, at)
+
+
+def test_cudnn_is_differentiated_once_under_jit_and_checkpoint(reference):
+    params, xs = lj.init_params(jax.random.key(0), 2, 3), jnp.ones((4, 1, 2), FLOAT)
+
+    def loss(params, implementation):
+        run = partial(lj.lstm, xs=xs, implementation=implementation)
+        return jax.jit(jax.checkpoint(run))(params)[1].sum()
+
+    got, want = (jax.jit(jax.grad(partial(loss, implementation=name)))(params) for name in ("cudnn", None))
+    assert_trees_close(got, want, tolerance(FLOAT))
 
 
 def test_no_gpu_is_a_reason():

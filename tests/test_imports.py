@@ -22,7 +22,7 @@ LAYERS = [
     {"cells.table", "regularizers"},
     {"cells"},
     {"interop.arrays", "implementations.layout"},
-    {"interop.cudnn", "implementations.warps", "implementations.linear"},
+    {"interop.cudnn", "implementations.warps", "implementations.linear", "implementations.first_order"},
     {"implementations.kernels"},
     {"implementations.cudnn", "implementations.mosaic_gpu"},
     {"implementations"},

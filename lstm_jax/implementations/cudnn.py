@@ -1,7 +1,7 @@
 """``implementation="cudnn"``: ``jax.experimental.rnn``, NVIDIA's LSTM as JAX ships it.
 
 One layer in one direction, in float32, whose products are TF32 unless ``jax.default_matmul_precision`` says otherwise.
-Reverse-mode derivatives of first order only: JAX itself refuses the others with a TypeError that names ``custom_vjp``.
+Reverse-mode derivatives of first order only; the others, and ``vmap``, are refused.
 A sequence of length 0 is run as one of length 1 whose result is thrown away, since cuDNN fails on it.
 """
 
@@ -42,6 +42,9 @@ def run(
     params: LSTMParams, xs: jax.Array, initial_state: LSTMState, lengths: jax.Array | None, *, reverse: bool
 ) -> tuple[LSTMState, jax.Array]:
     """As ``lstm``, of complete arguments: xs ``[T, *batch, D]``."""
+    from lstm_jax.implementations.first_order import first_order  # here: jax.extend is slow to import
+
+    params, xs, initial_state = first_order((params, xs, initial_state), "cudnn")
     time, *batch, inputs = xs.shape
     units = params.bias.shape[0] // 4
     xs = xs.reshape(time, -1, inputs)
