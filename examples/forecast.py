@@ -17,9 +17,8 @@ comes after the last row is printed, drawn and, with --ahead FILE, written, unle
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +27,10 @@ import pandas as pd
 import results
 import saved
 import series
+from intervals import conformal, latest, misses, widened
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
-from series import Table
+from series import Parts, Table, Windows, cut, naive_forecasts, scaled, windows
 
 from lstm_jax import training
 from lstm_jax.models import forecaster
@@ -44,27 +44,9 @@ PATIENCE = 4
 LEARNING_RATE = 2e-3
 DROPOUT = 0.1
 LEVELS = 0.1, 0.5, 0.9
-COVER = 0.8
 SHOWN = 60
 """forecasts in a picture of one step at a time"""
-RECENT = 500
-"""forecasts by which an interval is calibrated"""
 MEASURES = "scaled MSE", "RMSE", "MAE", "MAPE"
-
-
-class Windows(NamedTuple):
-    """Every place of a part to forecast from, N of them, scaled."""
-
-    past: np.ndarray
-    """``[N, T, D]``"""
-    future: np.ndarray
-    """``[N, K, F]``"""
-    naive: np.ndarray
-    """``[N, K]``, what the model corrects"""
-    target: np.ndarray
-    """``[N, K]``"""
-    level: np.ndarray
-    """``[N, 1]``, what was taken from the target throughout: its last value, or 0"""
 
 
 def made_up(count: int = 3000, cycles: str = ",".join(series.CALENDAR)) -> Table:
@@ -78,54 +60,6 @@ def made_up(count: int = 3000, cycles: str = ",".join(series.CALENDAR)) -> Table
     return Table(
         dates, dates, load, np.zeros((count, 0)), np.column_stack([temperature, series.calendar(dates, cycles)])
     )
-
-
-def naive_forecasts(target: np.ndarray, starts: np.ndarray, horizon: int, seasons: list[int]) -> dict[str, np.ndarray]:
-    """``[N, K]`` of each: the last value, and the value of a season ago."""
-    ahead = np.arange(horizon)
-    found = {"last value": np.repeat(target[starts - 1][:, None], horizon, axis=1)}
-    for season in seasons:
-        back = season * -(-(ahead + 1) // season)  # the newest such value that is known at the start
-        found[f"{season} steps ago"] = target[starts[:, None] + ahead - back]
-    return found
-
-
-class Parts(NamedTuple):
-    """First steps forecast: of training, validation and test."""
-
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-
-
-def cut(table: Table, options: argparse.Namespace) -> Parts:
-    """Places where a forecast starts, so that all that is forecast lies in the part; the past may lie before it."""
-    counts = [int(size * len(table.target)) if size < 1 else int(size) for size in options.parts]
-    reach = max(options.history, *options.seasons)
-    if len(counts) != 3 or sum(counts) > len(table.target) or min(counts) < options.horizon:
-        raise SystemExit(
-            f"--parts: got {options.parts} of {len(table.target)} rows, want three sizes that fit, rows or shares "
-            f"below 1, each at least --horizon {options.horizon}"
-        )
-    ends = np.cumsum(counts)
-    begins = [reach, ends[0], ends[1]]
-    if ends[0] - reach < options.horizon:
-        raise SystemExit(
-            f"--history, --seasons: got {reach} steps back, want fewer than the {ends[0]} rows of training"
-        )
-    return Parts(*(np.arange(begin, end - options.horizon + 1) for begin, end in zip(begins, ends, strict=True)))
-
-
-def windows(table: Table, starts: np.ndarray, options: argparse.Namespace) -> Windows:
-    """What lies before and behind these places; the naive forecast is still to come."""
-    every = np.column_stack([table.target, table.past, table.known])
-    past = np.lib.stride_tricks.sliding_window_view(every, options.history, axis=0)[starts - options.history]
-    future = np.lib.stride_tricks.sliding_window_view(table.known, options.horizon, axis=0)[starts]
-    target = np.lib.stride_tricks.sliding_window_view(table.target, options.horizon)[starts]
-    level = table.target[starts - 1][:, None] * options.relative
-    past = past.swapaxes(1, 2).copy()
-    past[..., 0] -= level
-    return Windows(past, future.swapaxes(1, 2), np.zeros_like(target), target - level, level)
 
 
 def make_loss(rate: float) -> Any:
@@ -144,13 +78,6 @@ def quantiles(params: forecaster.ForecasterParams, batch: Windows, key: Any = No
     """``[K, B, Q]``."""
     past, future = jnp.swapaxes(batch.past, 0, 1), jnp.swapaxes(batch.future, 0, 1)
     return forecaster.forecast(params, past, future, jnp.asarray(batch.naive).T, key=key, rate=rate)
-
-
-def scaled(table: Table, rows: int) -> tuple[Table, training.Scale]:
-    """Every series with the mean 0 and deviation 1 of the training rows; and the target's scale."""
-    columns = {name: getattr(table, name) for name in ("target", "past", "known")}
-    scales = {name: training.scale_of(values[:rows]) for name, values in columns.items()}
-    return table._replace(**{name: scales[name].apply(values) for name, values in columns.items()}), scales["target"]
 
 
 def train(data: Windows, held_out: Windows, options: argparse.Namespace) -> training.Fitted:
@@ -197,29 +124,6 @@ def predict(params: forecaster.ForecasterParams, data: Windows) -> np.ndarray:
     return np.concatenate(found) + data.level[..., None]
 
 
-def misses(found: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """How far beyond its interval ``[N, K, Q]`` each target ``[N, K]`` lies; below 0 inside."""
-    return np.maximum(found[..., 0] - target, target - found[..., -1])
-
-
-def conformal(held_out: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """How much wider each interval is made ``[N, K]``: what would have covered a share COVER of the newest RECENT
-    forecasts whose outcome is known, from the misses ``[M, K]`` before the test part and ``[N, K]`` in it."""
-    every, size = np.concatenate([held_out, test]), min(len(held_out), RECENT)
-    starts = np.arange(len(test))
-    margins = np.empty_like(test)
-    for ahead in range(test.shape[1]):
-        newest = len(held_out) + np.maximum(starts - ahead, 0)  # the outcome of a later one is still to come
-        windows = np.lib.stride_tricks.sliding_window_view(every[:, ahead], size)
-        margins[:, ahead] = np.quantile(windows[newest - size], COVER, axis=1)
-    return margins
-
-
-def undo(scale: training.Scale, log: bool, values: np.ndarray) -> np.ndarray:
-    """In the unit of the series."""
-    return np.exp(scale.undo(values)) if log else scale.undo(values)
-
-
 def forecast_ahead(
     params: forecaster.ForecasterParams,
     table: Table,
@@ -231,12 +135,12 @@ def forecast_ahead(
     """What comes after the last row: low, median and high by date. The scale is that of so many rows."""
     end = np.array([len(table.target)])
     longer = series.extend(table, options.horizon, options.calendar)
-    small, scale = scaled(longer._replace(target=np.log(longer.target) if options.log else longer.target), rows)
+    small, unscaled = scaled(longer, rows, options.log)
     data = windows(small, end, options)
     naive = naive_forecasts(small.target, end, options.horizon, options.seasons)[best]
     found = predict(params, data._replace(naive=naive - data.level))[0]
-    margin = np.quantile(np.concatenate(missed)[-RECENT:], COVER, axis=0)
-    wide = undo(scale, options.log, widened(found, margin))
+    margin = latest(np.concatenate(missed))
+    wide = unscaled(widened(found, margin))
     return pd.DataFrame(wide, longer.clock[end[0] :].rename("date"), ["low", "median", "high"])
 
 
@@ -246,12 +150,6 @@ def write_ahead(coming: pd.DataFrame, options: argparse.Namespace) -> None:
     print(coming.head(12).to_string(float_format="{:.4g}".format) + "\n  ..." * (len(coming) > 12))
     if options.ahead:
         coming.to_csv(options.ahead, float_format="%.6g")
-
-
-def widened(found: np.ndarray, margin: np.ndarray) -> np.ndarray:
-    """Intervals ``[..., Q]`` with this margin ``[...]`` more on either side; narrowed no further than to the median."""
-    low, median, high = np.moveaxis(found, -1, 0)
-    return np.stack([np.minimum(low - margin, median), median, np.maximum(high + margin, median)], axis=-1)
 
 
 def scores(found: np.ndarray, came: np.ndarray, error: np.ndarray) -> dict[str, float]:
@@ -352,7 +250,7 @@ def main(arguments: list[str] | None = None) -> float:
     if options.log and table.target.min() <= 0:
         raise SystemExit(f"--log: got a target of {table.target.min()}, want all above 0")
     parts = cut(table, options)
-    small, scale = scaled(table._replace(target=np.log(table.target) if options.log else table.target), parts.valid[0])
+    small, unscaled = scaled(table, parts.valid[0], options.log)
     naive = [naive_forecasts(small.target, starts, options.horizon, options.seasons) for starts in parts]
     data = [windows(small, starts, options) for starts in parts]
     _, held_out_truth, truth = (one.target + one.level for one in data)
@@ -365,7 +263,6 @@ def main(arguments: list[str] | None = None) -> float:
     if options.save:
         saved.save(options.save, EXAMPLE, params, {"sizes": sizes(fit_on, options), "options": kept_options(options)})
 
-    unscaled = partial(undo, scale, options.log)
     found = predict(params, test)
     missed = misses(predict(params, held_out), held_out_truth), misses(found, truth)
     margin = conformal(*missed)

@@ -1,11 +1,17 @@
-"""CSV files of measurements into series; what cannot serve is told by option, file, column and row."""
+"""CSV files of measurements into series, and series into windows to forecast from.
+
+What cannot serve is told by option, file, column and row.
+"""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from lstm_jax import training
 
 
 class Table(NamedTuple):
@@ -148,3 +154,77 @@ def calendar(dates: pd.DatetimeIndex, cycles: str = ",".join(CALENDAR)) -> np.nd
         raise SystemExit(f"--calendar: got {unknown[0]!r}, want some of {','.join(CALENDAR)}")
     found = [2 * np.pi * np.asarray(turns[name]) for name in asked if np.ptp(np.asarray(turns[name]))]
     return np.column_stack([np.zeros((len(dates), 0)), *(wave(turn) for turn in found for wave in (np.sin, np.cos))])
+
+
+def scaled(table: Table, rows: int, log: bool) -> tuple[Table, Callable[[np.ndarray], np.ndarray]]:
+    """Every series with the mean 0 and deviation 1 of the first rows, the target's logarithm if asked for; and what
+    brings the target's numbers back into its own unit."""
+    table = table._replace(target=np.log(table.target) if log else table.target)
+    columns = {name: getattr(table, name) for name in ("target", "past", "known")}
+    scales = {name: training.scale_of(values[:rows]) for name, values in columns.items()}
+    undo = scales["target"].undo
+    small = table._replace(**{name: scales[name].apply(values) for name, values in columns.items()})
+    return small, lambda values: np.exp(undo(values)) if log else undo(values)
+
+
+class Parts(NamedTuple):
+    """First steps forecast: of training, validation and test."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def cut(table: Table, options: argparse.Namespace) -> Parts:
+    """Places where a forecast starts, so that all that is forecast lies in the part; the past may lie before it."""
+    counts = [int(size * len(table.target)) if size < 1 else int(size) for size in options.parts]
+    reach = max(options.history, *options.seasons)
+    if len(counts) != 3 or sum(counts) > len(table.target) or min(counts) < options.horizon:
+        raise SystemExit(
+            f"--parts: got {options.parts} of {len(table.target)} rows, want three sizes that fit, rows or shares "
+            f"below 1, each at least --horizon {options.horizon}"
+        )
+    ends = np.cumsum(counts)
+    begins = [reach, ends[0], ends[1]]
+    if ends[0] - reach < options.horizon:
+        raise SystemExit(
+            f"--history, --seasons: got {reach} steps back, want fewer than the {ends[0]} rows of training"
+        )
+    return Parts(*(np.arange(begin, end - options.horizon + 1) for begin, end in zip(begins, ends, strict=True)))
+
+
+class Windows(NamedTuple):
+    """Every place of a part to forecast from, N of them, scaled."""
+
+    past: np.ndarray
+    """``[N, T, D]``"""
+    future: np.ndarray
+    """``[N, K, F]``"""
+    naive: np.ndarray
+    """``[N, K]``, what the model corrects"""
+    target: np.ndarray
+    """``[N, K]``"""
+    level: np.ndarray
+    """``[N, 1]``, what was taken from the target throughout: its last value, or 0"""
+
+
+def windows(table: Table, starts: np.ndarray, options: argparse.Namespace) -> Windows:
+    """What lies before and behind these places; the naive forecast is still to come."""
+    every = np.column_stack([table.target, table.past, table.known])
+    past = np.lib.stride_tricks.sliding_window_view(every, options.history, axis=0)[starts - options.history]
+    future = np.lib.stride_tricks.sliding_window_view(table.known, options.horizon, axis=0)[starts]
+    target = np.lib.stride_tricks.sliding_window_view(table.target, options.horizon)[starts]
+    level = table.target[starts - 1][:, None] * options.relative
+    past = past.swapaxes(1, 2).copy()
+    past[..., 0] -= level
+    return Windows(past, future.swapaxes(1, 2), np.zeros_like(target), target - level, level)
+
+
+def naive_forecasts(target: np.ndarray, starts: np.ndarray, horizon: int, seasons: list[int]) -> dict[str, np.ndarray]:
+    """``[N, K]`` of each: the last value, and the value of a season ago."""
+    ahead = np.arange(horizon)
+    found = {"last value": np.repeat(target[starts - 1][:, None], horizon, axis=1)}
+    for season in seasons:
+        back = season * -(-(ahead + 1) // season)  # the newest such value that is known at the start
+        found[f"{season} steps ago"] = target[starts[:, None] + ahead - back]
+    return found

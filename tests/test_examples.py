@@ -24,6 +24,7 @@ import recognise_actions
 import recognise_speech
 import remember
 import results
+import series
 import speak
 import translate
 import watch_digits
@@ -354,7 +355,7 @@ def test_a_relative_forecast_knows_no_level(tmp_path):
     assert forecast.main([*common, "--relative"]) < 10
     table, options = forecast.made_up(200), forecast.parse_options(["--relative"])
     low, high = (
-        forecast.windows(table._replace(target=table.target + by), np.arange(100, 150), options) for by in (0, 50)
+        series.windows(table._replace(target=table.target + by), np.arange(100, 150), options) for by in (0, 50)
     )
     np.testing.assert_allclose(low.past, high.past)
     np.testing.assert_allclose(low.target, high.target)

@@ -6,6 +6,7 @@ import tarfile
 import wave
 
 import forecast
+import intervals
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,7 +98,7 @@ def test_gaps_may_be_allowed(tmp_path):
 
 def test_naive_forecasts_know_the_past_alone():
     target = np.arange(100.0)
-    found = forecast.naive_forecasts(target, np.array([50, 60]), 5, [3])
+    found = series.naive_forecasts(target, np.array([50, 60]), 5, [3])
     np.testing.assert_array_equal(found["last value"], [[49] * 5, [59] * 5])
     np.testing.assert_array_equal(found["3 steps ago"], [[47, 48, 49, 47, 48], [57, 58, 59, 57, 58]])
 
@@ -105,30 +106,30 @@ def test_naive_forecasts_know_the_past_alone():
 def test_windows_lie_in_their_part_and_never_overlap_the_next():
     table = forecast.made_up(500)
     chosen = argparse.Namespace(parts=[300, 100, 100], history=48, horizon=12, seasons=[24], relative=False)
-    parts = forecast.cut(table, chosen)
+    parts = series.cut(table, chosen)
     assert (parts.train[0], parts.train[-1] + 12) == (48, 300)
     assert (parts.valid[0], parts.valid[-1] + 12) == (300, 400)
     assert (parts.test[0], parts.test[-1] + 12) == (400, 500)
-    data = forecast.windows(table, parts.test, chosen)
+    data = series.windows(table, parts.test, chosen)
     np.testing.assert_allclose(data.target[0], table.target[400:412])
     np.testing.assert_allclose(data.past[0][:, 0], table.target[352:400])
     np.testing.assert_allclose(data.future[0], table.known[400:412])
     for wrong in ([300, 100], [300, 100, 200], [300, 100, 5]):
         with pytest.raises(SystemExit, match="--parts: got"):
-            forecast.cut(table, argparse.Namespace(**{**vars(chosen), "parts": wrong}))
+            series.cut(table, argparse.Namespace(**{**vars(chosen), "parts": wrong}))
 
 
 def test_a_calibrated_interval_covers_what_it_says():
     draw = np.random.default_rng(0)
     target = draw.normal(size=(4000, 3)) * np.array([1, 2, 3])
     found = np.stack([target * 0 - 0.1, target * 0, target * 0 + 0.1], axis=-1)
-    missed = forecast.misses(found, target)
-    margin = forecast.conformal(missed[:2000], missed[2000:])
+    missed = intervals.misses(found, target)
+    margin = intervals.conformal(missed[:2000], missed[2000:])
     inside = np.abs(target[2000:]) <= 0.1 + margin
     np.testing.assert_allclose(inside.mean(axis=0), 0.8, atol=0.03)
     target[3000:] *= 4  # from here on everything is wilder, which the interval learns
-    missed = forecast.misses(found, target)
-    margin = forecast.conformal(missed[:2000], missed[2000:])
+    missed = intervals.misses(found, target)
+    margin = intervals.conformal(missed[:2000], missed[2000:])
     np.testing.assert_allclose((np.abs(target[3600:]) <= 0.1 + margin[1600:]).mean(axis=0), 0.8, atol=0.06)
     assert (np.abs(target[3000:3050]) <= 0.1 + margin[1000:1050]).mean() < 0.5
 
@@ -139,7 +140,7 @@ def test_an_interval_knows_no_outcome_that_is_still_to_come():
     for place in range(20, 60):
         low, high = missed.copy(), missed.copy()
         low[place], high[place] = -100.0, 100.0
-        moved = forecast.conformal(low[:20], low[20:]) != forecast.conformal(high[:20], high[20:])
+        moved = intervals.conformal(low[:20], low[20:]) != intervals.conformal(high[:20], high[20:])
         for ahead in range(4):
             first = place - 20 + ahead + 1
             assert not moved[:first, ahead].any()
