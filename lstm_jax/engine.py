@@ -137,9 +137,10 @@ def _recurrence(
 
 
 @cache
-def scan_loop(unroll: int) -> Loop:
-    """The loop by ``lax.scan``, so many steps in its body."""
-    return Loop(partial(_scan, unroll), partial(_scan_tangent, unroll), lambda *run: tuning.chunk_limit(*run))
+def scan_loop(scan: tuning.Scan) -> Loop:
+    """The loop by ``lax.scan``."""
+    unroll = scan.unroll
+    return Loop(partial(_scan, unroll), partial(_scan_tangent, unroll), lambda *run: tuning.chunk_limit(scan, *run))
 
 
 def _scan(

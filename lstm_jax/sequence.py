@@ -128,7 +128,7 @@ def unroll(
 
 
 def _loop() -> engine.Loop:
-    return engine.scan_loop(tuning.UNROLL.get(jax.default_backend(), 1))
+    return engine.scan_loop(tuning.scan_on(jax.default_backend()))
 
 
 @jax.jit

@@ -1,9 +1,32 @@
 """Every choice that rests on a measurement, with the measurement: what runs is decided here and nowhere else."""
 
 import math
+from typing import NamedTuple
 
-CHUNK_CELLS = {"gates": 2**17, "states": 2**16}
-"""Steps times rows times H in a chunk, by what is saved, ..."""
+
+class Scan(NamedTuple):
+    """How ``lax.scan`` runs the loop over time on a platform."""
+
+    unroll: int
+    """steps in a body of the loop"""
+    gates: int
+    """steps times rows times H in a chunk, where gates are saved, ..."""
+    states: int
+    """... and where states alone are"""
+
+
+SCANS = {"cpu": Scan(1, 2**17, 2**16), "gpu": Scan(4, 2**22, 2**22)}
+"""By platform. On a CPU a chunk is what the caches hold, and 2 to 8 steps in a body change nothing. On a GPU a kernel
+costs its launch: kernels a step, forward and backward in float32, counted in programs compiled for an H100 by
+``python -m benchmarks.gpu_programs``; their times are not measured:
+
+| B H | a step in a body | 2 | 4 | 16 | 4, 2**17 cells a chunk | flax linen |
+| 16 128 | 14.0 | 8.5 | 7.3 | 6.3 | 7.7 | 36.1 |
+| 128 512 | 12.5 | 8.9 | 7.2 | 6.2 | 10.3 | 40.1 |
+
+More than 4 are dearer to compile. 2**22 cells are 64 MiB of pre-activations."""
+OTHER = Scan(1, 2**22, 2**22)
+"""On TPUs and all else: nothing was counted or measured."""
 LEAST_ROWS = 512
 """... but no fewer steps times rows, since each chunk reads and writes the gradient of every weight."""
 MOST_OF_TIME = 8
@@ -28,10 +51,6 @@ GATES_UP_TO = 65536
 """``remat=None`` saves the gates while T * H is at most this, and only states beyond, where memory is what limits.
 Training step at T=128, same machine, "states" against "gates": B=32 H=256 110 and 99 ms, B=64 H=512 775 and 652."""
 
-UNROLL = {"cpu": 1}
-"""Steps in a body of the loop over time by platform, 1 where not measured. On CPU 2 to 8 change nothing; on a GPU a
-body of five kernels or more would become one graph launch."""
-
 CROSSOVERS: tuple[tuple[str, str, str, int, int], ...] = ()
 """Where ``implementation=None`` takes another than "scan": (platform, implementation, dtype of xs, least and most
 units), the first that can run. Empty, since nothing but CPUs has been measured."""
@@ -53,13 +72,18 @@ def choose_remat(time: int, width: int) -> str:
     return "gates" if is_known(time) and time * width <= GATES_UP_TO else "states"
 
 
-def chunk_limit(remat: str, shape: tuple[int, ...], width: int) -> int:
+def scan_on(platform: str) -> Scan:
+    """How the loop runs there."""
+    return SCANS.get(platform, OTHER)
+
+
+def chunk_limit(scan: Scan, remat: str, shape: tuple[int, ...], width: int) -> int:
     """Steps a chunk at most, for inputs ``[T, *batch, D]`` of this shape and a state of this width."""
     time, *batch = shape[:-1]
     if not batch or not all(map(is_known, shape)):
         return UNBATCHED[remat]
     rows = max(math.prod(batch), 1)
-    limit = max(CHUNK_CELLS[remat] // width, LEAST_ROWS) // rows
+    limit = max((scan.gates if remat == "gates" else scan.states) // width, LEAST_ROWS) // rows
     if remat == "states" and rows > 1:
         limit = min(limit, time // MOST_OF_TIME)
     return max(limit, 1)

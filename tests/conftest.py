@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config, items):
 def short_chunks():
     """Chunks of at most 8 steps, so that small problems have several and a remainder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "chunk_limit", lambda remat, shape, width: 8)
+        patch.setattr(tuning, "chunk_limit", lambda *_: 8)
         jax.clear_caches()
         yield
     jax.clear_caches()

@@ -1,7 +1,6 @@
 """Eight devices, or two processes, train as one does; gradients are reduced once a step, outside every loop."""
 
 import os
-import re
 import socket
 
 import jax
@@ -11,6 +10,7 @@ import pytest
 from test_resume import finish, start
 
 import lstm_jax as lj
+from benchmarks.hlo import executed
 from lstm_jax import training
 
 T, B, D, H = 24, 8, 3, 16
@@ -53,24 +53,6 @@ def test_two_processes_train_as_one(one_device, tmp_path):
     assert_same_curve(resumed["history"], one_device)
 
 
-def executed(text, name):
-    """How often an operation runs in a compiled program, loops with their trip counts included."""
-    bodies = dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", text, re.M | re.S))
-    entry = re.search(r"^ENTRY %?([\w.\-]+)", text, re.M)[1]
-
-    def count(body):
-        total = 0
-        for line in bodies[body].splitlines():
-            total += bool(re.search(rf" {name}(-start)?\(", line))
-            for called in re.findall(r"(?:body|calls|to_apply|branch_computations)=\{?%?([\w.\-]+)", line):
-                trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-                assert trips or " while(" not in line, line
-                total += count(called) * (int(trips[1]) if trips else 1)
-        return total
-
-    return count(entry)
-
-
 @pytest.mark.usefixtures("standard_promotion", "short_chunks")
 def test_each_gradient_is_reduced_once_where_a_plain_scan_of_linen_does_it_at_every_step():
     from flax import linen
@@ -90,8 +72,9 @@ def test_each_gradient_is_reduced_once_where_a_plain_scan_of_linen_does_it_at_ev
     theirs = layer.init(jax.random.key(0), xs)
     scan = training.stateless(lambda params, xs, key: (jnp.mean(layer.apply(params, xs) ** 2), {}))
 
-    mine = executed(step_of(devices.parallel(loss), ours), "all-reduce")
-    linens = executed(step_of(scan, theirs), "all-reduce")
+    reduces = lambda kind: kind in ("all-reduce", "all-reduce-start")  # noqa: E731
+    mine = executed(step_of(devices.parallel(loss), ours), reduces)
+    linens = executed(step_of(scan, theirs), reduces)
     print(f"all-reduces in a step of T={T}: {mine} here, {linens} in linen's scan")
     assert 1 <= mine <= len(jax.tree.leaves(ours)) + 2  # and the loss with its weight
     assert linens >= T

@@ -24,6 +24,7 @@ from problems import (
 )
 
 import lstm_jax as lj
+from lstm_jax import tuning
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
@@ -63,6 +64,26 @@ def test_values_and_gradients_equal_the_oracle(options, remat):
         assert_trees_close(dinitial, (want.h0, want.c0), TOL)
         if dreset is not None:
             assert_trees_close(dreset, (want.h_reset, want.c_reset), TOL)
+
+
+@every_option
+def test_several_steps_in_a_body_of_the_loop_change_nothing(options, monkeypatch):
+    """As on GPUs; a chunk of 8 is two bodies of 4, the rest is none."""
+    problem = random_problem(2, options)
+    args, chosen, weights = arguments(problem, options), flags(problem, options), cotangents(2)
+    remat = REMATS[GRID.index(options) % len(REMATS)]
+
+    @jax.jit
+    def loss(args):
+        result = call(args, chosen, options, remat)
+        return weigh(result, weights), result
+
+    want = jax.value_and_grad(loss, has_aux=True)(args)
+    monkeypatch.setitem(tuning.SCANS, "cpu", tuning.SCANS["cpu"]._replace(unroll=4))
+    jax.clear_caches()
+    assert_trees_close(jax.value_and_grad(loss, has_aux=True)(args), want, TOL)
+    monkeypatch.undo()
+    jax.clear_caches()
 
 
 @every_option

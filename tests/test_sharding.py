@@ -19,9 +19,10 @@ from problems import (
     weigh,
 )
 from test_laws import TOL, every_remat
-from test_structure import every_name, hlo_computations
+from test_structure import every_name
 
 import lstm_jax as lj
+from benchmarks.hlo import computations
 
 
 @pytest.mark.usefixtures("short_chunks")
@@ -63,7 +64,7 @@ def test_inside_shard_map_the_gradient_is_reduced_once(remat):
     whole, split = PartitionSpec(), PartitionSpec(None, "data")
     step = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(whole, split), out_specs=whole))
     assert_trees_close(step(params, xs), jax.value_and_grad(loss)(params, xs), tolerance(FLOAT, 40))
-    computations = hlo_computations(step.lower(params, xs).compile().as_text())
-    holders = [body for body in computations.values() if re.search(r"= .* all-reduce\(", body)]
+    bodies = computations(step.lower(params, xs).compile().as_text())
+    holders = [body for body in bodies.values() if re.search(r"= .* all-reduce\(", body)]
     assert holders, "no all-reduce found"
     assert all("ROOT" in body and "parameter(1)" in body and "while(" in body for body in holders), "not in the entry"

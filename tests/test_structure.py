@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import shaped
 
 import lstm_jax as lj
+from benchmarks.hlo import computations
 from lstm_jax import chunks, tangents, tuning
 from lstm_jax.cells import PEEPHOLE_LSTM, PeepholeParams
 
@@ -28,26 +29,20 @@ def primitives(jaxpr):
     return {equation.primitive.name for equation in equations(jaxpr)}
 
 
-def hlo_computations(text):
-    """Name to body of each computation in an HLO module."""
-    return dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", text, re.M | re.S))
-
-
-def reached(computations, name):
+def reached(inside, name):
     """The text of a computation and of all it calls, loops apart."""
-    body = computations[name]
+    body = inside[name]
     lines = [line for line in body.splitlines() if not re.search(r"= [^=]*\bwhile\(", line)]
     called = [callee for line in lines for callee in re.findall(r"(?:calls|to_apply|body)=%?([\w.\-]+)", line)]
-    return "\n".join(lines) + "".join(reached(computations, callee) for callee in called if callee in computations)
+    return "\n".join(lines) + "".join(reached(inside, callee) for callee in called if callee in inside)
 
 
 def innermost_loops(text):
     """The bodies of the loops that hold no loop, with everything they call."""
-    computations = hlo_computations(text)
+    inside = computations(text)
     bodies = set(re.findall(r"body=%?([\w.\-]+)", text))
     assert bodies, "no loop found: the HLO is not read as it is written"
-    inner = [name for name in bodies if " while(" not in computations[name]]
-    return [reached(computations, name) for name in inner]
+    return [reached(inside, name) for name in bodies if " while(" not in inside[name]]
 
 
 def count_dots(text):

@@ -2,7 +2,9 @@
 
 import pytest
 
-from lstm_jax import tuning
+from lstm_jax import engine, sequence, tuning
+
+CPU = tuning.SCANS["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -17,12 +19,22 @@ from lstm_jax import tuning
     ],
 )
 def test_chunks_at_the_sizes_measured(remat, shape, width, steps):
-    assert tuning.chunk_limit(remat, shape, width) == steps
+    assert tuning.chunk_limit(CPU, remat, shape, width) == steps
 
 
 @pytest.mark.parametrize("remat", ["gates", "states"])
 def test_chunks_at_the_ends(remat):
-    assert tuning.chunk_limit(remat, (128, 1, 8), 1024) >= 128, "one row: the whole sequence"
-    assert tuning.chunk_limit(remat, (3, 4096, 8), 1024) == 1, "never less than a step"
-    assert tuning.chunk_limit(remat, (5, 0, 8), 16) >= 1, "an empty batch"
-    assert tuning.chunk_limit(remat, (5000, 8), 16) == tuning.UNBATCHED[remat], "no batch axis"
+    assert tuning.chunk_limit(CPU, remat, (128, 1, 8), 1024) >= 128, "one row: the whole sequence"
+    assert tuning.chunk_limit(CPU, remat, (3, 4096, 8), 1024) == 1, "never less than a step"
+    assert tuning.chunk_limit(CPU, remat, (5, 0, 8), 16) >= 1, "an empty batch"
+    assert tuning.chunk_limit(CPU, remat, (5000, 8), 16) == tuning.UNBATCHED[remat], "no batch axis"
+
+
+def test_a_gpu_has_chunks_and_bodies_of_its_own(monkeypatch):
+    gpu = tuning.scan_on("gpu")
+    assert tuning.chunk_limit(gpu, "states", (512, 128, 512), 512) == 64
+    assert tuning.chunk_limit(gpu, "gates", (512, 16, 128), 128) == 2048
+    assert tuning.scan_on("tpu") == tuning.OTHER
+    assert sequence._loop() is engine.scan_loop(CPU)
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert sequence._loop() is engine.scan_loop(gpu) is not engine.scan_loop(CPU)

@@ -80,7 +80,7 @@ def _tangent(
 ) -> tuple[LSTMState, jax.Array, Saved | None]:
     """Their tangents. Those of what is saved, in higher derivatives, come from the scan."""
     if how.saves:
-        return scan_loop(1).tangent(how, params, known, inflow, own, dstate, dreset)
+        return scan_loop(tuning.scan_on("gpu")).tangent(how, params, known, inflow, own, dstate, dreset)
     batch = known.a.shape[1:-1]
     by = jnp.concatenate(coefficients(known.a, known.entering), axis=-1)
     inflow = jnp.zeros_like(known.a) if inflow is None else inflow

@@ -1,0 +1,216 @@
+"""What is compiled for a GPU, counted on a machine without one: kernels a step, memory, instructions.
+
+    VERSION=$(python -c 'import jax; print(jax.__version__)')
+    pip install --no-deps --target cuda jax-cuda13-plugin==$VERSION jax-cuda13-pjrt==$VERSION nvidia-cuda-nvcc \\
+        nvidia-nvvm nvidia-cuda-nvdisasm                                   # 270 MB, kept apart from everything else
+    PYTHONPATH=cuda python -m benchmarks.gpu_programs
+
+XLA compiles for an H100 that is described to it; no driver is needed and nothing runs. A program of a loop over time
+is bound by the launches of its kernels while layers are small, so their count, which is exact, tells more of its speed
+than anything else that can be known without a GPU; times are for ``benchmarks.gpu``. XLA tries no variants of products
+here, as it does on a device, which may change a count by one or two. Kernels of our own are also disassembled.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from tqdm import tqdm
+
+from benchmarks import competitors, gpu, hlo
+from benchmarks.competitors.layer import Layer
+from benchmarks.programs import build, make_problem
+from benchmarks.run import environment, write_whole
+from benchmarks.workloads import Workload
+from lstm_jax import engine, tuning
+from lstm_jax.implementations import layout, mosaic_gpu
+
+STEPS = 512
+SIZES = ((16, 128), (1, 256), (128, 512))
+"""B and H."""
+DTYPES = "float32", "bfloat16"
+UNROLLS = (1, 2, 4, 16)
+LIBRARIES = "flax linen", "flax nnx", "haiku", "equinox"
+KERNELS = (("bfloat16", 64), ("bfloat16", 128), ("float32", 64))
+"""dtype and H"""
+ALL = STEPS, SIZES, DTYPES, KERNELS
+OURS, KERNEL = "lstm_jax scan, {} a body", "lstm_jax mosaic_gpu"
+SCHEDULERS = 4
+"""Of a multiprocessor: each starts an instruction of one of its warps a cycle."""
+H100 = """
+gpu_device_info {
+  name: "NVIDIA H100 80GB HBM3"
+  cuda_compute_capability { major: 9 feature_extension: ACCELERATED_FEATURES }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472 shared_memory_per_block_optin: 232448
+  reserved_shared_memory_per_block: 1024 max_blocks_per_multiprocessor: 32
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 device_memory_size: 84978434048
+  driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0" dnn_version: "9.10.0"
+}
+platform_name: "CUDA"
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+"""Stream executor's GpuTargetConfigProto; figures of NVIDIA's data sheet and of the CUDA programming guide."""
+
+
+def prepare(dumps: Path) -> Any:
+    """The device that is compiled for; kernels of our own leave their machine code in the folder.
+
+    Raises:
+        SystemExit: the compiler is not installed.
+    """
+    tools = [Path(folder) / "nvidia" / "cu13" for folder in sys.path if (Path(folder) / "nvidia" / "cu13").is_dir()]
+    if not tools:
+        raise SystemExit(f"The compiler for CUDA is not installed:\n{(__doc__ or '').split(chr(10) * 2)[1]}")
+    os.environ["PATH"] = f"{tools[0] / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    os.environ |= {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "MOSAIC_GPU_CUDA_ROOT": str(tools[0])}
+    os.environ["MOSAIC_GPU_DUMP_TO"] = str(dumps)
+    jax.config.update("jax_platforms", "cpu")  # for what little is computed
+    mosaic_gpu.INTERPRET = lambda kernel, *arrays: kernel(*arrays)  # do not ask for a device that is not there
+    return topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices[0]
+
+
+def compiled_for(device: Any, function: Any, *arguments: Any) -> Any:
+    """A compiled program."""
+    place = jax.sharding.SingleDeviceSharding(device)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), arguments)
+    return jax.jit(function).lower(*shapes).compile()
+
+
+def layers() -> dict[str, Layer]:
+    """Every form of ours, and the libraries that are installed."""
+    scan = tuning.scan_on("gpu")
+    found = {OURS.format(n): gpu.ours(engine.scan_loop(scan._replace(unroll=n))) for n in UNROLLS}
+    found[KERNEL] = gpu.ours(mosaic_gpu.LOOP)
+    for library in LIBRARIES:
+        rows = competitors.load(library)
+        found |= {} if isinstance(rows, str) else rows
+    return found
+
+
+def program(device: Any, workload: Workload, mode: str, dtype: str, name: str, layer: Layer) -> dict[str, Any]:
+    """Kernels a step and temporary memory; or the reason why it is not compiled."""
+    cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
+    problem = make_problem(workload)
+    given = problem._replace(params=cast(problem.params), xs=cast(problem.xs))
+    reason = mosaic_gpu.why_not(given.xs, workload.H) if name == KERNEL else None
+    if reason:
+        return {"reason": reason}
+    function, arguments, _ = build(workload, mode, layer, given)
+    try:
+        found = compiled_for(device, function, *arguments)
+    except Exception as error:  # any library's: the others are still counted
+        return {"reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"}
+    kernels = hlo.executed(found.as_text(), hlo.launches) / workload.T
+    return {"kernels": round(kernels, 2), "MiB": round(found.memory_analysis().temp_size_in_bytes / 2**20, 1)}
+
+
+def kernel(device: Any, direction: str, dtype: str, units: int, dumps: Path) -> dict[str, Any]:
+    """What a kernel of our own is made of, from its machine code."""
+    from lstm_jax.implementations import kernels
+
+    steps, ends, parts = 64, (units, layout.COLUMNS), mosaic_gpu.PARTS[jnp.dtype(dtype)]
+    weights = jnp.zeros((parts * layout.GATES, units, units), jnp.bfloat16)
+    state = (jnp.zeros(ends),) * 2
+    for old in dumps.iterdir():
+        old.unlink()
+    if direction == "forward":
+        z = jnp.zeros((steps, layout.GATES, *ends))
+        compiled_for(device, partial(kernels.forward, reverse=False), z, weights, state, None, None)
+    else:
+        by, dys = jnp.zeros((steps, kernels.COEFFICIENTS, *ends)), jnp.zeros((steps, *ends))
+        compiled_for(device, partial(kernels.backward, reverse=False), by, weights, dys, state, None)
+    (assembled,), (code,) = dumps.glob("*.ptxas"), dumps.glob("*.sass_ctrl")
+    words, every = assembled.read_text(), loop_of(code.read_text())
+    kinds = Counter(one.split(".")[0] for one in every)
+    return {
+        "registers": int(re.findall(r"Used (\d+) registers", words)[0]),
+        "spilled": int(re.findall(r"(\d+) bytes spill stores", words)[0]),
+        "instructions": len(every),
+        "products": kinds["HGMMA"],
+        "special": kinds["MUFU"],
+        "cycles": len(every) * 4 * (units // layout.ROWS) // SCHEDULERS,
+    }
+
+
+def loop_of(code: str) -> list[str]:
+    """The instructions in the largest loop of a disassembled kernel, which is that over time."""
+    found: list[str] = []
+    labels, loops = {}, [(0, 0)]
+    for line in code.splitlines():
+        if label := re.match(r"\.(L_x_\d+):", line):
+            labels[label[1]] = len(found)
+        elif one := re.match(r".*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(\S+)(.*)", line):
+            found.append(one[1])
+            back = re.search(r"\.(L_x_\d+)\)", one[2]) if one[1].startswith("BRA") else None
+            if back and back[1] in labels:
+                loops.append((labels[back[1]], len(found)))
+    return found[slice(*max(loops, key=lambda loop: loop[1] - loop[0]))]
+
+
+def report(results: dict[str, Any]) -> str:
+    """Tables in Markdown."""
+    day, version = results["environment"]["date"], results["environment"]["versions"]["jax"]
+    lines = [
+        f"# Compiled for an H100\n\n{(__doc__ or '').split(chr(10) * 2)[2]}\n",
+        f"{day}, jax {version}, T = {results['T']}; nothing was run. On a GPU `lstm` takes",
+        f"{tuning.scan_on('gpu').unroll} steps a body.\n\n## Kernels a step, and temporary memory in MiB\n",
+        "| B | H | dtype | row | forward | forward + backward |\n" + "| --- " * 6 + "|",
+    ]
+    for cell in results["programs"]:
+        shown = [one.get("reason") or f"{one['kernels']}, {one['MiB']} MiB" for one in cell["modes"].values()]
+        if len(set(shown)) == 1:
+            shown = [shown[0], ""]
+        lines.append(f"| {cell['B']} | {cell['H']} | {cell['dtype']} | {cell['row']} | {' | '.join(shown)} |")
+    lines.append(
+        "\n## The kernels of `mosaic_gpu`, for 16 sequences\n\nInstructions are those of a warp and a step, of them "
+        "`products` for matrices and `special` for exponentials and\nroots; cycles are what a step takes at least to "
+        "start them all.\n"
+    )
+    names = "dtype", "H", "direction", "registers", "spilled", "instructions", "products", "special", "cycles"
+    lines.append("| " + " | ".join(names) + " |\n" + "| --- " * len(names) + "|")
+    lines += ["| " + " | ".join(str(one[name]) for name in names) + " |" for one in results["kernels"]]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="one small size")
+    parser.add_argument("--output", type=Path, default=gpu.RESULTS / "gpu_programs.json", help="and .md (%(default)s)")
+    options = parser.parse_args(arguments)
+    dumps = Path(tempfile.mkdtemp())
+    device = prepare(dumps)
+    steps, sizes, dtypes, blocks = (64, ((16, 64),), ("bfloat16",), KERNELS[:1]) if options.smoke else ALL
+    results: dict[str, Any] = {"environment": environment(), "T": steps, "programs": [], "kernels": []}
+    for dtype, units in blocks:  # before the programs: what was compiled once is not written again
+        for direction in ("forward", "backward"):
+            made = kernel(device, direction, dtype, units, dumps)
+            results["kernels"].append({"dtype": dtype, "H": units, "direction": direction, **made})
+    cells = [(B, H, dtype, row) for B, H in sizes for dtype in dtypes for row in layers().items()]
+    for rows, units, dtype, (name, layer) in tqdm(cells, unit="program"):
+        workload = Workload(T=steps, B=rows, D=units, H=units)
+        modes = {mode: program(device, workload, mode, dtype, name, layer) for mode in gpu.MODES}
+        results["programs"].append({"B": rows, "H": units, "dtype": dtype, "row": name, "modes": modes})
+    shutil.rmtree(dumps)
+    write_whole(options.output, results)
+    options.output.with_suffix(".md").write_text(report(results))
+    print(report(results))
+
+
+if __name__ == "__main__":
+    main()
