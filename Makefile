@@ -1,12 +1,13 @@
 # make demo: installs, then trains a character language model and lets it write
 # make test: installs, then formats, lints, type-checks and tests
+# make cuda: NVIDIA's compiler, with which benchmarks.gpu_programs and a test compile for a GPU on a machine without one
 # make benchmark: speed and memory beside every other LSTM that is installed, three workloads in 3 minutes
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test benchmark install clean
+.PHONY: demo test benchmark cuda install clean
 
 demo: install
 	$(BIN)/python examples/char_lm.py
@@ -19,6 +20,11 @@ test: install
 
 benchmark: install
 	$(BIN)/python -m benchmarks.run --quick
+
+cuda: install
+	version=$$($(BIN)/python -c 'import jax; print(jax.__version__)') && $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --no-deps --upgrade --target $(VENV)/cuda -c constraints.txt \
+		jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-nvdisasm
 
 install: $(VENV)/installed
 

@@ -1,9 +1,7 @@
 """What is compiled for a GPU, counted on a machine without one: kernels a step, memory, instructions.
 
-    VERSION=$(python -c 'import jax; print(jax.__version__)')
-    pip install --no-deps --target cuda jax-cuda13-plugin==$VERSION jax-cuda13-pjrt==$VERSION nvidia-cuda-nvcc \\
-        nvidia-nvvm nvidia-cuda-nvdisasm                                   # 270 MB, kept apart from everything else
-    PYTHONPATH=cuda python -m benchmarks.gpu_programs
+    make cuda                                 # NVIDIA's compiler in .venv/cuda, 700 MB, apart from everything else
+    PYTHONPATH=.venv/cuda .venv/bin/python -m benchmarks.gpu_programs
 
 XLA compiles for an H100 that is described to it; no driver is needed and nothing runs. A program of a loop over time
 is bound by the launches of its kernels while layers are small, so their count, which is exact, tells more of its speed
@@ -45,6 +43,8 @@ KERNELS = (("bfloat16", 64), ("bfloat16", 128), ("float32", 64))
 """dtype and H"""
 ALL = STEPS, SIZES, DTYPES, KERNELS
 OURS, KERNEL = "lstm_jax scan, {} a body", "lstm_jax mosaic_gpu"
+SMOKE = 64, ((16, 64),), ("bfloat16",), KERNELS[:1]
+SMOKE_ROWS = OURS.format(4), KERNEL, "flax linen OptimizedLSTMCell"
 SCHEDULERS = 4
 """Of a multiprocessor: each starts an instruction of one of its warps a cycle."""
 H100 = """
@@ -71,11 +71,13 @@ def prepare(dumps: Path) -> Any:
     """The device that is compiled for; kernels of our own leave their machine code in the folder.
 
     Raises:
-        SystemExit: the compiler is not installed.
+        SystemExit: the compiler is not there, or jax is too old.
     """
+    if jax.__version_info__ < (0, 11):
+        raise SystemExit(f"Want jax 0.11 or newer, which the kernels are written for; this is {jax.__version__}")
     tools = [Path(folder) / "nvidia" / "cu13" for folder in sys.path if (Path(folder) / "nvidia" / "cu13").is_dir()]
     if not tools:
-        raise SystemExit(f"The compiler for CUDA is not installed:\n{(__doc__ or '').split(chr(10) * 2)[1]}")
+        raise SystemExit(f"The compiler for CUDA is not on the path:\n{(__doc__ or '').split(chr(10) * 2)[1]}")
     os.environ["PATH"] = f"{tools[0] / 'bin'}{os.pathsep}{os.environ['PATH']}"
     os.environ |= {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "MOSAIC_GPU_CUDA_ROOT": str(tools[0])}
     os.environ["MOSAIC_GPU_DUMP_TO"] = str(dumps)
@@ -195,17 +197,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     dumps = Path(tempfile.mkdtemp())
     device = prepare(dumps)
-    steps, sizes, dtypes, blocks = (64, ((16, 64),), ("bfloat16",), KERNELS[:1]) if options.smoke else ALL
+    steps, sizes, dtypes, blocks = SMOKE if options.smoke else ALL
+    rows = {name: layer for name, layer in layers().items() if name in SMOKE_ROWS or not options.smoke}
     results: dict[str, Any] = {"environment": environment(), "T": steps, "programs": [], "kernels": []}
     for dtype, units in blocks:  # before the programs: what was compiled once is not written again
         for direction in ("forward", "backward"):
             made = kernel(device, direction, dtype, units, dumps)
             results["kernels"].append({"dtype": dtype, "H": units, "direction": direction, **made})
-    cells = [(B, H, dtype, row) for B, H in sizes for dtype in dtypes for row in layers().items()]
-    for rows, units, dtype, (name, layer) in tqdm(cells, unit="program"):
-        workload = Workload(T=steps, B=rows, D=units, H=units)
+    cells = [(B, H, dtype, row) for B, H in sizes for dtype in dtypes for row in rows.items()]
+    for batch, units, dtype, (name, layer) in tqdm(cells, unit="program"):
+        workload = Workload(T=steps, B=batch, D=units, H=units)
         modes = {mode: program(device, workload, mode, dtype, name, layer) for mode in gpu.MODES}
-        results["programs"].append({"B": rows, "H": units, "dtype": dtype, "row": name, "modes": modes})
+        results["programs"].append({"B": batch, "H": units, "dtype": dtype, "row": name, "modes": modes})
     shutil.rmtree(dumps)
     write_whole(options.output, results)
     options.output.with_suffix(".md").write_text(report(results))

@@ -1,0 +1,94 @@
+"""Programs compiled for a GPU that is not there: how many kernels they launch, and what ours are made of."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu_programs, hlo
+
+ROOT = Path(__file__).parent.parent
+COMPILER = Path(sys.prefix) / "cuda"
+
+PROGRAM = """HloModule jit_f, is_scheduled=true
+
+%fused (p: f32[4]) -> f32[4] {
+  %p = f32[4]{0} parameter(0)
+  ROOT %tanh.1 = f32[4]{0} tanh(%p)
+}
+
+%body.1 (arg: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %arg = (s32[], f32[4]{0}) parameter(0)
+  %x.1 = f32[4]{0} get-tuple-element(%arg), index=1
+  %copy-start.1 = ((f32[4]{0}, s32[]), f32[4]{0}, u32[]) fusion-start(%x.1), kind=kLoop, calls=%fused
+  %y = f32[4]{0} fusion-done(%copy-start.1)
+  %z = f32[4]{0} fusion(%y), kind=kLoop, calls=%fused
+  ROOT %tuple.1 = (s32[], f32[4]{0}) tuple(%n, %z)
+}
+
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  %call.1 = f32[4]{0} call(%x), to_apply=%fused
+  %while.1 = (s32[], f32[4]{0}) while(%tuple.2), condition=%c, body=%body.1, TRIPS
+  ROOT %all-reduce.1 = f32[4]{0} all-reduce(%call.1), to_apply=%add
+}
+"""
+
+CODE = """
+.L_x_0:
+   -:-:-:Y:01        /*0000*/                   LDC R1, c[0x0][0x28]
+.L_x_1:
+   -:-:2:Y:04        /*0010*/                   SYNCS.PHASECHK P0, [R2]
+   1&0:-:-:Y:05        /*0020*/              @!P0 BRA `(.L_x_1)
+.L_x_2:
+   -:-:-:Y:06        /*0030*/               @P1 FFMA R4, R5, R6, R7
+   -:-:0:Y:08        /*0040*/                   MUFU.EX2 R4, R4
+   -:-:-:-:09        /*4b50*/                   HGMMA.64x16x16.F32.BF16 R24, gdesc[UR4]
+   -:-:-:Y:06        /*4da0*/               @P0 BRA `(.L_x_2)
+   -:-:-:-:00        /*4dc0*/                   BRA `(.L_x_9)
+"""
+
+
+def test_operations_are_counted_as_often_as_they_run():
+    text = PROGRAM.replace("TRIPS", 'backend_config={"known_trip_count":{"n":"7"}}')
+    assert hlo.executed(text, hlo.launches) == 1 + 7 * 2 + 1, "tanh by itself, two fusions a turn, all-reduce"
+    assert hlo.executed(text, lambda kind: kind == "all-reduce") == 1
+    with pytest.raises(ValueError, match="loops that say how often they turn"):
+        hlo.executed(PROGRAM, hlo.launches)
+
+
+def test_the_loop_over_time_is_found_in_machine_code():
+    assert gpu_programs.loop_of(CODE) == ["FFMA", "MUFU.EX2", "HGMMA.64x16x16.F32.BF16", "BRA"]
+
+
+def test_without_the_compiler_it_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"make cuda|jax 0\.11 or newer"):
+        gpu_programs.prepare(tmp_path)
+
+
+def test_few_kernels_a_step_and_none_spills(tmp_path):
+    """The engine has a kernel for the product and one for the gates, forward; linen three times as many in training."""
+    if not COMPILER.is_dir():
+        pytest.skip(f"no compiler for CUDA in {COMPILER}: make cuda")
+    output = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks.gpu_programs", "--smoke", "--output", str(output)]
+    usual = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    usual["PYTHONPATH"] = str(COMPILER)
+    done = subprocess.run(command, env=usual, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(output.read_text())
+    rows = {one["row"]: [mode["kernels"] for mode in one["modes"].values()] for one in found["programs"]}
+    engine, kernel, linen = (rows[name] for name in gpu_programs.SMOKE_ROWS)
+    assert engine[0] <= 3.5
+    assert engine[0] < linen[0]
+    assert 3 * engine[1] < linen[1]
+    assert max(kernel) < 0.5, "no kernel for each step at all"
+    assert [one["spilled"] for one in found["kernels"]] == [0, 0]
+    forward, backward = (one["instructions"] for one in found["kernels"])
+    assert forward < 800, "with sigmoids by tanh it has 909"
+    assert backward < 350
+    assert "| 16 | 64 | bfloat16 | lstm_jax mosaic_gpu | " in output.with_suffix(".md").read_text()
