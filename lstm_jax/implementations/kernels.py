@@ -20,7 +20,7 @@ from jax import lax
 from jax.experimental.pallas import mosaic_gpu
 
 from lstm_jax.implementations.layout import COLUMNS, GATES
-from lstm_jax.implementations.warps import Block, Flags, Memory, launch, put, sigmoid, sums, tell
+from lstm_jax.implementations.warps import Block, Flags, Memory, launch, put, sigmoid, sums, tell, wait
 
 plgpu: Any = mosaic_gpu
 COEFFICIENTS = 6
@@ -79,15 +79,17 @@ def _forward(block: Block, memory: Memory, inputs: Any, outputs: Any) -> None:
         if flags is not None:
             taken = block.flag(flags.taken, step)
             new_h, new_c = jnp.where(taken, new_h, h), jnp.where(taken, new_c, c)
-        for ref, value in zip(outputs, (new_h, new_c), strict=True):
-            block.store(ref, value, block.time(step))
         put(memory.shared.at[1 - slot], block.units, entering(step + 1, [new_h, new_c])[0])
         tell(memory)
+        for ref, value in zip(outputs, (new_h, new_c), strict=True):  # for which nobody waits
+            block.store(ref, value, block.time(step))
+        wait(memory)
         return [new_h, new_c], ahead
 
     state = [block.load(one) for one in start]
     put(memory.shared.at[0], block.units, entering(jnp.int32(0), state)[0])
     tell(memory)
+    wait(memory)
     plgpu.barrier_wait(memory.loaded)
     lax.fori_loop(jnp.int32(0), jnp.int32(block.steps), take, (state, read(jnp.int32(0))))
 
@@ -140,10 +142,13 @@ def _backward(block: Block, memory: Memory, inputs: Any, outputs: Any) -> None:
             taken = block.flag(flags.taken, step)
             new_h, new_c = jnp.where(taken, new_h, 0.0), jnp.where(taken, new_c, 0.0)
         new_c = new_c + by_c * new_h
-        for gate, dz in enumerate((by_i * new_c, by_f * new_c, by_g * new_c, by_o * new_h)):
-            block.store(dz_out, dz, block.time(step), gate)
+        dzs = by_i * new_c, by_f * new_c, by_g * new_c, by_o * new_h
+        for gate, dz in enumerate(dzs):
             put(memory.shared.at[slot], block.units, dz, gate)
         tell(memory)
+        for gate, dz in enumerate(dzs):  # for which nobody waits
+            block.store(dz_out, dz, block.time(step), gate)
+        wait(memory)
         every: list[tuple[int, int | None]] = [(gate, gate) for gate in range(GATES)]
         entered = [*sums(memory.kernel, memory.shared.at[slot], block.units, [every]), kept * new_c]
         if flags is None:

@@ -119,9 +119,13 @@ def put(slot: Any, units: Any, value: jax.Array, *place: Any) -> None:
 
 
 def tell(memory: Memory) -> None:
-    """Waits until all groups have written their units."""
+    """This group has written its units."""
     plgpu.commit_smem()
     plgpu.barrier_arrive(memory.complete)
+
+
+def wait(memory: Memory) -> None:
+    """Until all groups have told."""
     plgpu.barrier_wait(memory.complete)
 
 
