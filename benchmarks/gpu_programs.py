@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from tqdm import tqdm
 
-from benchmarks import competitors, gpu, hlo
+from benchmarks import competitors, gpu, gpu_report, hlo
 from benchmarks.competitors.layer import Layer
 from benchmarks.programs import build, make_problem
 from benchmarks.run import environment, write_whole
@@ -164,13 +164,14 @@ def loop_of(code: str) -> list[str]:
     return found[slice(*max(loops, key=lambda loop: loop[1] - loop[0]))]
 
 
-def report(results: dict[str, Any]) -> str:
+def report(results: dict[str, Any], picture: str) -> str:
     """Tables in Markdown."""
     day, version = results["environment"]["date"], results["environment"]["versions"]["jax"]
     lines = [
         f"# Compiled for an H100\n\n{(__doc__ or '').split(chr(10) * 2)[2]}\n",
-        f"{day}, jax {version}, T = {results['T']}; nothing was run. On a GPU `lstm` takes",
-        f"{tuning.scan_on('gpu').unroll} steps a body.\n\n## Kernels a step, and temporary memory in MiB\n",
+        f"{day}, jax {version}, T = {results['T']}; nothing was run.",
+        f"On a GPU `lstm` takes {tuning.scan_on('gpu').unroll} steps a body.\n\n![Kernels a step]({picture})\n",
+        "## Kernels a step, and temporary memory in MiB\n",
         "| B | H | dtype | row | forward | forward + backward |\n" + "| --- " * 6 + "|",
     ]
     for cell in results["programs"]:
@@ -187,6 +188,29 @@ def report(results: dict[str, Any]) -> str:
     lines.append("| " + " | ".join(names) + " |\n" + "| --- " * len(names) + "|")
     lines += ["| " + " | ".join(str(one[name]) for name in names) + " |" for one in results["kernels"]]
     return "\n".join(lines) + "\n"
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Bars of kernels a step by row, a panel for each mode, a colour for each size, in the last dtype."""
+    from matplotlib.figure import Figure
+
+    cells = [cell for cell in results["programs"] if cell["dtype"] == results["programs"][-1]["dtype"]]
+    rows = list(dict.fromkeys(cell["row"] for cell in cells))
+    sizes = list(dict.fromkeys((cell["B"], cell["H"]) for cell in cells))
+    figure = Figure(figsize=(10, 0.5 + 0.5 * len(rows)), layout="constrained")
+    for axes, (mode, title) in zip(figure.subplots(1, 2, sharey=True), gpu_report.MODES.items(), strict=True):
+        for k, size in enumerate(sizes):
+            those = [cell for cell in cells if (cell["B"], cell["H"]) == size and "MiB" in cell["modes"][mode]]
+            places = [rows.index(cell["row"]) + (k + 0.5) * 0.8 / len(sizes) - 0.4 for cell in those]
+            counts = [cell["modes"][mode]["kernels"] for cell in those]
+            bars = axes.barh(places, counts, 0.75 / len(sizes), label=f"B={size[0]} H={size[1]}")
+            axes.bar_label(bars, fmt="{:.3g}", padding=2, fontsize=7)
+        axes.set(title=f"{title}, {cells[0]['dtype']}", xlabel="kernels a step")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.grid(axis="x", alpha=0.3)
+    axes.invert_yaxis()
+    axes.legend()
+    figure.savefig(path, dpi=110)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -211,8 +235,11 @@ def main(arguments: list[str] | None = None) -> None:
         results["programs"].append({"B": batch, "H": units, "dtype": dtype, "row": name, "modes": modes})
     shutil.rmtree(dumps)
     write_whole(options.output, results)
-    options.output.with_suffix(".md").write_text(report(results))
-    print(report(results))
+    picture = options.output.with_suffix(".png")
+    draw(results, picture)
+    text = report(results, picture.name)
+    options.output.with_suffix(".md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

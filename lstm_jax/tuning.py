@@ -21,8 +21,8 @@ costs its launch: kernels a step, forward and backward in float32, counted in pr
 ``python -m benchmarks.gpu_programs``; their times are not measured:
 
 | B H | a step in a body | 2 | 4 | 16 | 4, 2**17 cells a chunk | flax linen |
-| 16 128 | 14.0 | 8.5 | 7.3 | 6.3 | 7.7 | 36.1 |
-| 128 512 | 12.5 | 8.9 | 7.2 | 6.2 | 10.3 | 40.1 |
+| 16 128 | 14.0 | 8.5 | 7.3 | 6.4 | 7.7 | 36.1 |
+| 128 512 | 12.5 | 9.0 | 7.2 | 5.9 | 10.3 | 40.1 |
 
 More than 4 are dearer to compile. 2**22 cells are 64 MiB of pre-activations."""
 OTHER = Scan(1, 2**22, 2**22)
