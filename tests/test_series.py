@@ -119,6 +119,24 @@ def test_windows_lie_in_their_part_and_never_overlap_the_next():
             series.cut(table, argparse.Namespace(**{**vars(chosen), "parts": wrong}))
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_scales_are_those_of_the_first_rows_and_are_undone(log):
+    table = forecast.made_up(100)
+    small, undo = series.scaled(table, 60, log)
+    np.testing.assert_allclose(undo(small.target), table.target)
+    seen = np.log(table.target[:60]) if log else table.target[:60]
+    np.testing.assert_allclose(small.target[:60], (seen - seen.mean()) / seen.std(), rtol=1e-6)
+    wilder = np.where(np.arange(100) < 60, table.target, 5 * table.target)
+    np.testing.assert_allclose(series.scaled(table._replace(target=wilder), 60, log)[0].target[:60], small.target[:60])
+
+
+def test_the_interval_at_the_end_knows_the_newest_outcomes():
+    missed = np.concatenate(
+        [np.full((intervals.RECENT, 2), 9.0), np.linspace(0, 1, intervals.RECENT)[:, None] * [1, 2]]
+    )
+    np.testing.assert_allclose(intervals.latest(missed), [0.8, 1.6])
+
+
 def test_a_calibrated_interval_covers_what_it_says():
     draw = np.random.default_rng(0)
     target = draw.normal(size=(4000, 3)) * np.array([1, 2, 3])
