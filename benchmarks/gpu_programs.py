@@ -1,7 +1,7 @@
 """What is compiled for a GPU, counted on a machine without one: kernels a step, memory, instructions.
 
-    make cuda                                 # NVIDIA's compiler in .venv/cuda, 700 MB, apart from everything else
-    PYTHONPATH=.venv/cuda .venv/bin/python -m benchmarks.gpu_programs
+    make cuda PYTHON=python3.13 VENV=.venv-newest     # NVIDIA's compiler, 700 MB, apart from the rest
+    PYTHONPATH=.venv-newest/cuda .venv-newest/bin/python -m benchmarks.gpu_programs
 
 XLA compiles for an H100 that is described to it; no driver is needed and nothing runs. A program of a loop over time
 is bound by the launches of its kernels while layers are small, so their count, which is exact, tells more of its speed

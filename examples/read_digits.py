@@ -2,7 +2,8 @@
 
     python examples/read_digits.py                                                # scikit-learn's digits, row by row
     python examples/read_digits.py --data DIR                                     # MNIST, row by row
-    python examples/read_digits.py --data DIR --order permuted --minutes 40 --hidden 128 --scheme chrono
+    python examples/read_digits.py --data DIR --order permuted --epochs 16 --minutes 40 --hidden 64 --scheme chrono \\
+        --dropout 0 --learning-rate 6e-3
 
 DIR holds MNIST's four files train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz and
 t10k-labels-idx1-ubyte.gz; the last tenth of the training images chooses the best epoch. By rows, expect 99.0 % of the
@@ -125,7 +126,7 @@ def train(data: Images, held_out: Images, options: argparse.Namespace) -> traini
         make_loss(options.dropout),
         params,
         batches,
-        training.adam(LEARNING_RATE),
+        training.adam(options.learning_rate),
         steps=options.steps or options.epochs * len(batches),
         key=keys[1],
         minutes=options.minutes,
@@ -167,6 +168,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--order", choices=("rows", "pixels", "permuted"), default="rows", help="(%(default)s)")
     parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units each way (%(default)s)")
     parser.add_argument("--scheme", help="of the initial weights for pixels, such as chrono")
+    parser.add_argument("--learning-rate", type=results.positive, default=LEARNING_RATE, help="(%(default)s)")
     parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="(%(default)s)")
     parser.add_argument("--batch", type=results.whole, default=BATCH, help="images a step (%(default)s)")
     parser.add_argument("--epochs", type=results.whole, default=EPOCHS, help="(%(default)s)")
