@@ -22,6 +22,7 @@ benchmark: install
 	$(BIN)/python -m benchmarks.run --quick
 
 cuda: install
+	$(BIN)/python -c 'import jax, sys; sys.exit(jax.__version_info__ < (0, 11) and "jax 0.11 or newer is needed: make cuda PYTHON=python3.13 VENV=.venv-newest")'
 	version=$$($(BIN)/python -c 'import jax; print(jax.__version__)') && $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --no-deps --upgrade --target $(VENV)/cuda -c constraints.txt \
 		jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-nvdisasm

@@ -115,9 +115,9 @@ def program(device: Any, workload: Workload, mode: str, dtype: str, name: str, l
     function, arguments, _ = build(workload, mode, layer, given)
     try:
         found = compiled_for(device, function, *arguments)
+        kernels = hlo.executed(found.as_text(), hlo.launches) / workload.T
     except Exception as error:  # any library's: the others are still counted
         return {"reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"}
-    kernels = hlo.executed(found.as_text(), hlo.launches) / workload.T
     return {"kernels": round(kernels, 2), "MiB": round(found.memory_analysis().temp_size_in_bytes / 2**20, 1)}
 
 
@@ -152,7 +152,8 @@ def kernel(device: Any, direction: str, dtype: str, units: int, dumps: Path) -> 
 def loop_of(code: str) -> list[str]:
     """The instructions in the largest loop of a disassembled kernel, which is that over time."""
     found: list[str] = []
-    labels, loops = {}, [(0, 0)]
+    labels: dict[str, int] = {}
+    loops: list[tuple[int, int]] = []
     for line in code.splitlines():
         if label := re.match(r"\.(L_x_\d+):", line):
             labels[label[1]] = len(found)
@@ -161,6 +162,8 @@ def loop_of(code: str) -> list[str]:
             back = re.search(r"\.(L_x_\d+)\)", one[2]) if one[1].startswith("BRA") else None
             if back and back[1] in labels:
                 loops.append((labels[back[1]], len(found)))
+    if not loops:
+        raise ValueError(f"code: got {len(found)} instructions, want a loop among them")
     return found[slice(*max(loops, key=lambda loop: loop[1] - loop[0]))]
 
 

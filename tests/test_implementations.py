@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import oracle
 import pytest
 from jax.experimental import rnn
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, flags, random_problem, tolerance, weigh
 
 import lstm_jax as lj
@@ -16,13 +18,42 @@ from lstm_jax.implementations import cudnn, mosaic_gpu
 LENGTHS_ONLY = [options for options in GRID if options.steps != "mask" and options.resets == "none"]
 
 
+def opaque(function):
+    """A primitive that means a function and has no rule to differentiate or to map it, as a library's program."""
+    primitive = Primitive("opaque")
+    primitive.multiple_results = True
+
+    def flat(*arrays):
+        return jax.tree.leaves(function(*arrays))
+
+    primitive.def_impl(lambda *arrays: jax.jit(primitive.bind)(*arrays))
+    primitive.def_abstract_eval(lambda *avals: jax.make_jaxpr(flat)(*avals).out_avals)
+    mlir.register_lowering(primitive, mlir.lower_fun(flat, multiple_results=True))
+    return primitive.bind
+
+
 @pytest.fixture
 def reference(monkeypatch):
-    """The LSTM in plain JAX that ``jax.experimental.rnn`` is tested against, behind the signature of its binding."""
+    """The LSTM in plain JAX that ``jax.experimental.rnn`` is tested against, behind the signature of its binding and as
+    unable as that: a program forward and one backward."""
 
     def lstm(x, h_0, c_0, weights, seq_lengths, **sizes):
-        layers = rnn.unpack_lstm_weights(weights, sizes["input_size"], sizes["hidden_size"], 1, False)
-        return rnn.lstm_ref(x, h_0, c_0, *layers, seq_lengths, sizes["input_size"], sizes["hidden_size"], 1, 0.0, False)
+        inputs, units = sizes["input_size"], sizes["hidden_size"]
+
+        def plain(x, h_0, c_0, weights, seq_lengths):
+            layers = rnn.unpack_lstm_weights(weights, inputs, units, 1, False)
+            return rnn.lstm_ref(x, h_0, c_0, *layers, seq_lengths, inputs, units, 1, 0.0, False)
+
+        def back(x, h_0, c_0, weights, seq_lengths, *cotangents):
+            return jax.vjp(lambda *moving: plain(*moving, seq_lengths), x, h_0, c_0, weights)[1](cotangents)
+
+        run, run_back = opaque(plain), opaque(back)
+        call = jax.custom_vjp(lambda *arrays: tuple(run(*arrays)))
+        call.defvjp(
+            lambda *arrays: (tuple(run(*arrays)), arrays),
+            lambda kept, cotangents: (*run_back(*kept, *cotangents), None),
+        )
+        return call(x, h_0, c_0, weights, seq_lengths)
 
     monkeypatch.setattr(rnn, "lstm", lstm)
     monkeypatch.setattr(cudnn, "PLATFORM", "cpu")
@@ -90,7 +121,7 @@ TRANSFORMED = {
 
 @pytest.mark.parametrize("transformed", TRANSFORMED)
 def test_transformations_that_cudnn_refuses(transformed, reference):
-    """Of each argument alone; the reference behind the binding could do them all."""
+    """Of each argument alone."""
     params, xs = lj.init_params(jax.random.key(0), 2, 3), jnp.ones((4, 1, 2), FLOAT)
     state = lj.zero_state(params, (1,))
     transform, what = TRANSFORMED[transformed]
@@ -104,6 +135,28 @@ def test_transformations_that_cudnn_refuses(transformed, reference):
         for f in (run, jax.jit(run)):
             with pytest.raises(ValueError, match=f"implementation: got 'cudnn', which has no .*({what})"):
                 transform(f, at)
+
+
+def test_cudnn_refuses_what_comes_from_behind_or_by_lengths(reference):
+    """Cotangents that are mapped or differentiated, by a layer on top; and lengths that are mapped."""
+    params, xs = lj.init_params(jax.random.key(0), 2, 3), jnp.ones((4, 1, 2), FLOAT)
+
+    def loss(params, head):
+        return (head * lj.lstm(params, xs, implementation="cudnn")[1]).sum()
+
+    def by_lengths(lengths):
+        return lj.lstm(params, xs, lengths=lengths[None], implementation="cudnn")[1]
+
+    gradient, heads = jax.grad(loss), jnp.ones((2, 1, 1, 3), FLOAT)
+    for transformed, what in (
+        (lambda: jax.vmap(gradient, (None, 0))(params, heads), "vmap"),
+        (lambda: jax.jvp(partial(gradient, params), (heads[0],), (heads[0],)), "second"),
+        (lambda: jax.grad(lambda head: gradient(params, head).bias.sum())(heads[0]), "second"),
+        (lambda: jax.vmap(by_lengths)(jnp.array([2, 4])), "vmap"),
+    ):
+        with pytest.raises(ValueError, match=f"implementation: got 'cudnn', which has no .*{what}"):
+            transformed()
+    assert jax.grad(loss, (0, 1))(params, heads[0])[1].shape == heads[0].shape
 
 
 def test_cudnn_is_differentiated_once_under_jit_and_checkpoint(reference):

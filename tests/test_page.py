@@ -173,6 +173,11 @@ def test_the_map_fills_its_place(browser, seen, tmp_path):
         seen_bars = "return [map.offsetWidth > map.clientWidth, map.offsetHeight > map.clientHeight]"
         assert browser.execute_script(seen_bars) == bars, high
     browser.set_window_size(1300, 800)
+    finer = {"width": 0, "height": 0, "deviceScaleFactor": 2, "mobile": False}  # of the same size, so nothing is told
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", finer)
+    browser.execute_script("draw()")
+    assert browser.execute_script("return [canvas.width, pen.getTransform().a]") == [2 * canvas[0], 2]
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_page_of_a_series(browser, seen, tmp_path):

@@ -34,7 +34,6 @@ def test_a_gpu_has_chunks_and_bodies_of_its_own(monkeypatch):
     gpu = tuning.scan_on("gpu")
     assert tuning.chunk_limit(gpu, "states", (512, 128, 512), 512) == 64
     assert tuning.chunk_limit(gpu, "gates", (512, 16, 128), 128) == 2048
-    assert tuning.scan_on("tpu") == tuning.OTHER
     assert sequence._loop() is engine.scan_loop(CPU)
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert sequence._loop() is engine.scan_loop(gpu) is not engine.scan_loop(CPU)

@@ -44,7 +44,7 @@ def run(
     """As ``lstm``, of complete arguments: xs ``[T, *batch, D]``."""
     from lstm_jax.implementations.first_order import first_order  # here: jax.extend is slow to import
 
-    params, xs, initial_state = first_order((params, xs, initial_state), "cudnn")
+    params, xs, initial_state, lengths = first_order((params, xs, initial_state, lengths), "cudnn")
     time, *batch, inputs = xs.shape
     units = params.bias.shape[0] // 4
     xs = xs.reshape(time, -1, inputs)
@@ -56,7 +56,7 @@ def run(
     ys, h, c = _call(order(jnp.where(taken, xs, 0)), state, export_lstm((params,)), jnp.maximum(lengths, 1))
     ys = jnp.where(taken, order(ys), 0).reshape(time, *batch, units)
     final = jax.tree.map(lambda new, old: jnp.where(lengths[:, None] > 0, new, old), LSTMState(h, c), state)
-    return jax.tree.map(lambda leaf: leaf.reshape(*batch, units), final), ys
+    return first_order((jax.tree.map(lambda leaf: leaf.reshape(*batch, units), final), ys), "cudnn")
 
 
 def _call(

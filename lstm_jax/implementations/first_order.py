@@ -21,7 +21,9 @@ VMAP, FORWARD, SECOND = "vmap", "forward-mode derivatives (jvp, jacfwd)", "secon
 
 
 def first_order(tree: Any, name: str) -> Any:
-    """The same arrays; what is computed from them has first-order reverse-mode derivatives and nothing else.
+    """The same arrays; between those of a call and those of its result there is one derivative backwards, nothing else.
+
+    A library's arguments pass through it, and its results, whose cotangents may be mapped or differentiated too.
 
     Args:
         tree: of arrays.
@@ -57,7 +59,7 @@ def _differentiate(primals: Sequence[jax.Array], tangents: Sequence, name: str) 
 
 
 def _transpose(cotangent: Any, tangent: Any, name: str) -> list[jax.Array]:
-    return [cotangent_p.bind(ad.instantiate_zeros(cotangent), name=name)]
+    return [cotangent_p.bind(cotangent, name=name)]
 
 
 ad.primitive_jvps[value_p] = _differentiate

@@ -81,7 +81,7 @@ def _forward(block: Block, memory: Memory, inputs: Any, outputs: Any) -> None:
             new_h, new_c = jnp.where(taken, new_h, h), jnp.where(taken, new_c, c)
         put(memory.shared.at[1 - slot], block.units, entering(step + 1, [new_h, new_c])[0])
         tell(memory)
-        for ref, value in zip(outputs, (new_h, new_c), strict=True):  # for which nobody waits
+        for ref, value in zip(outputs, (new_h, new_c), strict=True):  # while others arrive; the gain is not measured
             block.store(ref, value, block.time(step))
         wait(memory)
         return [new_h, new_c], ahead
@@ -142,12 +142,10 @@ def _backward(block: Block, memory: Memory, inputs: Any, outputs: Any) -> None:
             taken = block.flag(flags.taken, step)
             new_h, new_c = jnp.where(taken, new_h, 0.0), jnp.where(taken, new_c, 0.0)
         new_c = new_c + by_c * new_h
-        dzs = by_i * new_c, by_f * new_c, by_g * new_c, by_o * new_h
-        for gate, dz in enumerate(dzs):
+        for gate, dz in enumerate((by_i * new_c, by_f * new_c, by_g * new_c, by_o * new_h)):
+            block.store(dz_out, dz, block.time(step), gate)  # not behind ``tell``: kept until then, dz spills registers
             put(memory.shared.at[slot], block.units, dz, gate)
         tell(memory)
-        for gate, dz in enumerate(dzs):  # for which nobody waits
-            block.store(dz_out, dz, block.time(step), gate)
         wait(memory)
         every: list[tuple[int, int | None]] = [(gate, gate) for gate in range(GATES)]
         entered = [*sums(memory.kernel, memory.shared.at[slot], block.units, [every]), kept * new_c]

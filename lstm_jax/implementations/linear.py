@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from lstm_jax import tuning
 from lstm_jax.cells.lstm import Coefficients
 from lstm_jax.cells.lstm import linear as step_tangent
 from lstm_jax.steps import select
@@ -85,7 +86,8 @@ def _scan(*arrays: jax.Array, how: How) -> list[jax.Array]:
         return select(taken, new, dstate), select(taken, new.h, None)
 
     each = (moves.inflow, fixed.by, fixed.taken, fixed.carried)
-    dstate, ys = lax.scan(take, LSTMState(moves.h, moves.c), each, reverse=how.reverse)
+    unroll = tuning.scan_on("gpu").unroll
+    dstate, ys = lax.scan(take, LSTMState(moves.h, moves.c), each, reverse=how.reverse, unroll=unroll)
     return [ys, *dstate]
 
 

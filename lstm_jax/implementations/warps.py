@@ -145,6 +145,6 @@ def sums(kernel: Any, slot: Any, units: Any, terms: list[list[tuple[int, int | N
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
-    """``1 / (1 + exp(-x))`` in 11 instructions; by a tanh they are 19."""
+    """``1 / (1 + exp(-x))`` in 9 instructions fewer than by a tanh; a derivative of this form would overflow."""
     root = lax.rsqrt(1 + jnp.exp2(x * -math.log2(math.e)))
     return root * root
