@@ -3,10 +3,11 @@
     make cuda PYTHON=python3.13 VENV=.venv-newest     # NVIDIA's compiler, 700 MB, apart from the rest
     PYTHONPATH=.venv-newest/cuda .venv-newest/bin/python -m benchmarks.gpu_programs
 
-XLA compiles for an H100 that is described to it; no driver is needed and nothing runs. A program of a loop over time
-is bound by the launches of its kernels while layers are small, so their count, which is exact, tells more of its speed
-than anything else that can be known without a GPU; times are for ``benchmarks.gpu``. XLA tries no variants of products
-here, as it does on a device, which may change a count by one or two. Kernels of our own are also disassembled.
+XLA compiles for an H100 that is described to it; no driver is needed and nothing runs. While layers are small, a loop
+over time waits for its kernels to begin and end rather than for what they compute, and for the host, which starts the
+body of a loop as one CUDA graph. So how many kernels run a step, and how many times the host starts something, tells
+more of a program's speed than anything else that can be known without a GPU; times are for ``benchmarks.gpu``. On a
+device XLA also tries variants of products, which may change a count by one or two. Kernels of our own are disassembled.
 """
 
 import argparse
@@ -42,7 +43,7 @@ LIBRARIES = "flax linen", "flax nnx", "haiku", "equinox"
 KERNELS = (("bfloat16", 64), ("bfloat16", 128), ("float32", 64))
 """dtype and H"""
 ALL = STEPS, SIZES, DTYPES, KERNELS
-OURS, KERNEL = "lstm_jax scan, {} a body", "lstm_jax mosaic_gpu"
+OURS, SMALL, KERNEL = "lstm_jax scan, {} a body", "lstm_jax scan, a CPU's chunks", "lstm_jax mosaic_gpu"
 SMOKE = 64, ((16, 64),), ("bfloat16",), KERNELS[:1]
 SMOKE_ROWS = OURS.format(4), KERNEL, "flax linen OptimizedLSTMCell"
 SCHEDULERS = 4
@@ -68,7 +69,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 
 def prepare(dumps: Path) -> Any:
-    """The device that is compiled for; kernels of our own leave their machine code in the folder.
+    """The device that is compiled for; compilers leave programs and the machine code of our kernels in the folder.
 
     Raises:
         SystemExit: the compiler is not there, or jax is too old.
@@ -80,7 +81,12 @@ def prepare(dumps: Path) -> Any:
         raise SystemExit(f"The compiler for CUDA is not on the path:\n{(__doc__ or '').split(chr(10) * 2)[1]}")
     os.environ["PATH"] = f"{tools[0] / 'bin'}{os.pathsep}{os.environ['PATH']}"
     os.environ |= {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "MOSAIC_GPU_CUDA_ROOT": str(tools[0])}
-    os.environ["MOSAIC_GPU_DUMP_TO"] = str(dumps)
+    os.environ["MOSAIC_GPU_DUMP_TO"] = str(dumps / "kernels")
+    for folder in ("kernels", "programs"):
+        (dumps / folder).mkdir()
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dumps / 'programs'} --xla_dump_hlo_as_text"
+    )
     jax.config.update("jax_platforms", "cpu")  # for what little is computed
     mosaic_gpu.INTERPRET = lambda kernel, *arrays: kernel(*arrays)  # do not ask for a device that is not there
     return topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices[0]
@@ -97,6 +103,7 @@ def layers() -> dict[str, Layer]:
     """Every form of ours, and the libraries that are installed."""
     scan = tuning.scan_on("gpu")
     found = {OURS.format(n): gpu.ours(engine.scan_loop(scan._replace(unroll=n))) for n in UNROLLS}
+    found[SMALL] = gpu.ours(engine.scan_loop(tuning.scan_on("cpu")._replace(unroll=scan.unroll)))
     found[KERNEL] = gpu.ours(mosaic_gpu.LOOP)
     for library in LIBRARIES:
         rows = competitors.load(library)
@@ -104,8 +111,10 @@ def layers() -> dict[str, Layer]:
     return found
 
 
-def program(device: Any, workload: Workload, mode: str, dtype: str, name: str, layer: Layer) -> dict[str, Any]:
-    """Kernels a step and temporary memory; or the reason why it is not compiled."""
+def program(
+    device: Any, workload: Workload, mode: str, dtype: str, name: str, layer: Layer, dumps: Path
+) -> dict[str, Any]:
+    """Kernels and starts by the host a step, temporary memory; or the reason why it is not compiled."""
     cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
     problem = make_problem(workload)
     given = problem._replace(params=cast(problem.params), xs=cast(problem.xs))
@@ -113,29 +122,43 @@ def program(device: Any, workload: Workload, mode: str, dtype: str, name: str, l
     if reason:
         return {"reason": reason}
     function, arguments, _ = build(workload, mode, layer, given)
+    empty(dumps)
     try:
         found = compiled_for(device, function, *arguments)
-        kernels = hlo.executed(found.as_text(), hlo.launches) / workload.T
+        text, (thunks,) = found.as_text(), dumps.glob("*thunk_sequence_after_thunk_passes.txt")
+        kernels = hlo.executed(text, hlo.launches) / workload.T
+        starts = hlo.started(thunks.read_text(), hlo.turns(text)) / workload.T
     except Exception as error:  # any library's: the others are still counted
         return {"reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"}
-    return {"kernels": round(kernels, 2), "MiB": round(found.memory_analysis().temp_size_in_bytes / 2**20, 1)}
+    memory = found.memory_analysis().temp_size_in_bytes
+    return {"kernels": round(kernels, 2), "starts": round(starts, 2), "MiB": round(memory / 2**20, 1)}
 
 
-def kernel(device: Any, direction: str, dtype: str, units: int, dumps: Path) -> dict[str, Any]:
-    """What a kernel of our own is made of, from its machine code."""
+def empty(folder: Path) -> None:
+    """Removes all in it."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def kernel(device: Any, direction: str, dtype: str, units: int, flagged: bool, dumps: Path) -> dict[str, Any]:
+    """What a kernel of our own is made of, from its machine code.
+
+    Args:
+        flagged: whether there are lengths, a mask or resets.
+    """
     from lstm_jax.implementations import kernels
 
     steps, ends, parts = 64, (units, layout.COLUMNS), mosaic_gpu.PARTS[jnp.dtype(dtype)]
     weights = jnp.zeros((parts * layout.GATES, units, units), jnp.bfloat16)
     state = (jnp.zeros(ends),) * 2
-    for old in dumps.iterdir():
-        old.unlink()
+    flags, reset = (kernels.Flags(*[jnp.ones((steps, layout.COLUMNS))] * 2), state) if flagged else (None, None)
+    empty(dumps)
     if direction == "forward":
         z = jnp.zeros((steps, layout.GATES, *ends))
-        compiled_for(device, partial(kernels.forward, reverse=False), z, weights, state, None, None)
+        compiled_for(device, partial(kernels.forward, reverse=False), z, weights, state, flags, reset)
     else:
         by, dys = jnp.zeros((steps, kernels.COEFFICIENTS, *ends)), jnp.zeros((steps, *ends))
-        compiled_for(device, partial(kernels.backward, reverse=False), by, weights, dys, state, None)
+        compiled_for(device, partial(kernels.backward, reverse=False), by, weights, dys, state, flags)
     (assembled,), (code,) = dumps.glob("*.ptxas"), dumps.glob("*.sass_ctrl")
     words, every = assembled.read_text(), loop_of(code.read_text())
     kinds = Counter(one.split(".")[0] for one in every)
@@ -174,20 +197,20 @@ def report(results: dict[str, Any], picture: str) -> str:
         f"# Compiled for an H100\n\n{(__doc__ or '').split(chr(10) * 2)[2]}\n",
         f"{day}, jax {version}, T = {results['T']}; nothing was run.",
         f"On a GPU `lstm` takes {tuning.scan_on('gpu').unroll} steps a body.\n\n![Kernels a step]({picture})\n",
-        "## Kernels a step, and temporary memory in MiB\n",
+        "## Kernels a step, starts by the host a step, temporary memory\n",
         "| B | H | dtype | row | forward | forward + backward |\n" + "| --- " * 6 + "|",
     ]
     for cell in results["programs"]:
-        shown = [one.get("reason") or f"{one['kernels']}, {one['MiB']} MiB" for one in cell["modes"].values()]
+        shown = [one.get("reason") or "{kernels}, {starts}, {MiB} MiB".format(**one) for one in cell["modes"].values()]
         if len(set(shown)) == 1:
             shown = [shown[0], ""]
         lines.append(f"| {cell['B']} | {cell['H']} | {cell['dtype']} | {cell['row']} | {' | '.join(shown)} |")
     lines.append(
         "\n## The kernels of `mosaic_gpu`, for 16 sequences\n\nInstructions are those of a warp and a step, of them "
         "`products` for matrices and `special` for exponentials and\nroots; cycles are what a step takes at least to "
-        "start them all.\n"
+        "start them all. Spilled are bytes of registers, flags are lengths, masks or\nresets.\n"
     )
-    names = "dtype", "H", "direction", "registers", "spilled", "instructions", "products", "special", "cycles"
+    names = "dtype", "H", "direction", "flags", "registers", "spilled", "instructions", "products", "special", "cycles"
     lines.append("| " + " | ".join(names) + " |\n" + "| --- " * len(names) + "|")
     lines += ["| " + " | ".join(str(one[name]) for name in names) + " |" for one in results["kernels"]]
     return "\n".join(lines) + "\n"
@@ -229,12 +252,14 @@ def main(arguments: list[str] | None = None) -> None:
     results: dict[str, Any] = {"environment": environment(), "T": steps, "programs": [], "kernels": []}
     for dtype, units in blocks:  # before the programs: what was compiled once is not written again
         for direction in ("forward", "backward"):
-            made = kernel(device, direction, dtype, units, dumps)
-            results["kernels"].append({"dtype": dtype, "H": units, "direction": direction, **made})
+            for flagged in (False, True):
+                made = kernel(device, direction, dtype, units, flagged, dumps / "kernels")
+                asked = {"dtype": dtype, "H": units, "direction": direction, "flags": "with" if flagged else "without"}
+                results["kernels"].append({**asked, **made})
     cells = [(B, H, dtype, row) for B, H in sizes for dtype in dtypes for row in rows.items()]
     for batch, units, dtype, (name, layer) in tqdm(cells, unit="program"):
         workload = Workload(T=steps, B=batch, D=units, H=units)
-        modes = {mode: program(device, workload, mode, dtype, name, layer) for mode in gpu.MODES}
+        modes = {mode: program(device, workload, mode, dtype, name, layer, dumps / "programs") for mode in gpu.MODES}
         results["programs"].append({"B": batch, "H": units, "dtype": dtype, "row": name, "modes": modes})
     shutil.rmtree(dumps)
     write_whole(options.output, results)

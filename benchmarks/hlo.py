@@ -1,5 +1,6 @@
-"""Compiled programs, read as text: how often operations run."""
+"""Compiled programs, read as text: how often operations run, and how often the host starts something on a GPU."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -43,6 +44,49 @@ def executed(text: str, counts: Callable[[str], bool]) -> int:
         return total
 
     return count(re.findall(r"^ENTRY %?([\w.\-]+)", text, re.M)[0])
+
+
+def turns(text: str) -> list[int]:
+    """How often each loop turns, in the order in which they are entered, those inside behind the one around them."""
+    bodies, found = computations(text), []
+
+    def enter(body: str) -> None:
+        for line in bodies[body].splitlines():
+            if kind_of(line) == "while":
+                found.append(int(re.findall(r'known_trip_count":\{"n":"(\d+)"', line)[0]))
+                enter(re.findall(r"body=%?([\w.\-]+)", line)[0])
+
+    enter(re.findall(r"^ENTRY %?([\w.\-]+)", text, re.M)[0])
+    return found
+
+
+def started(thunks: str, turns: list[int]) -> int:
+    """How often the host starts something on a GPU: a kernel or a copy by itself, or a CUDA graph of several.
+
+    Args:
+        thunks: as XLA dumps them, ``...thunk_sequence_after_thunk_passes.txt``; conditions of loops that turn a known
+            number of times are not run.
+        turns: of ``turns``.
+    """
+    total, left, graph = 0, list(turns), None
+    loops: list[tuple[int, int, str]] = []
+    for line in thunks.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.strip() in ("condition:", "body:"):
+            place = max(k for k, loop in enumerate(loops) if loop[2] != "body:")
+            loops[place:] = [(loops[place][0], loops[place][1], line.strip())]
+        kind = re.match(r"\s*\d+: (k\w+)", line)
+        if kind is None or (graph is not None and indent > graph):
+            continue
+        graph = indent if kind[1] == "kCommandBuffer" else None
+        loops = [loop for loop in loops if loop[0] < indent]
+        if kind[1] == "kWhile":
+            loops.append((indent, left.pop(0), ""))
+        else:
+            total += math.prod(times if part == "body:" else 0 for _, times, part in loops)
+    if left:
+        raise ValueError(f"thunks: got {len(turns) - len(left)} loops, want {len(turns)}")
+    return total
 
 
 def kind_of(line: str) -> str:
