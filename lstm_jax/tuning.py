@@ -16,15 +16,16 @@ class Scan(NamedTuple):
 
 
 SCANS = {"cpu": Scan(1, 2**17, 2**16), "gpu": Scan(4, 2**22, 2**22)}
-"""By platform. On a CPU a chunk is what the caches hold, and 2 to 8 steps in a body change nothing. On a GPU a kernel
-costs its launch: kernels a step, forward and backward in float32, counted in programs compiled for an H100 by
-``python -m benchmarks.gpu_programs``; their times are not measured:
+"""By platform, which is jax's default backend. On a CPU a chunk is what the caches hold, and 2 to 8 steps in a body
+change nothing. On a GPU a kernel and a start by the host cost time whatever they compute. Kernels and starts a time
+step, and MiB of memory, forward and backward in float32, by steps in a body, counted in programs compiled for an H100
+by ``python -m benchmarks.gpu_programs``; times are not measured:
 
-| B H | a step in a body | 2 | 4 | 16 | 4, 2**17 cells a chunk | flax linen |
-| 16 128 | 14.0 | 8.5 | 7.3 | 6.4 | 7.7 | 36.1 |
-| 128 512 | 12.5 | 9.0 | 7.2 | 5.9 | 10.3 | 40.1 |
+| B H | 1 | 4 | 16 | 4, a CPU's chunks | flax linen |
+| 16 128 | 14.0 2.0 48 | 7.3 0.5 48 | 6.4 0.1 48 | 7.7 0.8 36 | 36.1 2.0 53 |
+| 128 512 | 12.5 2.1 614 | 7.2 0.6 615 | 5.9 0.2 619 | 10.3 0.5 403 | 40.0 2.0 1682 |
 
-More than 4 are dearer to compile. 2**22 cells are 64 MiB of pre-activations."""
+More steps in a body are dearer to compile."""
 LEAST_ROWS = 512
 """... but no fewer steps times rows, since each chunk reads and writes the gradient of every weight."""
 MOST_OF_TIME = 8
