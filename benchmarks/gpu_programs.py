@@ -42,9 +42,11 @@ UNROLLS = (1, 2, 4, 16)
 LIBRARIES = "flax linen", "flax nnx", "haiku", "equinox"
 KERNELS = (("bfloat16", 64), ("bfloat16", 128), ("float32", 64))
 """dtype and H"""
-ALL = STEPS, SIZES, DTYPES, KERNELS
 OURS, SMALL, KERNEL = "lstm_jax scan, {} a body", "lstm_jax scan, a CPU's chunks", "lstm_jax mosaic_gpu"
+"""Names of rows."""
+ALL = STEPS, SIZES, DTYPES, KERNELS
 SMOKE = 64, ((16, 64),), ("bfloat16",), KERNELS[:1]
+"""T, sizes, dtypes and kernels, without and with ``--smoke``."""
 SMOKE_ROWS = OURS.format(4), KERNEL, "flax linen OptimizedLSTMCell"
 SCHEDULERS = 4
 """Of a multiprocessor: each starts an instruction of one of its warps a cycle."""
