@@ -42,8 +42,9 @@ UNROLLS = (1, 2, 4, 16)
 LIBRARIES = "flax linen", "flax nnx", "haiku", "equinox"
 KERNELS = (("bfloat16", 64), ("bfloat16", 128), ("float32", 64))
 """dtype and H"""
-OURS, SMALL, KERNEL = "lstm_jax scan, {} a body", "lstm_jax scan, a CPU's chunks", "lstm_jax mosaic_gpu"
-"""Names of rows."""
+OURS, WHOLE, SMALL = "lstm_jax scan, {} a body", "lstm_jax scan, whole loop a graph", "lstm_jax scan, a CPU's chunks"
+KERNEL = "lstm_jax mosaic_gpu"
+"""Names of rows; a whole loop becomes a graph by the compiler options ``gpu.GRAPH``."""
 ALL = STEPS, SIZES, DTYPES, KERNELS
 SMOKE = 64, ((16, 64),), ("bfloat16",), KERNELS[:1]
 """T, sizes, dtypes and kernels, without and with ``--smoke``."""
@@ -94,17 +95,18 @@ def prepare(dumps: Path) -> Any:
     return topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices[0]
 
 
-def compiled_for(device: Any, function: Any, *arguments: Any) -> Any:
-    """A compiled program."""
+def compiled_for(device: Any, function: Any, *arguments: Any, options: dict[str, Any] | None = None) -> Any:
+    """A program, compiled with XLA's own options or others."""
     place = jax.sharding.SingleDeviceSharding(device)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), arguments)
-    return jax.jit(function).lower(*shapes).compile()
+    return jax.jit(function).lower(*shapes).compile(options)
 
 
 def layers() -> dict[str, Layer]:
     """Every form of ours, and the libraries that are installed."""
     scan = tuning.scan_on("gpu")
     found = {OURS.format(n): gpu.ours(engine.scan_loop(scan._replace(unroll=n))) for n in UNROLLS}
+    found[WHOLE] = gpu.ours(engine.scan_loop(scan))
     found[SMALL] = gpu.ours(engine.scan_loop(tuning.scan_on("cpu")._replace(unroll=scan.unroll)))
     found[KERNEL] = gpu.ours(mosaic_gpu.LOOP)
     for library in LIBRARIES:
@@ -126,7 +128,7 @@ def program(
     function, arguments, _ = build(workload, mode, layer, given)
     empty(dumps)
     try:
-        found = compiled_for(device, function, *arguments)
+        found = compiled_for(device, function, *arguments, options=gpu.GRAPH if name == WHOLE else None)
         text, (thunks,) = found.as_text(), dumps.glob("*thunk_sequence_after_thunk_passes.txt")
         kernels = hlo.executed(text, hlo.launches) / workload.T
         starts = hlo.started(thunks.read_text(), hlo.turns(text)) / workload.T

@@ -72,11 +72,14 @@ def started(thunks: str, turns: list[int]) -> int:
     loops: list[tuple[int, int, str]] = []
     for line in thunks.splitlines():
         indent = len(line) - len(line.lstrip())
-        if line.strip() in ("condition:", "body:"):
+        if line.strip() in ("condition:", "body:") and graph is None:
             place = max(k for k, loop in enumerate(loops) if loop[2] != "body:")
             loops[place:] = [(loops[place][0], loops[place][1], line.strip())]
         kind = re.match(r"\s*\d+: (k\w+)", line)
-        if kind is None or (graph is not None and indent > graph):
+        if kind is None:
+            continue
+        if graph is not None and indent > graph:
+            del left[: kind[1] == "kWhile"]
             continue
         graph = indent if kind[1] == "kCommandBuffer" else None
         loops = [loop for loop in loops if loop[0] < indent]

@@ -97,6 +97,11 @@ def test_the_host_starts_graphs_loops_and_kernels():
         hlo.started(THUNKS, [3, 5, 7])
 
 
+def test_a_loop_inside_a_graph_is_started_with_it():
+    inside = "000: kCommandBuffer [source | sink]\n" + "".join(f"    {line}\n" for line in THUNKS.strip().splitlines())
+    assert hlo.started(inside, [3, 5]) == 1
+
+
 def test_the_loop_over_time_is_found_in_machine_code():
     assert gpu_programs.loop_of(CODE) == ["FFMA", "MUFU.EX2", "HGMMA.64x16x16.F32.BF16", "BRA"]
 
