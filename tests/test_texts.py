@@ -26,7 +26,7 @@ def write(tmp_path, content, name="file.txt"):
         (b"a\x00b", "file.txt", "looks binary: it holds a zero byte at 1"),
         (b"caf\xe9 \xff", "file.txt", "is not utf-8 text .*at byte 3.*--encoding latin-1"),
         (b"not packed", "file.gz", "file.gz cannot be unpacked"),
-        (gzip.compress(b"some text that is long enough")[:-9], "file.gz", "file.gz cannot be unpacked"),
+        (gzip.compress(b"some text that is long enough", mtime=0)[:-9], "file.gz", "file.gz cannot be unpacked"),
         (b"\ttext behind no label\n", "file.txt", "line 1: got .*, want a label, a tab or blank, and a text"),
         (b"\xef\xbb\xbf", "file.txt", "--data: .*file.txt is empty"),
         (b"1 good\nbad\n", "file.txt", "line 2: got 'bad', want a label, a tab or blank, and a text"),
