@@ -249,10 +249,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--smoke", action="store_true", help="one small size")
     parser.add_argument("--output", type=Path, default=gpu.RESULTS / "gpu_programs.json", help="and .md (%(default)s)")
     options = parser.parse_args(arguments)
-    dumps = Path(tempfile.mkdtemp())
+    with tempfile.TemporaryDirectory() as dumps:
+        results = count(options.smoke, Path(dumps))
+    write_whole(options.output, results)
+    picture = options.output.with_suffix(".png")
+    draw(results, picture)
+    text = report(results, picture.name)
+    options.output.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def count(smoke: bool, dumps: Path) -> dict[str, Any]:
+    """Compiles everything in an empty folder."""
     device = prepare(dumps)
-    steps, sizes, dtypes, blocks = SMOKE if options.smoke else ALL
-    rows = {name: layer for name, layer in layers().items() if name in SMOKE_ROWS or not options.smoke}
+    steps, sizes, dtypes, blocks = SMOKE if smoke else ALL
+    rows = {name: layer for name, layer in layers().items() if name in SMOKE_ROWS or not smoke}
     results: dict[str, Any] = {"environment": environment(), "T": steps, "programs": [], "kernels": []}
     for dtype, units in blocks:  # before the programs: what was compiled once is not written again
         for direction in ("forward", "backward"):
@@ -265,13 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
         workload = Workload(T=steps, B=batch, D=units, H=units)
         modes = {mode: program(device, workload, mode, dtype, name, layer, dumps / "programs") for mode in gpu.MODES}
         results["programs"].append({"B": batch, "H": units, "dtype": dtype, "row": name, "modes": modes})
-    shutil.rmtree(dumps)
-    write_whole(options.output, results)
-    picture = options.output.with_suffix(".png")
-    draw(results, picture)
-    text = report(results, picture.name)
-    options.output.with_suffix(".md").write_text(text)
-    print(text)
+    return results
 
 
 if __name__ == "__main__":

@@ -35,10 +35,10 @@ def executed(text: str, counts: Callable[[str], bool]) -> int:
             if kind == "conditional":
                 raise ValueError(f"text: got {line.strip()[:200]}, want no choice between computations")
             if kind == "while":
-                turns = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-                if turns is None:
+                times = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+                if times is None:
                     raise ValueError(f"text: got {line.strip()[:200]}, want loops that say how often they turn")
-                total += int(turns[1]) * count(re.findall(r"body=%?([\w.\-]+)", line)[0])
+                total += int(times[1]) * count(re.findall(r"body=%?([\w.\-]+)", line)[0])
             elif kind in CALLS:
                 total += sum(map(count, re.findall(r"(?:to_apply|calls)=%?([\w.\-]+)", line)))
         return total
@@ -68,8 +68,8 @@ def started(thunks: str, turns: list[int]) -> int:
             number of times are not run.
         turns: of ``turns``.
     """
-    total, left, graph = 0, list(turns), None
-    loops: list[tuple[int, int, str]] = []
+    total, left, graph = 0, list(turns), None  # graph: the indentation of the one that the line is in
+    loops: list[tuple[int, int, str]] = []  # indentation, turns, and which part of it the line is in
     for line in thunks.splitlines():
         indent = len(line) - len(line.lstrip())
         if line.strip() in ("condition:", "body:") and graph is None:
