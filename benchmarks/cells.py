@@ -21,7 +21,7 @@ import lstm_jax as lj
 from benchmarks.measure import LIMIT, Row, measure
 from benchmarks.run import environment
 from benchmarks.workloads import WORKLOADS, Workload
-from lstm_jax.cells import CELLS, init_cell
+from lstm_jax.cells import CELLS
 
 WORKLOAD = "reinforcement"
 PAGE = Path(__file__).parent.parent / "docs" / "cells.md"
@@ -43,11 +43,11 @@ class Timed(NamedTuple):
 
 def make(name: str, workload: Workload) -> tuple[Callable[..., jax.Array], Any, jax.Array]:
     """(outputs, params, xs) of a row: ``outputs(params, xs)``."""
-    cell = CELLS[PARALLEL.get(name, name)].cell
-    space = PLACES[cell.space]
+    cell = CELLS[PARALLEL.get(name, name)]
+    space = PLACES[cell.num_spatial_dims]
     inputs, hidden = (size // math.prod(space) for size in (workload.D, workload.H))
     options: dict[str, Any] = {"projection_size": hidden // 2} if name == "projected" else {}
-    params = init_cell(PARALLEL.get(name, name), jax.random.key(0), inputs, hidden, **options)
+    params = CELLS[PARALLEL.get(name, name)].init(jax.random.key(0), inputs, hidden, **options)
     xs = jax.random.normal(jax.random.key(1), (workload.T, workload.B, *space, inputs))
     run = lj.parallel_unroll if name in PARALLEL else partial(lj.unroll, remat="gates")
     return lambda params, xs: run(cell, params, xs)[1], params, xs

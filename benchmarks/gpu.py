@@ -29,7 +29,7 @@ from benchmarks.measure import LIMIT, Row, compiled, measure
 from benchmarks.programs import Problem, build, disagreement, make_problem
 from benchmarks.run import environment, write_whole
 from benchmarks.workloads import Workload
-from lstm_jax import engine, implementations, sequence, tuning
+from lstm_jax._core import engine, implementations, sequence, tuning
 
 STEPS = 512
 HIDDEN, ROWS = (128, 64, 256, 512, 1024), (16, 1, 128)
@@ -50,7 +50,7 @@ def ours(loop: engine.Loop) -> Layer:
 
     def outputs(params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
         del options
-        call = sequence.checked(lj.cells.LSTM, params, xs, None, None, None, None, None, False)
+        call = sequence.check_call(lj.cells.LSTM, params, xs, None, None, None, None, None, False)
         return sequence._run(lj.cells.LSTM, False, None, loop, call)[1]
 
     return Layer(lambda params: params, lambda params: params, outputs, lj.lstm_cell)
@@ -66,7 +66,7 @@ def reference(workload: Workload, mode: str, problem: Problem) -> Any:
     """The result in float64, on the CPU."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), problem)
-        function, arguments, comparable = build(workload, mode, ours(engine.scan_loop(tuning.scan_on("cpu"))), wide)
+        function, arguments, comparable = build(workload, mode, ours(engine.scan_loop(tuning.scan_config("cpu"))), wide)
         return jax.tree.map(np.asarray, comparable(jax.jit(function)(*arguments)))
 
 
@@ -74,13 +74,13 @@ def rows_of(workload: Workload, mode: str, dtype: str, problem: Problem) -> dict
     """Every form, or why it is not there."""
     cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
     given = problem._replace(params=cast(problem.params), xs=cast(problem.xs))
-    scan = tuning.scan_on(jax.default_backend())
+    scan = tuning.scan_config(jax.default_backend())
     rows = {}
     for unroll in UNROLLS:
         layer = ours(engine.scan_loop(scan._replace(unroll=unroll)))
         rows[f"lstm_jax scan, unroll {unroll}"] = attempt(compiled, workload, mode, layer, given)
     rows["lstm_jax scan, graph"] = attempt(compiled, workload, mode, ours(engine.scan_loop(scan)), given, GRAPH)
-    asked = implementations.Asked(given.xs, workload.H, None, None, None)
+    asked = implementations.CallSpec(given.xs, workload.H, None, None, None)
     for name in ("mosaic_gpu", "cudnn"):
         reason = implementations.TABLE[name](asked)
         layer = ours(engine.scan_loop(scan))._replace(sequence=partial(named, name))

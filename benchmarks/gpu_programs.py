@@ -31,8 +31,8 @@ from benchmarks.competitors.layer import Layer
 from benchmarks.programs import build, make_problem
 from benchmarks.run import environment, write_whole
 from benchmarks.workloads import Workload
-from lstm_jax import engine, tuning
-from lstm_jax.implementations import layout, mosaic_gpu
+from lstm_jax._core import engine, tuning
+from lstm_jax._core.implementations import layout, mosaic_gpu
 
 STEPS = 512
 SIZES = ((16, 128), (1, 256), (128, 512))
@@ -104,10 +104,10 @@ def compiled_for(device: Any, function: Any, *arguments: Any, options: dict[str,
 
 def layers() -> dict[str, Layer]:
     """Every form of ours, and the libraries that are installed."""
-    scan = tuning.scan_on("gpu")
+    scan = tuning.scan_config("gpu")
     found = {OURS.format(n): gpu.ours(engine.scan_loop(scan._replace(unroll=n))) for n in UNROLLS}
     found[WHOLE] = gpu.ours(engine.scan_loop(scan))
-    found[SMALL] = gpu.ours(engine.scan_loop(tuning.scan_on("cpu")._replace(unroll=scan.unroll)))
+    found[SMALL] = gpu.ours(engine.scan_loop(tuning.scan_config("cpu")._replace(unroll=scan.unroll)))
     found[KERNEL] = gpu.ours(mosaic_gpu.LOOP)
     for library in LIBRARIES:
         rows = competitors.load(library)
@@ -150,7 +150,7 @@ def kernel(device: Any, direction: str, dtype: str, units: int, flagged: bool, d
     Args:
         flagged: whether there are lengths, a mask or resets.
     """
-    from lstm_jax.implementations import kernels
+    from lstm_jax._core.implementations import kernels
 
     steps, ends, parts = 64, (units, layout.COLUMNS), mosaic_gpu.PARTS[jnp.dtype(dtype)]
     weights = jnp.zeros((parts * layout.GATES, units, units), jnp.bfloat16)
@@ -200,7 +200,7 @@ def report(results: dict[str, Any], picture: str) -> str:
     lines = [
         f"# Compiled for an H100\n\n{(__doc__ or '').split(chr(10) * 2)[2]}\n",
         f"{day}, jax {version}, T = {results['T']}; nothing was run.",
-        f"On a GPU `lstm` takes {tuning.scan_on('gpu').unroll} steps a body.\n\n![Kernels a step]({picture})\n",
+        f"On a GPU `lstm` takes {tuning.scan_config('gpu').unroll} steps a body.\n\n![Kernels a step]({picture})\n",
         "## Kernels a step, starts by the host a step, temporary memory\n",
         "| B | H | dtype | row | forward | forward + backward |\n" + "| --- " * 6 + "|",
     ]

@@ -28,7 +28,7 @@ def executed(text: str, counts: Callable[[str], bool]) -> int:
     def count(body: str) -> int:
         total = 0
         for line in bodies[body].splitlines():
-            kind = kind_of(line)
+            kind = cell_of_params(line)
             total += counts(kind)
             if " while(" in line and kind != "while":
                 raise ValueError(f"text: got {line.strip()[:200]}, which is not read as a loop")
@@ -52,7 +52,7 @@ def turns(text: str) -> list[int]:
 
     def enter(body: str) -> None:
         for line in bodies[body].splitlines():
-            if kind_of(line) == "while":
+            if cell_of_params(line) == "while":
                 found.append(int(re.findall(r'known_trip_count":\{"n":"(\d+)"', line)[0]))
                 enter(re.findall(r"body=%?([\w.\-]+)", line)[0])
 
@@ -92,7 +92,7 @@ def started(thunks: str, turns: list[int]) -> int:
     return total
 
 
-def kind_of(line: str) -> str:
+def cell_of_params(line: str) -> str:
     """What the operation on this line is: ``  %name = shape kind(...)``; a shape may be a tuple of tuples."""
     found = re.search(r" ([a-z][\w\-]*)\((?=[%)\w\"/{-])", line.partition(" = ")[2])
     return found[1] if found else ""

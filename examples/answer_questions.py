@@ -25,13 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
-import saved
-import texts
+from common import results, saved, texts
 from tokenizers import Tokenizer
 
 from lstm_jax import training
-from lstm_jax.models import reader
+from lstm_jax.models import memory_qa
 from lstm_jax.training import metrics
 
 EXAMPLE = "answer_questions"
@@ -94,7 +92,7 @@ def plain(sentence: str) -> str:
     return " ".join(re.findall(r"[\w'-]+", sentence.lower()))
 
 
-def made_up(count: int, seed: int) -> list[Question]:
+def synthetic(count: int, seed: int) -> list[Question]:
     """People go to places; where is one of them?"""
     draw = random.Random(seed)
     people, places = ("ana", "ben", "cleo", "dev"), ("kitchen", "garden", "hall", "office", "cellar")
@@ -110,7 +108,7 @@ def made_up(count: int, seed: int) -> list[Question]:
 def read_tasks(options: argparse.Namespace) -> list[Task]:
     """From a folder, from two files, or made up."""
     if options.data is None:
-        return [Task("made up", made_up(2000, 0), made_up(500, 1))]
+        return [Task("made up", synthetic(2000, 0), synthetic(500, 1))]
     if options.data.is_file():
         if options.test is None:
             raise SystemExit("--data: got one file and no --test, want a file for it")
@@ -167,18 +165,20 @@ def batches(questions: list[Question], codes: Codes, batch: int, seed: int) -> t
     return training.Bucketed(told, labels, batch, buckets=1, multiple=10, seed=seed)
 
 
-def as_story(batch: training.Ragged) -> reader.Story:
+def as_story(batch: training.RaggedBatch) -> memory_qa.Story:
     """Of a batch ``[S, B, 1 + W]``."""
     told, asked = batch.xs, batch.labels["question"]
-    return reader.Story(jnp.moveaxis(told[..., 1:], -1, 0), told[..., 0], asked[:, 1:].T, asked[:, 0])
+    return memory_qa.Story(jnp.moveaxis(told[..., 1:], -1, 0), told[..., 0], asked[:, 1:].T, asked[:, 0])
 
 
 def make_loss(rate: float) -> Any:
     """Cross-entropy of the answer."""
 
     @training.stateless
-    def loss(params: reader.ReaderParams, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
-        logits = reader.answer(params, as_story(batch), key=key, rate=rate).logits
+    def loss(
+        params: memory_qa.MemoryQAParams, batch: training.RaggedBatch, key: Any
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        logits = memory_qa.answer(params, as_story(batch), key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels["answer"])
         return jnp.mean(nats, where=batch.real), {
             "loss": metrics.mean(nats, batch.real),
@@ -188,11 +188,11 @@ def make_loss(rate: float) -> Any:
     return loss
 
 
-def train(task: Task, codes: Codes, options: argparse.Namespace) -> training.Fitted:
+def train(task: Task, codes: Codes, options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on a tenth of the training questions."""
     keys = jax.random.split(jax.random.key(options.seed))
     split = len(task.train) * 9 // 10
-    params = reader.init_reader(keys[0], **sizes(codes, options))
+    params = memory_qa.init_memory_qa(keys[0], **sizes(codes, options))
     data = batches(task.train[:split], codes, BATCH, options.seed)
     held_out = batches(task.train[split:], codes, BATCH, 0)
     return training.fit(
@@ -207,7 +207,7 @@ def train(task: Task, codes: Codes, options: argparse.Namespace) -> training.Fit
 
 
 def sizes(codes: Codes, options: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of ``init_reader``."""
+    """Arguments of ``init_memory_qa``."""
     return {
         "vocabulary": codes.words.get_vocab_size(),
         "answers": len(codes.answers),
@@ -222,7 +222,7 @@ def draw_looks(params: Any, question: Question, codes: Codes, path: Path) -> Non
     from matplotlib.figure import Figure
 
     batch = batches([question], codes, 1, 0)[0]
-    found = reader.answer(params, as_story(batch))
+    found = memory_qa.answer(params, as_story(batch))
     figure = Figure(figsize=(7, 1.2 + 0.3 * len(question.story)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(found.weights[:, :, 0].T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> float:
     right, most = {}, {}
     for task in tasks:
         if options.load:
-            init, folder = reader.init_reader, options.load / task.name
+            init, folder = memory_qa.init_memory_qa, options.load / task.name
             params, notes, (words,) = saved.load(folder, EXAMPLE, init, "tokenizer")
             codes = Codes(words, notes["answers"], notes["longest"])
         else:

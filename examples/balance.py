@@ -19,15 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pole
-import results
-import saved
-from pole import LONGEST, World
+from common import pole, results, saved
+from common.pole import LONGEST, World
 from tqdm import tqdm
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.models.parts import Dense, dense, init_dense
+from lstm_jax.models.layers import DenseParams, dense, init_dense
 
 EXAMPLE = "balance"
 HIDDEN = 64
@@ -45,8 +43,8 @@ class Params(NamedTuple):
     """Parameters of actor and critic."""
 
     lstm: lj.LSTMParams
-    actor: Dense
-    critic: Dense
+    actor: DenseParams
+    critic: DenseParams
 
 
 def init_model(key: jax.Array, hidden: int) -> Params:

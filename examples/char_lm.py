@@ -24,10 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
-import saved
-import texts
-from ngrams import ngram_loss
+from common import results, saved, texts
+from common.ngrams import ngram_loss
 
 import lstm_jax as lj
 from lstm_jax import decoding, training
@@ -103,7 +101,7 @@ def logits(params: Params, ys: jax.Array) -> jax.Array:
     return ys @ params["head"] + params["head_bias"]
 
 
-def loss_fn(params: Params, state: lj.LSTMState, text: training.Text, key: Any, dropout: float = 0.0) -> tuple:
+def loss_fn(params: Params, state: lj.LSTMState, text: training.TextWindow, key: Any, dropout: float = 0.0) -> tuple:
     """Mean nats of the next characters, and the state behind them for the next window; dropout where there is a key."""
     state, ys = lj.lstm(params["lstm"], params["embedding"][text.inputs], state, resets=text.resets)
     if key is not None:
@@ -123,13 +121,13 @@ def write(params: Params, alphabet: list[str], prompt: np.ndarray, options: argp
     state, _ = lj.lstm(params["lstm"], params["embedding"][prompt[:-1]])
     key, length = jax.random.key(options.seed), options.length
     drawn = decoding.sample(
-        next_character, params, state, prompt[-1], key, length=length, temperature=options.temperature
+        key, next_character, params, state, prompt[-1], max_length=length, temperature=options.temperature
     )
     text = "".join(alphabet[code] for code in [*prompt, *drawn.tokens])
     return text.encode("latin-1").decode(errors="replace") if options.encoding == "bytes" else text
 
 
-def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
+def train(corpus: Corpus, options: argparse.Namespace) -> training.FitResult:
     """Until the steps or the minutes are used up, or Ctrl-C; the best parameters on the held-out part.
 
     The learning rate falls along a half cosine over whichever of steps and minutes is further.
@@ -251,7 +249,7 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {kind} text, nats and bits a character:")
     for name, value in {**baselines, "LSTM": loss}.items():
         print(f"  {name:8} {value:6.3f} {value * BITS:6.3f}")
-    training.draw_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=baselines)
+    training.plot_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=baselines)
     print(f"\nThe model writes, temperature {options.temperature}:\n")
     print(write(fitted.params, corpus.alphabet, prompt, options))
     results.record(

@@ -23,9 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
-import saved
-import texts
+from common import results, saved, texts
 from tokenizers import Tokenizer
 
 from lstm_jax import diagnostics, training
@@ -60,7 +58,7 @@ class Corpus(NamedTuple):
     codes: Tokenizer
 
 
-def made_up(count: int, seed: int) -> texts.Labelled:
+def synthetic(count: int, seed: int) -> texts.Labelled:
     """Reviews whose verdict hangs on negations and on what comes behind "but"; a count of good and bad words fails."""
     draw = random.Random(seed)
     good, bad = ("gripping", "funny", "moving", "clever", "fine"), ("dull", "clumsy", "loud", "hollow", "weak")
@@ -82,7 +80,7 @@ def made_up(count: int, seed: int) -> texts.Labelled:
 def read_corpus(options: argparse.Namespace) -> Corpus:
     """From the files, or made up."""
     if options.data is None:
-        train, valid, test = (made_up(count, seed) for seed, count in enumerate((2000, 400, 400)))
+        train, valid, test = (synthetic(count, seed) for seed, count in enumerate((2000, 400, 400)))
     else:
         read = partial(texts.read_labelled, encoding=options.encoding)
         train = read("--data", options.data)
@@ -111,12 +109,14 @@ def make_loss(pooling: str, rate: float) -> Any:
     """Cross-entropy; training replaces words by the unknown one now and then, so that it gets a meaning."""
 
     @training.stateless
-    def loss(params: classifier.ClassifierParams, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+    def loss(
+        params: classifier.ClassifierParams, batch: training.RaggedBatch, key: Any
+    ) -> tuple[jax.Array, dict[str, Any]]:
         codes = batch.xs
         if key is not None:
             key, drop = jax.random.split(key)
             codes = jnp.where(jax.random.bernoulli(drop, UNKNOWN_RATE, codes.shape), 0, codes)
-        logits = classifier.classify(params, codes, batch.lengths, pooling=pooling, key=key, rate=rate).logits
+        logits = classifier.classify(params, codes, batch.lengths, pooling=pooling, key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(nats, where=batch.real), {
             "loss": metrics.mean(nats, batch.real),
@@ -127,7 +127,7 @@ def make_loss(pooling: str, rate: float) -> Any:
     return loss
 
 
-def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
+def train(corpus: Corpus, options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on the validation part."""
     data = batches("--data", corpus.train, corpus, options.seed, options.buckets)
     keys = jax.random.split(jax.random.key(options.seed))
@@ -164,7 +164,9 @@ def explain(params: Any, codes: jax.Array, pooling: str) -> tuple[jax.Array, jax
 
     found = logits(embedded)
     second, first = jnp.argsort(found)[-2:]
-    lead = diagnostics.integrated_gradients(lambda xs: logits(xs)[first] - logits(xs)[second], embedded, points=POINTS)
+    lead = diagnostics.integrated_gradients(
+        lambda xs: logits(xs)[first] - logits(xs)[second], embedded, num_points=POINTS
+    )
     return jax.nn.softmax(found), lead.steps
 
 
@@ -187,7 +189,7 @@ def show_texts(
     if picture:
         print(f"words coloured by what they say: {picture}")
         meaning = "for the class given, scaled to each text's largest"
-        pictures.draw_text(labels, np.array(values), picture, meaning=meaning, between=" ")
+        pictures.plot_text(labels, np.array(values), picture, meaning=meaning, between=" ")
 
 
 def naive_accuracy(corpus: Corpus) -> float:

@@ -25,13 +25,11 @@ import jax.numpy as jnp
 import mido
 import numpy as np
 import optax
-import results
-import saved
-import texts
+from common import results, saved, texts
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, split
+from lstm_jax.models.layers import DenseParams, dense, dropout, init_dense, split_key
 from lstm_jax.training import metrics
 
 EXAMPLE = "compose"
@@ -51,7 +49,7 @@ class Params(NamedTuple):
     """Parameters of the model."""
 
     layers: tuple[Any, ...]
-    head: Dense
+    head: DenseParams
 
 
 class Pieces(NamedTuple):
@@ -100,7 +98,7 @@ def read_matlab(path: Path) -> Pieces:
         raise SystemExit(f"--data: {path}: want a .mat file with traindata, validdata and testdata: {error}") from None
 
 
-def made_up(count: int, seed: int) -> list[np.ndarray]:
+def synthetic(count: int, seed: int) -> list[np.ndarray]:
     """Cadences in all keys: a bass, three voices above it, some of them held."""
     draw = random.Random(seed)
     chords = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (9, 12, 16))
@@ -118,7 +116,7 @@ def made_up(count: int, seed: int) -> list[np.ndarray]:
 def read_data(options: argparse.Namespace) -> Pieces:
     """From the files, or made up."""
     if options.data is None:
-        return Pieces(*(made_up(count, seed) for seed, count in enumerate((100, 20, 20))))
+        return Pieces(*(synthetic(count, seed) for seed, count in enumerate((100, 20, 20))))
     if options.data.suffix == ".mat":
         return read_matlab(options.data)
     if options.valid is None or options.test is None:
@@ -136,7 +134,7 @@ class Transposed:
     def __len__(self) -> int:
         return len(self.inner)
 
-    def __getitem__(self, step: int) -> training.Ragged:
+    def __getitem__(self, step: int) -> training.RaggedBatch:
         batch = self.inner[step]
         moves = np.random.default_rng((self.seed, step)).integers(-self.most, self.most + 1, batch.xs.shape[1])
         from_keys = np.arange(KEYS) - moves[:, None]
@@ -155,7 +153,7 @@ def scores(
     params: Params, frames: jax.Array, states: Any = None, key: Any = None, rate: float = 0.0
 ) -> tuple[Any, jax.Array]:
     """(states, scores ``[T, *batch, 88]`` of the frame behind each)."""
-    before, between, behind = split(key, 3)
+    before, between, behind = split_key(key, 3)
     xs = dropout(before, frames, rate / 2)
     states, ys = lj.lstm_stack(params.layers, xs, states, between=lambda layer, xs, ys: dropout(between, ys, rate))
     return states, dense(params.head, dropout(behind, ys, rate))
@@ -165,7 +163,7 @@ def make_loss(rate: float) -> Any:
     """Nats a frame: the sum over keys of the cross-entropy of sounding or not."""
 
     @training.stateless
-    def loss(params: Params, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+    def loss(params: Params, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         _, found = scores(params, batch.xs[:-1], key=key, rate=rate)
         nats = optax.sigmoid_binary_cross_entropy(found, batch.xs[1:]).sum(axis=-1)
         there = lj.lengths_to_mask(batch.lengths - 1, len(nats)) & batch.real[None]
@@ -174,7 +172,7 @@ def make_loss(rate: float) -> Any:
     return loss
 
 
-def train(pieces: Pieces, options: argparse.Namespace) -> training.Fitted:
+def train(pieces: Pieces, options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
     data = training.Bucketed(pieces.train, None, BATCH, buckets=options.buckets, seed=options.seed)

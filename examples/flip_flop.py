@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import results
-import saved
+from common import results, saved
 
 import lstm_jax as lj
 from lstm_jax import diagnostics, training
 from lstm_jax.diagnostics import pictures
-from lstm_jax.models.parts import Dense, dense, init_dense
+from lstm_jax.models.layers import DenseParams, dense, init_dense
 from lstm_jax.training import metrics
 
 EXAMPLE = "flip_flop"
@@ -45,7 +44,7 @@ class Params(NamedTuple):
     """Parameters of the model."""
 
     lstm: lj.LSTMParams
-    head: Dense
+    head: DenseParams
 
 
 class FlipFlops:
@@ -97,7 +96,7 @@ def search(params: Params, seed: int, starts: int) -> tuple[diagnostics.FixedPoi
     share = jnp.asarray(draw.choice([0.0, 0.25, 0.5], (starts, 1)), jnp.float32)
     between = jax.tree.map(lambda leaf: (1 - share) * leaf[one] + share * leaf[other] + noise(leaf), rows)
     found = diagnostics.fixed_points(params.lstm, jnp.zeros(BITS), between)
-    return diagnostics.distinct(found, speed=SLOW, apart=0.1), visited
+    return diagnostics.distinct_points(found, speed=SLOW, apart=0.1), visited
 
 
 def report(params: Params, found: diagnostics.FixedPoints) -> tuple[int, int]:
@@ -151,7 +150,7 @@ def main(arguments: list[str] | None = None) -> tuple[int, int]:
     memories, saddles = report(params, found)
     print(f"\n{right:.2%} of the bits right; stable points at {memories} of {2**BITS} memory states; {saddles} saddles")
     if len(found.speeds):
-        pictures.draw_fixed_points(found, visited, options.picture, title="Three flip-flops in an LSTM, no pulse")
+        pictures.plot_fixed_points(found, visited, options.picture, title="Three flip-flops in an LSTM, no pulse")
     measured = {"bits right": right, "stable memories": memories, "saddles": saddles}
     results.record(options, params=params, seconds=seconds, measured=measured, naive={"chance": 0.5})
     return memories, saddles

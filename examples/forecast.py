@@ -24,13 +24,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-import results
-import saved
-import series
-from intervals import conformal, latest, misses, widened
+from common import results, saved, series
+from common.intervals import conformal, latest, misses, widened
+from common.series import Parts, Table, Windows, cut, naive_forecasts, scaled, windows
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
-from series import Parts, Table, Windows, cut, naive_forecasts, scaled, windows
 
 from lstm_jax import training
 from lstm_jax.models import forecaster
@@ -49,7 +47,7 @@ SHOWN = 60
 MEASURES = "scaled MSE", "RMSE", "MAE", "MAPE"
 
 
-def made_up(count: int = 3000, cycles: str = ",".join(series.CALENDAR)) -> Table:
+def synthetic(count: int = 3000, cycles: str = ",".join(series.CALENDAR)) -> Table:
     """Hours of a load that follows the hour, the weekday and the temperature."""
     draw = np.random.default_rng(0)
     dates = pd.date_range("2024-01-01", periods=count, freq="h")
@@ -77,10 +75,10 @@ def make_loss(rate: float) -> Any:
 def quantiles(params: forecaster.ForecasterParams, batch: Windows, key: Any = None, rate: float = 0.0) -> jax.Array:
     """``[K, B, Q]``."""
     past, future = jnp.swapaxes(batch.past, 0, 1), jnp.swapaxes(batch.future, 0, 1)
-    return forecaster.forecast(params, past, future, jnp.asarray(batch.naive).T, key=key, rate=rate)
+    return forecaster.forecast(params, past, future, jnp.asarray(batch.naive).T, key=key, dropout_rate=rate)
 
 
-def train(data: Windows, held_out: Windows, options: argparse.Namespace) -> training.Fitted:
+def train(data: Windows, held_out: Windows, options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
     params = forecaster.init_forecaster(keys[0], **sizes(data, options))
@@ -244,7 +242,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> float:
     """Trains, forecasts, reports, draws; returns the RMSE on the test part."""
     options = parse_options(arguments)
-    table = series.read_table(options) if options.data else made_up(cycles=options.calendar)
+    table = series.read_table(options) if options.data else synthetic(cycles=options.calendar)
     options.target = options.target or "load"
     options.seasons = series.usual_seasons(table.dates) if options.seasons is None else options.seasons
     if options.log and table.target.min() <= 0:

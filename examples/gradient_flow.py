@@ -18,11 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from results import whole
+from common.results import whole
 
 import lstm_jax as lj
 from lstm_jax import diagnostics
-from lstm_jax.cells import CELLS, init_cell
+from lstm_jax.cells import CELLS
 from lstm_jax.diagnostics import pictures
 
 TIME = 500
@@ -43,12 +43,12 @@ def gradient_norms(name: str, options: Mapping[str, Any], time: int, hidden: int
     keys = jax.random.split(jax.random.key(seed))
     xs = jax.random.normal(keys[0], (time, DRAWS, INPUTS), jnp.float64)
     more = {"max_time": time} if options.get("scheme") == "chrono" else {}
-    params = init_cell(name, keys[1], INPUTS, hidden, dtype=jnp.dtype("float64"), **options, **more)
+    params = CELLS[name].init(keys[1], INPUTS, hidden, dtype=jnp.dtype("float64"), **options, **more)
 
     def loss(final: lj.LSTMState, ys: jax.Array) -> jax.Array:
         return ys[-1].sum()
 
-    found = diagnostics.state_gradients(loss, params, xs, cell=CELLS[name].cell)
+    found = diagnostics.state_gradients(loss, params, xs, cell=CELLS[name])
     return np.sqrt(sum(np.square(leaf).sum(axis=(1, 2)) for leaf in jax.tree.leaves(found)))
 
 
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     shares = {title: float(norm[0] / norm[-1]) for title, norm in norms.items()}
     for title, share in shares.items():
         print(f"{title:22} {share:.1e}")
-    pictures.draw_flow(norms, options.picture, title=f"gradients of the last output, {options.hidden} units")
+    pictures.plot_flow(norms, options.picture, title=f"gradients of the last output, {options.hidden} units")
     return shares
 
 

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import char_lm
 import numpy as np
-import texts
-from results import whole
+from common import texts
+from common.results import whole
 
 from lstm_jax import diagnostics
 from lstm_jax.diagnostics import pictures
@@ -141,8 +141,8 @@ def main(arguments: list[str] | None = None) -> list[Found]:
         path = options.picture.with_stem(f"{options.picture.stem}_{one.feature.replace(' ', '_')}")
         title = f"cell {one.cell}: {one.feature}, score {one.score:.2f} (by chance {one.chance:.2f})"
         shown = slice(start, start + SHOWN)
-        pictures.draw_text(list(text[shown]), seen["c"][shown, one.cell], path, title=title, meaning="memory c")
-    pictures.draw_units(diagnostics.units(seen), options.picture)
+        pictures.plot_text(list(text[shown]), seen["c"][shown, one.cell], path, title=title, meaning="memory c")
+    pictures.plot_units(diagnostics.unit_stats(seen), options.picture)
     diagnostics.write_page(
         options.page,
         {name: values[start : start + SHOWN] for name, values in seen.items()},

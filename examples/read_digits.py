@@ -22,8 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
-import saved
+from common import results, saved
 
 import lstm_jax as lj
 from lstm_jax import training
@@ -110,14 +109,14 @@ def make_loss(rate: float) -> Any:
     def loss(params: classifier.ClassifierParams, batch: Images, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         xs = jnp.swapaxes(batch.x, 0, 1)
         lengths = jnp.full(xs.shape[1], len(xs))
-        logits = classifier.classify(params, xs, lengths, pooling="last", key=key, rate=rate).logits
+        logits = classifier.classify(params, xs, lengths, pooling="last", key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         return nats.mean(), {"loss": metrics.mean(nats), "accuracy": metrics.accuracy(logits, jnp.asarray(batch.y))}
 
     return loss
 
 
-def train(data: Images, held_out: Images, options: argparse.Namespace) -> training.Fitted:
+def train(data: Images, held_out: Images, options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on the held-out part."""
     keys = jax.random.split(jax.random.key(options.seed))
     params = init_model(keys[0], data.x.shape[-1], data.x.shape[1], options.hidden, options.order, options.scheme)

@@ -23,8 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
-import saved
+from common import results, saved
 
 from lstm_jax import training
 from lstm_jax.models import classifier
@@ -114,7 +113,7 @@ def read_lines(path: Path, width: int) -> tuple[Moves, Moves]:
     return train, test
 
 
-def made_up(count: int, seed: int) -> Moves:
+def synthetic(count: int, seed: int) -> Moves:
     """A hand that draws circles, lines, zigzags, eights, at its own pace and place."""
     draw = np.random.default_rng(seed)
     shapes = {
@@ -160,7 +159,7 @@ class Part(NamedTuple):
 def read_data(options: argparse.Namespace) -> tuple[Part, Part, list[str]]:
     """Training and test part, and the classes."""
     if options.data is None:
-        train, test = made_up(300, 0), made_up(200, 1)
+        train, test = synthetic(300, 0), synthetic(200, 1)
     elif not options.data.exists():
         raise SystemExit(f"--data: {options.data} is neither a file nor a folder")
     elif options.data.suffix == ".data":
@@ -198,7 +197,7 @@ def make_loss(rate: float) -> Any:
         xs, labels = jnp.swapaxes(batch.x, 0, 1), jnp.asarray(batch.y)
         xs = xs if key is None else shaken(jax.random.fold_in(key, 1), xs)
         lengths = jnp.full(xs.shape[1], STEPS)
-        logits = classifier.classify(params, xs, lengths, pooling="mean", key=key, rate=rate).logits
+        logits = classifier.classify(params, xs, lengths, pooling="mean", key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return nats.mean(), {
             "loss": metrics.mean(nats),
@@ -209,7 +208,7 @@ def make_loss(rate: float) -> Any:
     return loss
 
 
-def train(data: Part, names: list[str], options: argparse.Namespace) -> training.Fitted:
+def train(data: Part, names: list[str], options: argparse.Namespace) -> training.FitResult:
     """All epochs; nothing is held out, so that nothing of a small set is lost."""
     keys = jax.random.split(jax.random.key(options.seed))
     batches = training.Shuffled(data, BATCH, seed=options.seed)

@@ -24,13 +24,11 @@ import jax.numpy as jnp
 import jiwer
 import numpy as np
 import optax
-import results
-import saved
-import sounds
+from common import results, saved, sounds
 
 import lstm_jax as lj
-from lstm_jax import ctc, training
-from lstm_jax.models import classifier, recogniser
+from lstm_jax import decoding, training
+from lstm_jax.models import classifier, ctc_recognizer
 from lstm_jax.training import metrics
 
 EXAMPLE = "recognise_speech"
@@ -59,12 +57,12 @@ class Corpus(NamedTuple):
     train: Heard
     valid: Heard
     test: Heard
-    scale: training.Scale
+    scale: training.Scaler
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
     """Clips, or strings of them."""
-    clips = sounds.read_clips("--data", options.data) if options.data else sounds.made_up(900, 0)
+    clips = sounds.read_clips("--data", options.data) if options.data else sounds.synthetic(900, 0)
     parts = [[clip for clip in clips if low <= clip.number < high] for low, high in ((10, math.inf), (5, 10), (0, 5))]
     for name, part in zip(("10 or more", "5 to 9", "below 5"), parts, strict=True):
         if not part:
@@ -76,9 +74,9 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
         counts = (options.strings, options.strings // 10, options.strings // 10)
         parts = [joined(part, count, seed) for seed, (part, count) in enumerate(zip(parts, counts, strict=True))]
     frames = [[sounds.log_mel(clip.samples) for clip in part] for part in parts]
-    scale = training.scale_of(np.concatenate(frames[0]))
+    scale = training.fit_scaler(np.concatenate(frames[0]))
     train, valid, test = (
-        Heard([scale.apply(one) for one in some], [clip.label for clip in part])
+        Heard([scale.transform(one) for one in some], [clip.label for clip in part])
         for some, part in zip(frames, parts, strict=True)
     )
     return Corpus(train, valid, test, scale)
@@ -131,9 +129,9 @@ def make_loss(task: str, rate: float) -> Any:
     """Cross-entropy of the word, or CTC of the letters."""
 
     @training.stateless
-    def words(params: Any, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+    def words(params: Any, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         frames = batch.xs if key is None else masked(jax.random.fold_in(key, 1), batch.xs)
-        logits = classifier.classify(params, frames, batch.lengths, key=key, rate=rate).logits
+        logits = classifier.classify(params, frames, batch.lengths, key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(nats, where=batch.real), {
             "loss": metrics.mean(nats, batch.real),
@@ -141,10 +139,10 @@ def make_loss(task: str, rate: float) -> Any:
         }
 
     @training.stateless
-    def letters(params: Any, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+    def letters(params: Any, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         (frames, said), (lengths, counts) = batch.xs, batch.lengths
         frames = frames if key is None else masked(jax.random.fold_in(key, 1), frames)
-        logits, steps = recogniser.recognise(params, frames, lengths, key=key, rate=rate)
+        logits, steps = ctc_recognizer.recognize(params, frames, lengths, key=key, dropout_rate=rate)
         nats = optax.ctc_loss(
             jnp.swapaxes(logits, 0, 1), padding(steps, len(logits)), said.T, padding(counts, len(said))
         )
@@ -174,10 +172,10 @@ def sizes(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
 
 def init_of(task: str) -> Any:
     """What draws the parameters."""
-    return classifier.init_classifier if task == "words" else recogniser.init_recogniser
+    return classifier.init_classifier if task == "words" else ctc_recognizer.init_ctc_recognizer
 
 
-def train(corpus: Corpus, names: list[str], options: argparse.Namespace) -> training.Fitted:
+def train(corpus: Corpus, names: list[str], options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
     data = batches(corpus.train, names, options, options.seed)
@@ -196,10 +194,10 @@ def train(corpus: Corpus, names: list[str], options: argparse.Namespace) -> trai
 @partial(jax.jit, static_argnames="beams")
 def read_letters(params: Any, frames: jax.Array, length: jax.Array, beams: int) -> Any:
     """The best labelling of frames ``[T, F]``; 0 beams: greedily."""
-    logits, length = recogniser.recognise(params, frames, length)
+    logits, length = ctc_recognizer.recognize(params, frames, length)
     if beams == 0:
-        return ctc.ctc_greedy(logits, length)
-    found = ctc.ctc_beam_search(logits, length, beams=beams, most=32)
+        return decoding.ctc_greedy(logits, length)
+    found = decoding.ctc_beam_search(logits, length, beam_size=beams, max_labels=32)
     return jax.tree.map(lambda leaf: leaf[0], found)
 
 
@@ -249,7 +247,7 @@ def draw_clip(params: Any, frames: np.ndarray, label: str, names: list[str], tas
     above.set(ylabel="mel band", title=f"said: {label}")
     length = jnp.int32(len(frames))
     if task == "letters":
-        logits, _ = recogniser.recognise(params, jnp.asarray(frames), length)
+        logits, _ = ctc_recognizer.recognize(params, jnp.asarray(frames), length)
         chances, rows = (
             jax.nn.softmax(logits).T[1:],
             ["blank between" if not one.strip() else one for one in LETTERS[1:]],
@@ -293,11 +291,11 @@ def listen(options: argparse.Namespace) -> None:
     notes = saved.read_notes(options.load, EXAMPLE)
     print(f"a model of {notes['task']}")
     params, _, _ = saved.load(options.load, EXAMPLE, init_of(notes["task"]))
-    scale = training.Scale(np.array(notes["mean"]), np.array(notes["deviation"]))
+    scale = training.Scaler(np.array(notes["mean"]), np.array(notes["deviation"]))
     for path in options.listen:
         if not path.is_file():
             raise SystemExit(f"--listen: {path} is not a file")
-        frames = scale.apply(sounds.log_mel(sounds.read_wav(f"--listen: {path}", path.read_bytes())))
+        frames = scale.transform(sounds.log_mel(sounds.read_wav(f"--listen: {path}", path.read_bytes())))
         print(f"{path}: {hear(params, [frames], notes['names'], notes['task'])[0]}")
 
 

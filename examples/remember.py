@@ -22,12 +22,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-import results
-import saved
+from common import results, saved
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.models.parts import Dense, dense, init_dense
+from lstm_jax.models.layers import DenseParams, dense, init_dense
 from lstm_jax.training import metrics
 
 EXAMPLE = "remember"
@@ -44,7 +43,7 @@ class Params(NamedTuple):
     """Parameters of the model."""
 
     lstm: lj.LSTMParams
-    head: Dense
+    head: DenseParams
 
 
 class Adding:
@@ -182,7 +181,7 @@ def main(arguments: list[str] | None = None) -> float:
         f"\n{ended}: " + ", ".join(f"{name} {value:.3g}" for name, value in measured.items()) + f"; naive {naive:.3g}"
     )
     if history:
-        training.draw_curve(history, options.picture, title=f"{task}, T = {steps}", lines={"naive": naive})
+        training.plot_curve(history, options.picture, title=f"{task}, T = {steps}", lines={"naive": naive})
     results.record(
         options, params=params, seconds=seconds, measured=measured, naive={"remembering nothing": naive}, notes=ended
     )

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
+from common import results
 from tqdm import tqdm
 
 import lstm_jax as lj
@@ -125,7 +125,12 @@ def by_optuna(trials: int, train: Digits, held_out: Digits, steps: int) -> None:
             jax.random.key(trial.number),
         )
         found = training.search(
-            population, training.Shuffled(train, BATCH), _whole(held_out), steps=steps, metric="error", bar=False
+            population,
+            training.Shuffled(train, BATCH),
+            _whole(held_out),
+            steps=steps,
+            metric="error",
+            progress_bar=False,
         )
         return found.best["error"]
 
@@ -153,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.steps = STEPS_A_CALL
     train, held_out, test = read_data(options.data)
     batches = training.Shuffled(train, BATCH)
-    hypers = training.draws(options.seed, MEMBERS, rate=(1e-4, 3e-1, "log"), dropout=(0.0, 0.5))
+    hypers = training.sample_hyperparameters(options.seed, MEMBERS, rate=(1e-4, 3e-1, "log"), dropout=(0.0, 0.5))
     drawing = partial(draw, size=train.x.shape[-1], hidden=HIDDEN, layers=1)
     population, same = (training.Population(build, drawing, hypers, jax.random.key(options.seed)) for _ in range(2))
     halvings = (options.steps // 4, options.steps // 2) if options.halve else ()
@@ -180,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
         measured={"accuracy": right},
         naive={"nearest training digit": float(nearest.score(test.x.reshape(len(test.y), -1), test.y))},
     )
-    training.draw_search(found.table, ("rate", "dropout"), options.picture, metric="error")
+    training.plot_search(found.table, ("rate", "dropout"), options.picture, metric="error")
     if not options.halve:
         errors, alone = one_after_another(same, batches, _whole(held_out), options.steps)
         winner = "the same" if int(np.argmin(errors)) == found.best["member"] else "another"

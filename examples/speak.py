@@ -21,14 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import recognise_speech
-import results
-import saved
-import sounds
+from common import results, saved, sounds
 
 import lstm_jax as lj
 from lstm_jax import training
 from lstm_jax.models import classifier
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding
+from lstm_jax.models.layers import DenseParams, dense, dropout, init_dense, init_embedding
 from lstm_jax.training import metrics
 
 EXAMPLE = "speak"
@@ -49,11 +47,11 @@ class Params(NamedTuple):
     """``[words, NAME]``"""
     speakers: jax.Array
     """``[speakers, NAME]``"""
-    prenet: Dense
+    prenet: DenseParams
     layers: tuple[Any, ...]
-    frame: Dense
+    frame: DenseParams
     """``[H, F]``"""
-    last: Dense
+    last: DenseParams
     """``[H, 1]``"""
 
 
@@ -71,7 +69,7 @@ class Corpus(NamedTuple):
     valid: training.Bucketed
     words: list[str]
     speakers: list[str]
-    scale: training.Scale
+    scale: training.Scaler
 
 
 def read_corpus(clips: list[sounds.Clip], options: argparse.Namespace) -> Corpus:
@@ -79,7 +77,7 @@ def read_corpus(clips: list[sounds.Clip], options: argparse.Namespace) -> Corpus
     words, speakers = (sorted({getattr(clip, name) for clip in clips}) for name in ("label", "speaker"))
     frames = [sounds.log_mel(clip.samples)[:LONGEST] for clip in clips]
     learn = [clip.number >= 5 for clip in clips]
-    scale = training.scale_of(np.concatenate([one for one, is_train in zip(frames, learn, strict=True) if is_train]))
+    scale = training.fit_scaler(np.concatenate([one for one, is_train in zip(frames, learn, strict=True) if is_train]))
 
     def part(chosen: bool) -> training.Bucketed:
         rows = [place for place, is_train in enumerate(learn) if is_train == chosen]
@@ -89,7 +87,7 @@ def read_corpus(clips: list[sounds.Clip], options: argparse.Namespace) -> Corpus
             np.array([words.index(clips[row].label) for row in rows], np.int32),
             np.array([speakers.index(clips[row].speaker) for row in rows], np.int32),
         )
-        data = [scale.apply(frames[row]) for row in rows]
+        data = [scale.transform(frames[row]) for row in rows]
         return training.Bucketed(data, who, BATCH, buckets=options.buckets, multiple=10, seed=options.seed)
 
     return Corpus(part(True), part(False), words, speakers, scale)
@@ -125,7 +123,7 @@ def make_loss(rate: float) -> Any:
     """Absolute and squared error of each next frame, and the cross-entropy of its being the last."""
 
     @training.stateless
-    def loss(params: Params, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+    def loss(params: Params, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         frames, lengths = batch.xs, batch.lengths
         before = jnp.concatenate([jnp.zeros_like(frames[:1]), frames[:-1]])
         drop = jax.random.key(0) if key is None else key  # dropout always: the model is never without it
@@ -163,7 +161,7 @@ def clips_of(params: Params, corpus: Corpus, who: Who, seed: int) -> list[np.nda
     """Samples of each."""
     frames, lengths = speak(params, who, jax.random.key(seed), DROPOUT)
     return [
-        sounds.to_samples(corpus.scale.undo(np.asarray(frames[: int(length), row])))
+        sounds.to_samples(corpus.scale.inverse(np.asarray(frames[: int(length), row])))
         for row, length in enumerate(lengths)
     ]
 
@@ -173,7 +171,7 @@ def judged(spoken: list[np.ndarray], options: argparse.Namespace) -> list[str]:
     if options.recogniser:
         init = classifier.init_classifier
         params, notes, _ = saved.load(options.recogniser, recognise_speech.EXAMPLE, init)
-        names, scale = notes["names"], training.Scale(np.array(notes["mean"]), np.array(notes["deviation"]))
+        names, scale = notes["names"], training.Scaler(np.array(notes["mean"]), np.array(notes["deviation"]))
     else:
         arguments = ["--smoke"] if options.smoke else ["--epochs", "10"]
         chosen = recognise_speech.parse_options(arguments)
@@ -181,7 +179,7 @@ def judged(spoken: list[np.ndarray], options: argparse.Namespace) -> list[str]:
         corpus = recognise_speech.read_corpus(chosen)
         names, scale = sorted(set(corpus.train.labels)), corpus.scale
         params = recognise_speech.train(corpus, names, chosen).params
-    frames = [scale.apply(sounds.log_mel(samples)) for samples in spoken]
+    frames = [scale.transform(sounds.log_mel(samples)) for samples in spoken]
     return recognise_speech.hear(params, frames, names, "words")
 
 
@@ -241,7 +239,7 @@ def train(corpus: Corpus, options: argparse.Namespace) -> Params:
 def main(arguments: list[str] | None = None) -> float:
     """Trains, speaks every word by every speaker, lets it be judged; returns the share heard rightly."""
     options = parse_options(arguments)
-    recorded = sounds.read_clips("--data", options.data) if options.data else sounds.made_up(900, 0)
+    recorded = sounds.read_clips("--data", options.data) if options.data else sounds.synthetic(900, 0)
     corpus = read_corpus(recorded, options)
     for option, value, known in (("--say", options.say, corpus.words), ("--speaker", options.speaker, corpus.speakers)):
         if value is not None and value not in known:

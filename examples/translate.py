@@ -23,15 +23,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
 import sacrebleu
-import saved
-import texts
+from common import results, saved, texts
 from tokenizers import Tokenizer
 
 import lstm_jax as lj
 from lstm_jax import decoding, training
-from lstm_jax.models import translator
+from lstm_jax.models import seq2seq
 from lstm_jax.training import metrics
 
 EXAMPLE = "translate"
@@ -83,7 +81,7 @@ def in_words(number: int) -> str:
     return ONES[number]
 
 
-def made_up(count: int, seed: int) -> Pairs:
+def synthetic(count: int, seed: int) -> Pairs:
     """Numbers below a million in words, and their digits."""
     draw = random.Random(seed)
     drawn = [draw.randrange(10 ** draw.randrange(1, 7)) for _ in range(count)]
@@ -104,7 +102,7 @@ def read_pairs(option: str, paths: list[Path], encoding: str) -> Pairs:
 def read_corpus(options: argparse.Namespace) -> Corpus:
     """From the files, or made up."""
     if options.data is None:
-        train, valid, test = (made_up(count, seed) for seed, count in enumerate((5000, 500, 500)))
+        train, valid, test = (synthetic(count, seed) for seed, count in enumerate((5000, 500, 500)))
     else:
         if options.valid is None or options.test is None:
             raise SystemExit("--data: got no --valid or no --test, want two files for each")
@@ -124,9 +122,9 @@ def make_loss(rate: float) -> Any:
     """Cross-entropy of each next piece; smoothed labels (Szegedy et al. 2016) in training."""
 
     @training.stateless
-    def loss(params: translator.TranslatorParams, batch: training.Ragged, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+    def loss(params: seq2seq.Seq2SeqParams, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
         (source, target), (source_lengths, target_lengths) = batch.xs, batch.lengths
-        logits = translator.translate(params, source, source_lengths, target[:-1], key=key, rate=rate).logits
+        logits = seq2seq.teacher_force(params, source, source_lengths, target[:-1], key=key, dropout_rate=rate).logits
         scored = lj.lengths_to_mask(target_lengths - 1, len(target) - 1) & batch.real[None]
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, target[1:])
         aim = nats
@@ -141,10 +139,10 @@ def make_loss(rate: float) -> Any:
     return loss
 
 
-def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
+def train(corpus: Corpus, options: argparse.Namespace) -> training.FitResult:
     """The parameters that were best on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
-    params = translator.init_translator(keys[0], **sizes(corpus, options))
+    params = seq2seq.init_seq2seq(keys[0], **sizes(corpus, options))
     data = batches(corpus.train, corpus, options.seed, options.buckets)
     return training.fit(
         make_loss(options.dropout),
@@ -159,7 +157,7 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.Fitted:
 
 
 def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of ``init_translator``."""
+    """Arguments of ``init_seq2seq``."""
     return {
         "source_vocabulary": corpus.source.get_vocab_size(),
         "target_vocabulary": corpus.target.get_vocab_size(),
@@ -171,14 +169,16 @@ def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
 
 @partial(jax.jit, static_argnames=("beams", "length"))
 def search(
-    params: translator.TranslatorParams, source: jax.Array, lengths: jax.Array, beams: int, length: int
-) -> decoding.Decoded:
+    params: seq2seq.Seq2SeqParams, source: jax.Array, lengths: jax.Array, beams: int, length: int
+) -> decoding.DecodeResult:
     """The best translation of every sentence ``[S, B]``; 0 beams: greedily."""
-    memory, states = translator.encode(params, source, lengths)
+    memory, states = seq2seq.encode(params, source, lengths)
     if beams == 0:
-        one = partial(decoding.greedy, translator.next_token, length=length, end=END)
+        one = partial(decoding.greedy, seq2seq.decode_step, max_length=length, eos_token=END)
         return jax.vmap(one, in_axes=((None, 1), 0, None))((params, memory), states, START)
-    wide = partial(decoding.beam_search, translator.next_token, beams=beams, length=length, end=END, length_penalty=1.0)
+    wide = partial(
+        decoding.beam_search, seq2seq.decode_step, beam_size=beams, max_length=length, eos_token=END, length_penalty=1.0
+    )
     found = jax.vmap(wide, in_axes=((None, 1), 0, None))((params, memory), states, START)
     return jax.tree.map(lambda leaf: leaf[:, 0], found)
 
@@ -206,7 +206,7 @@ def show_attention(params: Any, corpus: Corpus, line: str, answer: str, path: Pa
     from matplotlib.figure import Figure
 
     source, target = corpus.source.encode(line), corpus.target.encode(answer)
-    weights = translator.translate(
+    weights = seq2seq.teacher_force(
         params, jnp.array(source.ids), jnp.int32(len(source.ids)), jnp.array([START, *target.ids])
     ).weights
     figure = Figure(figsize=(1.5 + 0.42 * len(source.ids), 1.5 + 0.36 * len(target.ids)), layout="constrained")
@@ -253,7 +253,7 @@ def main(arguments: list[str] | None = None) -> float:
     """Trains, translates, reports, draws; returns the BLEU of the test sentences."""
     options = parse_options(arguments)
     if options.load:
-        init = translator.init_translator
+        init = seq2seq.init_seq2seq
         params, _, (source, target) = saved.load(options.load, EXAMPLE, init, "source", "target")
         found = translate(params, source, target, options.text, options.beams)
         print("\n".join(f"{line}\n  {made}" for line, made in zip(options.text, found, strict=True)))

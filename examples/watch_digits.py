@@ -20,12 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import read_digits
-import results
-import saved
+from common import results, saved
 
 import lstm_jax as lj
 from lstm_jax import training
-from lstm_jax.models.parts import Dense, dense, init_dense
+from lstm_jax.models.layers import DenseParams, dense, init_dense
 from lstm_jax.training import metrics
 
 EXAMPLE = "watch_digits"
@@ -45,9 +44,9 @@ class Params(NamedTuple):
 
     lstm: Any
     """of the cell "conv_2d", over maps of frames by patches of 2 x 2"""
-    frame: Dense
+    frame: DenseParams
     """``[H, 4]``, the next frame's patch"""
-    place: Dense
+    place: DenseParams
     """``[H, 1]``, how likely the digit's middle is here"""
 
 
@@ -108,7 +107,7 @@ def smaller(images: np.ndarray) -> np.ndarray:
 def init_model(key: jax.Array, hidden: int) -> Params:
     """One convolutional LSTM with windows of 5 x 5, and dense layers at each place."""
     keys = jax.random.split(key, 3)
-    cell = lj.cells.init_cell("conv_2d", keys[0], 4, hidden, window=(5, 5))
+    cell = lj.cells.CELLS["conv_2d"].init(keys[0], 4, hidden, window=(5, 5))
     return Params(cell, init_dense(keys[1], hidden, 4), init_dense(keys[2], hidden, 1))
 
 
@@ -116,7 +115,7 @@ def watch(params: Params, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(the next frame after each ``[T, B, SIZE, SIZE]``, the place in each ``[T, B, 2]``)."""
     half = SIZE // 2
     patches = seen.reshape(*seen.shape[:2], half, 2, half, 2).swapaxes(3, 4).reshape(*seen.shape[:2], half, half, 4)
-    _, ys = lj.unroll(lj.cells.CELLS["conv_2d"].cell, params.lstm, patches)
+    _, ys = lj.unroll(lj.cells.CELLS["conv_2d"], params.lstm, patches)
     drawn = dense(params.frame, ys).reshape(*seen.shape[:2], half, half, 2, 2).swapaxes(3, 4).reshape(seen.shape)
     chances = jax.nn.softmax(dense(params.place, ys).reshape(*seen.shape[:2], half * half))
     points = 2 * jnp.stack(jnp.divmod(jnp.arange(half * half), half), axis=-1) + 0.5

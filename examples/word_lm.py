@@ -22,16 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import results
-import saved
-import texts
-from ngrams import ngram_loss
+from common import results, saved, texts
+from common.ngrams import ngram_loss
 from tokenizers import Tokenizer
 
 from lstm_jax import decoding, training
+from lstm_jax._core.stack import stack_zero_state
 from lstm_jax.models import language_model as lm
-from lstm_jax.models.parts import split
-from lstm_jax.stack import stack_zero_state
+from lstm_jax.models.layers import split_key
 from lstm_jax.training import metrics
 
 EXAMPLE = "word_lm"
@@ -85,18 +83,20 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 def make_loss(options: argparse.Namespace, log_share: jax.Array) -> Any:
     """Nats of the next word: of a sampled softmax where there is a key, else of the full one."""
     rate = options.dropout
-    dropouts = lm.Dropouts(words=WORDS * rate, inputs=rate, between=rate, outputs=rate, weights=options.weight_drop)
+    dropout_rates = lm.DropoutRates(
+        words=WORDS * rate, inputs=rate, between=rate, outputs=rate, weights=options.weight_drop
+    )
 
-    def loss(params: lm.LanguageModelParams, states: Any, text: training.Text, key: Any) -> tuple:
-        reading, drawing = split(key, 2)
-        found = lm.read(
-            params, states, text.inputs, resets=text.resets, mask=text.taken, key=reading, dropouts=dropouts
+    def loss(params: lm.LanguageModelParams, states: Any, text: training.TextWindow, key: Any) -> tuple:
+        reading, drawing = split_key(key, 2)
+        found = lm.apply(
+            params, states, text.inputs, resets=text.resets, mask=text.taken, key=reading, dropout_rates=dropout_rates
         )
         if drawing is None or options.samples == 0:
-            scores = lm.score(params, found.ys)
+            scores = lm.logits(params, found.ys)
             nats = optax.softmax_cross_entropy_with_integer_labels(scores, text.targets)
         else:
-            nats = lm.sampled_nats(drawing, params, found.ys, text.targets, log_share, options.samples)
+            nats = lm.sampled_softmax_loss(drawing, params, found.ys, text.targets, log_share, options.samples)
         measured: dict[str, Any] = {"loss": metrics.mean(nats, text.taken)}
         if key is None:
             measured["perplexity"] = metrics.perplexity(nats, text.taken)
@@ -112,7 +112,7 @@ def make_optimizer(options: argparse.Namespace) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(0.25), optax.sgd(options.rate), training.nt_asgd())
 
 
-def train(corpus: Corpus, options: argparse.Namespace) -> tuple[training.Fitted, Any]:
+def train(corpus: Corpus, options: argparse.Namespace) -> tuple[training.FitResult, Any]:
     """The best parameters on the validation part, and the loss."""
     keys = jax.random.split(jax.random.key(options.seed))
     counts = np.bincount(corpus.train, minlength=corpus.codes.get_vocab_size())
@@ -138,7 +138,9 @@ def train(corpus: Corpus, options: argparse.Namespace) -> tuple[training.Fitted,
             held_out("--valid", corpus.valid, options),
             options.every or len(batches),
             carry=stack_zero_state(params.layers, (options.batch,)),
-            params=(lambda state: training.averaged(state.opt_state)) if average else (lambda state: state.params),
+            params=(lambda state: training.averaged_params(state.opt_state))
+            if average
+            else (lambda state: state.params),
         ),
         saving=options.save and training.Saving(options.save / "run", every=500, resume=options.resume),
     )
@@ -166,14 +168,14 @@ def held_out(option: str, codes: np.ndarray, options: argparse.Namespace) -> tra
 def write(params: lm.LanguageModelParams, codes: Tokenizer, prompt: str, options: argparse.Namespace) -> str:
     """The prompt and what the model goes on with."""
     read = np.array(codes.encode(prompt).ids or texts.encode(codes, [texts.END])[0])
-    states = lm.read(params, None, jnp.asarray(read[:-1])).states if len(read) > 1 else stack_zero_state(params.layers)
+    states = lm.apply(params, None, jnp.asarray(read[:-1])).states if len(read) > 1 else stack_zero_state(params.layers)
     drawn = decoding.sample(
-        lm.next_word,
+        lm.decode_step,
         params._replace(bias=params.bias.at[:2].set(-jnp.inf)),  # no unknown word and no start
         states,
         read[-1],
         jax.random.key(options.seed),
-        length=options.length,
+        max_length=options.length,
         temperature=options.temperature,
         top_p=options.top_p,
     )
@@ -250,7 +252,7 @@ def main(arguments: list[str] | None = None) -> float:
     for name, value in {**naive, "LSTM": perplexity, "LSTM, validation": valid}.items():
         print(f"  {name:17} {value:8.1f}")
     lines = {name: math.log(value) for name, value in naive.items()}
-    training.draw_curve(fitted.history, options.picture, title="nats a word, LSTM", lines=lines)
+    training.plot_curve(fitted.history, options.picture, title="nats a word, LSTM", lines=lines)
     print(f"\nThe model writes:\n\n{write(fitted.params, corpus.codes, options.prompt, options)}")
     results.record(
         options,

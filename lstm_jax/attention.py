@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_init
 
-from lstm_jax.checks import check_array, check_drawn, check_flags
-from lstm_jax.structs import accumulator_dtype
+from lstm_jax._core.checks import check_array, check_flags, check_init_args
+from lstm_jax._core.structs import accumulator_dtype
 
 
 class AdditiveParams(NamedTuple):
@@ -29,13 +29,13 @@ class AdditiveParams(NamedTuple):
 
 
 def init_additive(
-    key: jax.Array, query_size: int, memory_size: int, size: int, *, dtype: jnp.dtype = jnp.float32
+    key: jax.Array, query_size: int, memory_size: int, attention_size: int, *, dtype: jnp.dtype = jnp.float32
 ) -> AdditiveParams:
     """Kernels Glorot uniform; the score as one column of such a kernel."""
-    check_drawn(key, dtype, query_size=query_size, memory_size=memory_size, size=size)
+    check_init_args(key, dtype, query_size=query_size, memory_size=memory_size, size=attention_size)
     keys = jax.random.split(key, 3)
     draw = jax_init.glorot_uniform()
-    shapes = (query_size, size), (memory_size, size), (size, 1)
+    shapes = (query_size, attention_size), (memory_size, attention_size), (attention_size, 1)
     wide = accumulator_dtype(dtype)
     query, memory, score = (draw(one, shape, wide).astype(dtype) for one, shape in zip(keys, shapes, strict=True))
     return AdditiveParams(query, memory, score[:, 0])

@@ -4,15 +4,19 @@ The forget bias is a visible number in the parameters. Schemes called after a fr
 distributions as that framework's own layer, so a model moves here and starts alike.
 """
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers as jax_init
+from jax.typing import DTypeLike
 
-from lstm_jax.checks import check_drawn, check_kind, check_name
-from lstm_jax.structs import LSTMParams, LSTMState, PyTree, accumulator_dtype, join_gates, split_gates
+from lstm_jax._core.checks import check_init_args, check_name, check_type
+from lstm_jax._core.structs import LSTMParams, LSTMState, PyTree, accumulator_dtype, join_gates, split_gates
 
 Scheme = Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
 
@@ -48,7 +52,7 @@ def init_params(
     Raises:
         ValueError: a size below 1, an unknown scheme, or ``max_time`` missing, too small, or without effect.
     """
-    check_drawn(key, dtype, input_size=input_size, hidden_size=hidden_size)
+    check_init_args(key, dtype, input_size=input_size, hidden_size=hidden_size)
     check_name("scheme", scheme, tuple(SCHEMES))
     if (scheme == "chrono") != (max_time is not None) or (max_time is not None and not 3 <= max_time < np.inf):
         raise ValueError(f"max_time: got {max_time} with scheme {scheme!r}, want 3 or more with 'chrono', else None")
@@ -64,18 +68,42 @@ def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMSta
     recurrent = getattr(params, "recurrent_kernel", None)
     if recurrent is None or recurrent.ndim != 2 or recurrent.shape[1] != 4 * recurrent.shape[0]:
         raise ValueError(f"params: got {type(params).__name__}, want those of an LSTM; else see the cell's zero_state")
-    check_kind("batch_shape", batch_shape, tuple, "for example (32,)")
-    return zero_memory(params, batch_shape)
+    check_type("batch_shape", batch_shape, tuple, "for example (32,)")
+    return zero_lstm_state(params, batch_shape)
 
 
-def zero_memory(params: PyTree, batch_shape: tuple[int, ...] = ()) -> LSTMState:
+def zero_lstm_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> LSTMState:
     """The same for every cell whose ``h`` and ``c`` are as wide as its recurrent kernel has rows."""
     kernel = params.recurrent_kernel
     shape = (*batch_shape, kernel.shape[0])
     return LSTMState(jnp.zeros(shape, kernel.dtype), jnp.zeros(shape, accumulator_dtype(kernel.dtype)))
 
 
-def draw_kernels(
+def cell_init(draw: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """Makes a cell's ``init`` of a function that draws parameters in a wide dtype: checks the arguments, casts the result.
+
+    Args:
+        draw: ``draw(key, input_size, hidden_size, dtype, *, options of the cell) -> params``.
+    Returns:
+        ``init(key, input_size, hidden_size, *, dtype=float32, options of the cell) -> params``.
+    """
+
+    @wraps(draw)
+    def init(
+        key: jax.Array, input_size: int, hidden_size: int, *, dtype: DTypeLike = jnp.float32, **options: Any
+    ) -> PyTree:
+        check_init_args(key, dtype, input_size=input_size, hidden_size=hidden_size)
+        params = draw(key, input_size, hidden_size, accumulator_dtype(dtype), **options)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+    signature = inspect.signature(draw)
+    by_keyword = signature.parameters["dtype"].replace(kind=inspect.Parameter.KEYWORD_ONLY, default=jnp.float32)
+    others = [one for name, one in signature.parameters.items() if name != "dtype"]
+    init.__signature__ = signature.replace(parameters=[*others, by_keyword])  # type: ignore[attr-defined]
+    return init
+
+
+def init_kernels(
     key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, blocks: int = 4
 ) -> tuple[jax.Array, jax.Array]:
     """``[D, GH]``, Glorot uniform, and ``[H, GH]``, orthogonal, each block of ``H`` drawn apart: for any cell."""
@@ -90,7 +118,7 @@ def forget_bias(hidden: int, dtype: jnp.dtype, blocks: str = "ifgo") -> jax.Arra
 
 
 def _orthogonal_per_gate(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
-    return LSTMParams(*draw_kernels(key, inputs, hidden, dtype), forget_bias(hidden, dtype))
+    return LSTMParams(*init_kernels(key, inputs, hidden, dtype), forget_bias(hidden, dtype))
 
 
 def _torch(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:

@@ -6,9 +6,9 @@ number 0.0 changes nothing, in the compiled program either; a traced rate works,
 
     xs = locked_dropout(key_x, xs, 0.3)                                    at training only
     params = drop_connect(key_r, params, 0.5)
-    cell, inputs = zoneout(cells.LSTM, xs, LSTMState(h=0.05, c=0.5), state, key_z)
+    cell, inputs = zoneout(key_z, cells.LSTM, xs, LSTMState(h=0.05, c=0.5), state)
     state, ys = unroll(cell, params, inputs)
-    loss = task(ys) + temporal_activation(ys) + penalty(params, l2=1e-6, names="kernel")
+    loss = task(ys) + temporal_activation_penalty(ys) + penalty(params, l2=1e-6, names="kernel")
 """
 
 import re
@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.cells.gates import Form
-from lstm_jax.cells.variants import masked_variant, variant
-from lstm_jax.structs import Cell, Inputs, LSTMState, PyTree, sequence_of
+from lstm_jax._core.structs import Cell, Inputs, LSTMState, PyTree, input_sequence
+from lstm_jax.cells.gates import GateSpec
+from lstm_jax.cells.inputs import with_inputs
+from lstm_jax.cells.variants import lstm_variant, masked_lstm_variant
 
 Rate = float | jax.Array
 
@@ -33,7 +34,7 @@ def check_rate(name: str, rate: Rate) -> None:
         raise ValueError(f"{name}: got {rate}, want a rate from 0 to below 1")
 
 
-def is_off(rate: Rate) -> bool:
+def is_zero_rate(rate: Rate) -> bool:
     """Whether nothing is to be compiled: the Python number 0."""
     return isinstance(rate, int | float) and rate == 0
 
@@ -48,13 +49,13 @@ def locked_dropout(key: jax.Array, xs: jax.Array, rate: Rate) -> jax.Array:
     """Variational dropout of inputs or outputs ``[T, *batch, D]``: one mask for all steps (Gal and Ghahramani 2016,
     arXiv:1512.05287)."""
     check_rate("rate", rate)
-    return xs if is_off(rate) else xs * scaled_mask(key, rate, (1, *xs.shape[1:]), xs.dtype)
+    return xs if is_zero_rate(rate) else xs * scaled_mask(key, rate, (1, *xs.shape[1:]), xs.dtype)
 
 
 def step_dropout(key: jax.Array, xs: jax.Array, rate: Rate, start: int | jax.Array = 0) -> jax.Array:
     """Dropout with a new mask at each step; ``start`` is the absolute step of ``xs[0]``."""
     check_rate("rate", rate)
-    if is_off(rate):
+    if is_zero_rate(rate):
         return xs
     return xs * _by_step(key, start, xs.shape[0], lambda key: scaled_mask(key, rate, xs.shape[1:], xs.dtype))
 
@@ -62,7 +63,7 @@ def step_dropout(key: jax.Array, xs: jax.Array, rate: Rate, start: int | jax.Arr
 def embedding_dropout(key: jax.Array, table: jax.Array, rate: Rate) -> jax.Array:
     """Drops whole rows of an embedding ``[words, D]``: the same word at every place (Gal and Ghahramani 2016)."""
     check_rate("rate", rate)
-    return table if is_off(rate) else table * scaled_mask(key, rate, (table.shape[0], 1), table.dtype)
+    return table if is_zero_rate(rate) else table * scaled_mask(key, rate, (table.shape[0], 1), table.dtype)
 
 
 def drop_connect(
@@ -83,7 +84,7 @@ def drop_connect(
     absent = [name for name in names if not hasattr(params, name)]
     if absent:
         raise ValueError(f"names: got {absent[0]!r}, want some of {', '.join(map(repr, params._fields))}")
-    if is_off(rate):
+    if is_zero_rate(rate):
         return params
     dropped = {}
     for name, part_key in zip(names, jax.random.split(key, len(names)), strict=True):
@@ -93,7 +94,7 @@ def drop_connect(
     return params._replace(**dropped)
 
 
-class Masked(NamedTuple):
+class MaskedParams(NamedTuple):
     """Parameters, and what multiplies the visible part of the state before the recurrent product."""
 
     params: PyTree
@@ -101,7 +102,7 @@ class Masked(NamedTuple):
     """``[*batch, H]``, the same at all steps"""
 
 
-def recurrent_dropout(cell: Cell, params: PyTree, rate: Rate, state: PyTree, key: jax.Array) -> tuple[Cell, PyTree]:
+def recurrent_dropout(key: jax.Array, cell: Cell, params: PyTree, rate: Rate, state: PyTree) -> tuple[Cell, PyTree]:
     """Variational dropout on the recurrent path: h is dropped before its product, by one mask for all steps.
 
     Args:
@@ -110,20 +111,20 @@ def recurrent_dropout(cell: Cell, params: PyTree, rate: Rate, state: PyTree, key
         (cell, params) for ``unroll``.
     """
     check_rate("rate", rate)
-    if is_off(rate):
+    if is_zero_rate(rate):
         return cell, params
-    h = visible(state)
-    return _dropping(cell), Masked(params, scaled_mask(key, rate, h.shape, h.dtype))
+    h = get_h(state)
+    return _dropping(cell), MaskedParams(params, scaled_mask(key, rate, h.shape, h.dtype))
 
 
 @cache
 def _dropping(cell: Cell) -> Cell:
-    def recur(params: Masked, z: PyTree, state: PyTree) -> PyTree:
-        h = visible(state)
+    def recur(params: MaskedParams, z: PyTree, state: PyTree) -> PyTree:
+        h = get_h(state)
         mask = jax.lax.broadcast_to_rank(jax.lax.stop_gradient(params.mask), h.ndim)
-        return cell.recur(params.params, z, with_visible(state, h * mask))
+        return cell.recur(params.params, z, replace_h(state, h * mask))
 
-    def zero_state(params: Masked, batch_shape: tuple[int, ...] = ()) -> PyTree:
+    def zero_state(params: MaskedParams, batch_shape: tuple[int, ...] = ()) -> PyTree:
         return cell.zero_state(params.params, batch_shape)
 
     return cell._replace(
@@ -138,7 +139,7 @@ def _dropping(cell: Cell) -> Cell:
 
 
 def zoneout(
-    cell: Cell, xs: PyTree, rates: PyTree, state: PyTree, key: jax.Array | None = None, start: int | jax.Array = 0
+    key: jax.Array | None, cell: Cell, xs: PyTree, rates: PyTree, state: PyTree, *, start: int | jax.Array = 0
 ) -> tuple[Cell, PyTree]:
     """Keeps units of the state at their old value (Krueger et al. 2017, arXiv:1606.01305).
 
@@ -161,9 +162,9 @@ def zoneout(
         raise ValueError(f"rates: got {rates!r}, want one rate for each part of {type(state).__name__}")
     for rate in jax.tree.leaves(rates):
         check_rate("rates", rate)
-    if all(map(is_off, jax.tree.leaves(rates))):
+    if all(map(is_zero_rate, jax.tree.leaves(rates))):
         return cell, xs
-    steps = sequence_of(xs).shape[0]
+    steps = input_sequence(xs).shape[0]
     keys = [None] * len(leaves) if key is None else jax.random.split(key, len(leaves))
 
     def mask(key: jax.Array | None, rate: Rate, like: jax.Array) -> jax.Array:
@@ -177,27 +178,19 @@ def zoneout(
 
 @cache
 def _zoning(cell: Cell) -> Cell:
-    def update(params: PyTree, a: tuple[PyTree, PyTree], state: PyTree) -> tuple[PyTree, PyTree]:
-        inner, masks = a
-        new, y = cell.update(params, inner, state)
+    """The cell that reads a mask for each part of its state."""
+
+    def update(params: PyTree, a: PyTree, masks: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
+        new, y = cell.update(params, a, state)
         mix = lambda mask, old, new: mask * old + (1 - mask) * new  # noqa: E731
         new = jax.tree.map(mix, jax.lax.stop_gradient(masks), state, new)
-        return new, visible(new).astype(y.dtype)
+        return new, get_h(new).astype(y.dtype)
 
-    def project(params: PyTree, inputs: Inputs) -> tuple[PyTree, PyTree]:
-        return cell.project(params, inputs.x), inputs.each
-
-    return cell._replace(
-        project=project,
-        recur=lambda params, z, state: (cell.recur(params, z[0], state), z[1]),
-        update=update,
-        check=lambda params, xs: cell.check(params, sequence_of(xs)),
-        gates=lambda params, a, state: cell.gates(params, a[0], state),
-    )
+    return with_inputs(cell, update)
 
 
 def memory_dropout(
-    form: Form, xs: jax.Array, rate: Rate, state: LSTMState, key: jax.Array, start: int | jax.Array = 0
+    key: jax.Array, gate_spec: GateSpec, xs: jax.Array, rate: Rate, state: LSTMState, *, start: int | jax.Array = 0
 ) -> tuple[Cell, PyTree]:
     """Recurrent dropout without memory loss: candidates are dropped, never the memory (Semeniuta, Severyn and Barth
     2016, arXiv:1603.05118).
@@ -205,43 +198,43 @@ def memory_dropout(
         c' = f * c + i * d * g        d = 0 with the rate, else 1 / (1 - rate), drawn anew at each step
 
     Args:
-        form: of the LSTM, ``Form()`` for the standard one; at evaluation run ``variant(form)``.
+        gate_spec: of the LSTM, ``GateSpec()`` for the standard one; at evaluation run ``lstm_variant(gate_spec)``.
         state: a state of the batch: only its shape is read.
         start: the absolute step of ``xs[0]``.
     Returns:
         (cell, inputs) for ``unroll``.
     """
     check_rate("rate", rate)
-    if is_off(rate):
-        return variant(form), xs
+    if is_zero_rate(rate):
+        return lstm_variant(gate_spec), xs
     c = state.c
     masks = _by_step(key, start, xs.shape[0], lambda key: scaled_mask(key, rate, c.shape, c.dtype))
-    return masked_variant(form), Inputs(xs, masks)
+    return masked_lstm_variant(gate_spec), Inputs(xs, masks)
 
 
-def visible(state: PyTree) -> jax.Array:
+def get_h(state: PyTree) -> jax.Array:
     """What the next step and the next layer see: the state's ``h``, or the state itself."""
     h: jax.Array = state.h if hasattr(state, "h") else state
     return h
 
 
-def with_visible(state: PyTree, h: jax.Array) -> PyTree:
+def replace_h(state: PyTree, h: jax.Array) -> PyTree:
     """The state with another visible part."""
     return state._replace(h=h) if hasattr(state, "h") else h
 
 
-def activation(ys: jax.Array) -> jax.Array:
+def activation_penalty(ys: jax.Array) -> jax.Array:
     """Activation regularisation: the mean of ``ys ** 2`` (Merity, McCann and Socher 2017, arXiv:1708.01009)."""
     return jnp.mean(ys * ys)
 
 
-def temporal_activation(ys: jax.Array) -> jax.Array:
+def temporal_activation_penalty(ys: jax.Array) -> jax.Array:
     """Temporal activation regularisation: the mean of ``(ys[t + 1] - ys[t]) ** 2`` (the same)."""
     changes = ys[1:] - ys[:-1]
     return jnp.mean(changes * changes)
 
 
-def penalty(params: PyTree, *, l1: Rate = 0.0, l2: Rate = 0.0, names: str = "") -> jax.Array:
+def weight_penalty(params: PyTree, *, l1: Rate = 0.0, l2: Rate = 0.0, names: str = "") -> jax.Array:
     """``l1 * sum |w| + l2 * sum w ** 2`` over the parameters whose path holds the regular expression ``names``.
 
     Raises:

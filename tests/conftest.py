@@ -14,7 +14,7 @@ os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)  # a third of the time; XLA
 
 import jax  # noqa: E402  reads XLA_FLAGS
 
-from lstm_jax import tuning  # noqa: E402
+from lstm_jax._core import tuning  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config, items):
 def short_chunks():
     """Chunks of at most 8 steps, so that small problems have several and a remainder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "chunk_limit", lambda *_: 8)
+        patch.setattr(tuning, "max_chunk_size", lambda *_: 8)
         jax.clear_caches()
         yield
     jax.clear_caches()

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.cells.activations import BOUND, tanh, written_out
-from lstm_jax.tuning import WRITTEN_OUT_FROM
+from lstm_jax._core.tuning import RATIONAL_TANH_MIN_SIZE
+from lstm_jax.cells.activations import BOUND, tanh, tanh_rational
 
 EPS = float(np.finfo(np.float32).eps)
 VALUE = 4 * EPS
@@ -19,7 +19,7 @@ DERIVATIVES = 3 * 2 * VALUE
 
 def test_the_written_out_form_equals_tanh():
     x = np.concatenate([np.linspace(-12, 12, 40001), np.geomspace(1e-30, 1, 2001), [0.0, np.inf, -np.inf]])
-    got = jax.jit(written_out)(jnp.asarray(x, jnp.float32))
+    got = jax.jit(tanh_rational)(jnp.asarray(x, jnp.float32))
     want = np.tanh(np.asarray(x, np.float32).astype(np.float64))
     np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=VALUE, atol=0)
 
@@ -27,14 +27,14 @@ def test_the_written_out_form_equals_tanh():
 def test_far_out_it_is_exactly_one():
     """Else a gate would never be fully open, and a memory would depend on how many rows stand beside it."""
     x = jnp.append(jnp.linspace(BOUND, 100, 10001, dtype=jnp.float32), jnp.inf)
-    np.testing.assert_array_equal(written_out(jnp.concatenate([x, -x])), jnp.repeat(jnp.asarray([1, -1]), x.size))
+    np.testing.assert_array_equal(tanh_rational(jnp.concatenate([x, -x])), jnp.repeat(jnp.asarray([1, -1]), x.size))
 
 
 def test_a_nan_stays_one():
-    assert jnp.isnan(written_out(jnp.float32(jnp.nan)))
+    assert jnp.isnan(tanh_rational(jnp.float32(jnp.nan)))
 
 
-@pytest.mark.parametrize("size", [WRITTEN_OUT_FROM - 1, WRITTEN_OUT_FROM])
+@pytest.mark.parametrize("size", [RATIONAL_TANH_MIN_SIZE - 1, RATIONAL_TANH_MIN_SIZE])
 def test_both_forms_have_the_derivatives_of_tanh(size):
     x = jnp.linspace(-3, 3, size, dtype=jnp.float32)
 
@@ -53,6 +53,6 @@ def test_only_large_float32_arrays_are_written_out():
     def text(size, dtype):
         return jax.jit(tanh).lower(jax.ShapeDtypeStruct((size,), dtype)).compile().as_text()
 
-    assert not re.search(r"tanh\(|conditional\(", text(WRITTEN_OUT_FROM, jnp.float32))
-    assert "tanh(" in text(WRITTEN_OUT_FROM - 1, jnp.float32)
-    assert "tanh(" in text(WRITTEN_OUT_FROM, jnp.float64)
+    assert not re.search(r"tanh\(|conditional\(", text(RATIONAL_TANH_MIN_SIZE, jnp.float32))
+    assert "tanh(" in text(RATIONAL_TANH_MIN_SIZE - 1, jnp.float32)
+    assert "tanh(" in text(RATIONAL_TANH_MIN_SIZE, jnp.float64)

@@ -29,7 +29,7 @@ def test_a_linear_score_is_attributed_exactly():
     for found, want in (
         (diagnostics.gradient_times_input(lambda xs: (weights * xs).sum(), xs), weights * xs),
         (
-            diagnostics.integrated_gradients(lambda xs: (weights * xs).sum(), xs, base, points=2),
+            diagnostics.integrated_gradients(lambda xs: (weights * xs).sum(), xs, base, num_points=2),
             weights * (xs - base),
         ),
     ):
@@ -56,11 +56,11 @@ def test_a_score_is_one_number():
 
 def test_occlusion_by_hand():
     score, xs = make_score(), jax.random.normal(jax.random.key(2), (6, 3))
-    found = diagnostics.occlusion(score, xs, width=2)
+    found = diagnostics.occlusion(score, xs, window_size=2)
     assert found.shape == (5,)
     np.testing.assert_allclose(found[3], score(xs) - score(xs.at[3:5].set(0)), atol=1e-14)  # of two numbers below 1
     with pytest.raises(ValueError, match="width: got 7, want 1 to the 6 steps"):
-        diagnostics.occlusion(score, xs, width=7)
+        diagnostics.occlusion(score, xs, window_size=7)
 
 
 POINTS = 256
@@ -93,7 +93,9 @@ def keyword_model():
     codes, labels, _ = planted(640, 0)
     batches = training.Shuffled((codes.T, labels), 64)
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        fitted = training.fit(loss, params, batches, training.adam(2e-2), steps=120, key=jax.random.key(1), bar=False)
+        fitted = training.fit(
+            loss, params, batches, training.adam(2e-2), steps=120, key=jax.random.key(1), progress_bar=False
+        )
     assert fitted.history[-1]["accuracy"] > 0.99
     return fitted.params
 
@@ -108,7 +110,7 @@ def test_the_planted_word_receives_the_highest_score(keyword_model):
             return sign * (logits[1] - logits[0])
 
         xs = keyword_model.embedding[codes]
-        found = diagnostics.integrated_gradients(score, xs, baseline, points=POINTS)
+        found = diagnostics.integrated_gradients(score, xs, baseline, num_points=POINTS)
         hidden = diagnostics.occlusion(score, xs, baseline)
         return found.steps.argmax(), hidden.argmax(), diagnostics.completeness(found, score, xs, baseline)
 
@@ -194,9 +196,9 @@ def test_monitored_training_is_the_same_training(tmp_path):
             optimizer,
             steps=6,
             key=jax.random.key(2),
-            report=2,
+            log_every=2,
             callbacks=callbacks,
-            bar=False,
+            progress_bar=False,
         )
         for optimizer, callbacks in (
             (optax.sgd(0.1), ()),
@@ -214,12 +216,12 @@ def test_monitored_training_is_the_same_training(tmp_path):
     state = diagnostics.monitor(optax.sgd(0.1)).init(params)
     gradient = jax.grad(lambda params: loss(params, None, xs[:4], None)[0])(runs[0].params)
     updates, state = diagnostics.monitor(optax.sgd(0.1)).update(gradient, state, runs[0].params)
-    row = diagnostics.readings({"anything": state})
+    row = diagnostics.monitor_readings({"anything": state})
     total = np.sqrt(sum(value**2 for name, value in row.items() if name.startswith("gradient_norm")))
     assert total == pytest.approx(float(found["gradient_norm"].value()), rel=1e-5)
     ratio = np.linalg.norm(updates["head"]) / np.linalg.norm(runs[0].params["head"])
     assert row["update_ratio head"] == pytest.approx(float(ratio), rel=1e-5)
     assert len(norms) == 4
-    pictures.draw_readings(rows, Path(tmp_path / "readings.png"))
+    pictures.plot_readings(rows, Path(tmp_path / "readings.png"))
     with pytest.raises(ValueError, match="want monitor"):
-        diagnostics.readings(runs[0].state.opt_state)
+        diagnostics.monitor_readings(runs[0].state.opt_state)

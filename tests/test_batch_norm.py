@@ -14,7 +14,7 @@ T, B, D, H = 7, 5, 3, 4
 
 @pytest.fixture
 def problem():
-    params = cells.init_cell("batch_norm", jax.random.key(0), D, H, dtype=jnp.float64, places=T)
+    params = cells.CELLS["batch_norm"].init(jax.random.key(0), D, H, dtype=jnp.float64, places=T)
     rng = np.random.default_rng(0)
     trained = {"bias", "input_scale", "recurrent_scale", "memory_scale", "memory_bias"}
     moved = {name: leaf + rng.normal(size=leaf.shape) for name, leaf in params._asdict().items() if name in trained}
@@ -93,6 +93,6 @@ def test_wrong_calls_are_named(problem):
         cells.batch_norm_train(params, xs[:, 0])
     with pytest.raises(ValueError, match="initial_state: got LSTMState, want BatchNormState"):
         cells.batch_norm_train(params, xs, lj.LSTMState(jnp.zeros((B, H)), jnp.zeros((B, H))))
-    other = cells.init_cell("batch_norm", jax.random.key(0), D, H + 1, dtype=jnp.float64)
+    other = cells.CELLS["batch_norm"].init(jax.random.key(0), D, H + 1, dtype=jnp.float64)
     with pytest.raises(ValueError, match=r"statistics\['input'\].mean: got shape \(7, 16\), want \(7, 20\)"):
         cells.update_statistics(other, cells.batch_norm_train(params, xs)[2])

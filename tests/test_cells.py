@@ -12,7 +12,7 @@ from problems import assert_trees_close, tolerance
 from test_structure import equations
 
 import lstm_jax as lj
-from lstm_jax.cells import CELLS, init_cell
+from lstm_jax.cells import CELLS
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
@@ -38,10 +38,10 @@ class Problem(NamedTuple):
 
 
 def make_problem(name, dtype=jnp.float64):
-    cell, rng = CELLS[name].cell, np.random.default_rng(len(name))
-    params = init_cell(name, jax.random.key(3), D, H, dtype=dtype, **OPTIONS.get(name, {}))
+    cell, rng = CELLS[name], np.random.default_rng(len(name))
+    params = CELLS[name].init(jax.random.key(3), D, H, dtype=dtype, **OPTIONS.get(name, {}))
     params = jax.tree.map(lambda leaf: leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), dtype), params)
-    space = (SPACE,) * cell.space
+    space = (SPACE,) * cell.num_spatial_dims
     zeros = cell.zero_state(params, (B, *space))
     draw = partial(jax.tree.map, lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype))
     initial, reset = draw(zeros), draw(zeros)

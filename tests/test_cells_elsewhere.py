@@ -93,7 +93,7 @@ def test_layer_norm_by_torch():
     biases, whose sum is our one.
     """
     torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch to compare with it")
-    params = cells.init_cell("layer_norm", jax.random.key(0), D, H, dtype=jnp.float64)
+    params = cells.CELLS["layer_norm"].init(jax.random.key(0), D, H, dtype=jnp.float64)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), params)
     xs = rng.normal(size=(T, B, D))

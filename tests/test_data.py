@@ -116,11 +116,11 @@ def test_windows_slide_and_statistics_are_of_the_training_part():
     assert past.shape == (8, 3, 2)
     np.testing.assert_array_equal(past[1, :, 0], [1, 2, 3])
     np.testing.assert_array_equal(future[1, :, 0], [4, 5])
-    scale = data.scale_of(series[:6])
-    np.testing.assert_allclose(scale.apply(series[:6]).mean(0), 0, atol=1e-6)
-    np.testing.assert_allclose(scale.undo(scale.apply(series)), series, atol=1e-5)
-    assert scale.apply(series)[-1, 0] > 2
-    assert data.scale_of(np.ones((4, 1))).deviation == 1
+    scale = data.fit_scaler(series[:6])
+    np.testing.assert_allclose(scale.transform(series[:6]).mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(scale.inverse(scale.transform(series)), series, atol=1e-5)
+    assert scale.transform(series)[-1, 0] > 2
+    assert data.fit_scaler(np.ones((4, 1))).deviation == 1
 
 
 def test_prefetching_keeps_order_and_passes_errors_on():
@@ -155,7 +155,7 @@ def test_prefetching_keeps_order_and_passes_errors_on():
         (lambda: data.Bucketed(ragged(3), np.zeros(2), 2), "labels: got 2, want 3"),
         (lambda: data.Bucketed((ragged(3), ragged(2))), "sequences: got lists of \\[3, 2\\], want lists of as many"),
         (lambda: data.sliding(np.zeros(4), 3, 2), r"series: got 4 steps, want at least history \+ horizon = 5"),
-        (lambda: data.scale_of(np.array([[1.0], [np.nan]])), "train: got a value that is not finite in row 1"),
+        (lambda: data.fit_scaler(np.array([[1.0], [np.nan]])), "train: got a value that is not finite in row 1"),
         (lambda: data.check_labels(np.array([0, 3]), 3), "labels: got values from 0 to 3, want 0 to 2"),
         (lambda: data.check_labels(np.array([0.0]), 3), "labels: got dtype float64, want integers"),
         (lambda: data.check_lengths(np.array([3, 9]), 8), "lengths: got values from 3 to 9, want 0 to T = 8"),

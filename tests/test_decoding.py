@@ -58,7 +58,9 @@ def test_a_wide_beam_finds_what_brute_force_finds(seed, alpha):
         ranked.append((tokens[-1] != END, -score, tokens))
     ranked.sort()
     beams = 81
-    found = decoding.beam_search(step, params, state, 2, beams=beams, length=LENGTH, end=END, length_penalty=alpha)
+    found = decoding.beam_search(
+        step, params, state, 2, beam_size=beams, max_length=LENGTH, eos_token=END, length_penalty=alpha
+    )
     ended = [one for one in ranked if not one[0]]
     for place, (_, negative, tokens) in enumerate(ended):
         content = np.asarray(found.tokens[place])
@@ -96,7 +98,7 @@ def test_a_narrow_beam_finds_what_a_plain_search_finds(seed, alpha):
     params = draw(seed, size=6)
     state = lj.zero_state(params["lstm"])
     want = plain_beam_search(params, state, 0, beams=3, length=8, alpha=alpha)
-    found = decoding.beam_search(step, params, state, 0, beams=3, length=8, end=END, length_penalty=alpha)
+    found = decoding.beam_search(step, params, state, 0, beam_size=3, max_length=8, eos_token=END, length_penalty=alpha)
     for place, (score, tokens) in enumerate(want):
         np.testing.assert_allclose(found.score[place], score, rtol=1e-5)
         assert tuple(np.asarray(found.tokens[place])[: len(tokens)]) == tokens
@@ -110,7 +112,9 @@ def test_the_search_stops_when_nothing_better_can_come():
     def step(params, number, token):
         return number + 1, jnp.where(number < 3, logits, jnp.nan)
 
-    found = decoding.beam_search(step, None, jnp.array(0), 0, beams=1, length=50, end=1, length_penalty=0.0)
+    found = decoding.beam_search(
+        step, None, jnp.array(0), 0, beam_size=1, max_length=50, eos_token=1, length_penalty=0.0
+    )
     assert np.isfinite(found.score[0])
     assert found.length[0] == 0
 
@@ -124,8 +128,8 @@ def test_one_beam_without_end_is_greedy():
 
     params = draw(3)
     state = lj.zero_state(params["lstm"])
-    one = decoding.beam_search(endless, params, state, 0, beams=1, length=9, end=END)
-    same = decoding.greedy(endless, params, state, 0, length=9)
+    one = decoding.beam_search(endless, params, state, 0, beam_size=1, max_length=9, eos_token=END)
+    same = decoding.greedy(endless, params, state, 0, max_length=9)
     np.testing.assert_array_equal(one.tokens[0], same.tokens)
     np.testing.assert_allclose(one.score[0] * (14 / 6) ** 0.6, same.score, rtol=1e-6)
 
@@ -133,7 +137,7 @@ def test_one_beam_without_end_is_greedy():
 def test_greedy_takes_the_largest_and_stops_at_the_end():
     params = draw(1)
     state = lj.zero_state(params["lstm"])
-    free = decoding.greedy(step, params, state, 0, length=12)
+    free = decoding.greedy(step, params, state, 0, max_length=12)
     read = [0]
     for token in np.asarray(free.tokens):
         _, ys = lj.lstm(params["lstm"], params["embedding"][np.array(read)], state)
@@ -143,7 +147,7 @@ def test_greedy_takes_the_largest_and_stops_at_the_end():
     np.testing.assert_allclose(free.score, log_probability(params, state, 0, np.asarray(free.tokens)).sum(), rtol=1e-5)
     end = int(free.tokens[5])
     place = list(np.asarray(free.tokens)).index(end)
-    cut = decoding.greedy(step, params, state, 0, length=12, end=end)
+    cut = decoding.greedy(step, params, state, 0, max_length=12, eos_token=end)
     assert cut.length == place
     np.testing.assert_array_equal(cut.tokens[:place], free.tokens[:place])
     assert (cut.tokens[place:] == end).all()
@@ -161,15 +165,15 @@ def kept(logits):
 
 def test_top_k_keeps_the_largest():
     for k, want in ((1, {1}), (2, {1, 2}), (4, {1, 2, 3, 4}), (9, {0, 1, 2, 3, 4})):
-        assert kept(decoding.keep_top(LOGITS, k)) == want
-    np.testing.assert_array_equal(decoding.keep_top(LOGITS, 9), LOGITS)
+        assert kept(decoding.keep_top_k(LOGITS, k)) == want
+    np.testing.assert_array_equal(decoding.keep_top_k(LOGITS, 9), LOGITS)
     with pytest.raises(ValueError, match="top_k: got 0, want at least 1"):
-        decoding.keep_top(LOGITS, 0)
+        decoding.keep_top_k(LOGITS, 0)
 
 
 def test_nucleus_keeps_the_fewest_that_reach_p():
     for p, want in ((0.0, {1}), (0.39, {1}), (0.41, {1, 2}), (0.64, {1, 2}), (0.84, {1, 2, 3}), (1.0, set(range(5)))):
-        assert kept(decoding.keep_nucleus(LOGITS, p)) == want
+        assert kept(decoding.keep_top_p(LOGITS, p)) == want
 
 
 def remembers(params, state, token):
@@ -189,7 +193,7 @@ def remembers(params, state, token):
 )
 def test_sampling_draws_from_what_is_left(options, want):
     count = 40_000
-    drawn = decoding.sample(remembers, None, (), 0, jax.random.key(5), length=count, **options)
+    drawn = decoding.sample(jax.random.key(5), remembers, None, (), 0, max_length=count, **options)
     want = np.asarray(want) / np.sum(want)
     shares = np.bincount(drawn.tokens, minlength=5) / count
     assert (shares[want == 0] == 0).all()
@@ -203,7 +207,7 @@ def test_a_batch_is_a_map_over_sequences():
         lambda leaf: jax.random.normal(jax.random.key(6), (3, *leaf.shape)), lj.zero_state(params["lstm"])
     )
     first = jnp.array([0, 2, 3])
-    search = partial(decoding.beam_search, step, beams=3, length=6, end=END)
+    search = partial(decoding.beam_search, step, beam_size=3, max_length=6, eos_token=END)
     together = jax.vmap(search, in_axes=(None, 0, 0))(params, states, first)
     for row in range(3):
         alone = search(params, jax.tree.map(lambda leaf, row=row: leaf[row], states), first[row])
@@ -218,9 +222,9 @@ def test_beams_share_what_does_not_change():
     def attends(params, state, token):
         return state, jnp.ones(V) * params.sum()
 
-    jaxpr = jax.make_jaxpr(lambda memory: decoding.beam_search(attends, memory, (), 0, beams=7, length=5, end=END))(
-        memory
-    )
+    jaxpr = jax.make_jaxpr(
+        lambda memory: decoding.beam_search(attends, memory, (), 0, beam_size=7, max_length=5, eos_token=END)
+    )(memory)
     assert "7,1000,32" not in str(jaxpr)
     assert "1000,32" in str(jaxpr)
 
@@ -230,23 +234,23 @@ def test_the_same_step_compiles_once():
     state = lj.zero_state(params["lstm"])
     before = decoding.greedy._cache_size()
     for first in range(3):
-        decoding.greedy(step, params, state, first, length=7, end=END)
+        decoding.greedy(step, params, state, first, max_length=7, eos_token=END)
     assert decoding.greedy._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("wrong", [{"beams": 0, "length": 3}, {"beams": 2, "length": 0}])
 def test_wrong_sizes_are_named(wrong):
     with pytest.raises(ValueError, match="beams, length: got"):
-        decoding.beam_search(step, draw(0), lj.zero_state(draw(0)["lstm"]), 0, end=END, **wrong)
+        decoding.beam_search(step, draw(0), lj.zero_state(draw(0)["lstm"]), 0, eos_token=END, **wrong)
 
 
 def test_an_end_that_is_no_token_is_refused():
     params = draw(0)
     state = lj.zero_state(params["lstm"])
     for call in (
-        lambda: decoding.beam_search(step, params, state, 0, beams=2, length=3, end=V),
-        lambda: decoding.greedy(step, params, state, 0, length=3, end=V),
-        lambda: decoding.sample(step, params, state, 0, jax.random.key(0), length=3, end=-1),
+        lambda: decoding.beam_search(step, params, state, 0, beam_size=2, max_length=3, eos_token=V),
+        lambda: decoding.greedy(step, params, state, 0, max_length=3, eos_token=V),
+        lambda: decoding.sample(jax.random.key(0), step, params, state, 0, max_length=3, eos_token=-1),
     ):
         with pytest.raises(ValueError, match=r"end: got .*, want a token from 0 to 3"):
             call()

@@ -117,7 +117,7 @@ def test_a_hidden_size_cut_over_devices():
     params = lj.init_params(jax.random.key(0), D, H, dtype=jnp.float64)
     xs = jax.random.normal(jax.random.key(1), (T, B, D))
     loss = jax.jit(jax.value_and_grad(lambda params, xs: jnp.mean(lj.lstm(params, xs)[1] ** 2)))
-    cut = training.cut_hidden(mesh, params)
+    cut = training.shard_hidden(mesh, params)
     assert {shard.data.shape for shard in cut.recurrent_kernel.addressable_shards} == {(H, 2 * H)}
     whole = loss(params, xs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), loss(cut, xs), whole)

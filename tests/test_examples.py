@@ -23,15 +23,14 @@ import read_digits
 import recognise_actions
 import recognise_speech
 import remember
-import results
-import series
 import speak
 import translate
 import watch_digits
 import word_lm
+from common import results, series
 
 from lstm_jax import training
-from lstm_jax.models import classifier, translator
+from lstm_jax.models import classifier, seq2seq
 
 SMOKED = [
     *(char_lm, classify_text, word_lm, translate, answer_questions, forecast, compose),
@@ -162,9 +161,9 @@ def test_numbers_in_words():
     assert translate.in_words(300_219) == "three hundred thousand two hundred and nineteen"
 
 
-def test_made_up_reviews_need_more_than_their_words():
+def test_synthetic_reviews_need_more_than_their_words():
     """The share of good words tells nothing of the label when there is a negation."""
-    rows = classify_text.made_up(200, 0)
+    rows = classify_text.synthetic(200, 0)
     for text, label in zip(rows.texts, rows.labels, strict=True):
         last = text.split("but ")[-1]
         good = any(word in last for word in ("gripping", "funny", "moving", "clever", "fine"))
@@ -204,7 +203,7 @@ def test_the_table_in_the_repository_is_that_of_its_records(tmp_path):
     shutil.copy(results.HERE / "published.toml", tmp_path)
     results.main(["--folder", str(tmp_path)])
     assert (tmp_path / "RESULTS.md").read_text() == (results.HERE / "RESULTS.md").read_text(), (
-        "run python examples/results.py"
+        "run python examples/common/results.py"
     )
 
 
@@ -246,31 +245,31 @@ def test_rows_that_only_fill_up_do_not_count():
     draw = partial(jax.random.randint, minval=3, maxval=9)
     key, real = jax.random.key(0), jnp.array([True, True])
     codes, lengths = draw(key, (5, 2)), jnp.array([5, 3])
-    batch = training.Ragged(codes, lengths, jnp.array([0, 1]), real)
+    batch = training.RaggedBatch(codes, lengths, jnp.array([0, 1]), real)
     params = classifier.init_classifier(key, 12, 3, embedding_size=4, hidden_size=4)
     equal(classify_text.make_loss("max", 0.0), params, batch, widened(batch))
-    pairs = training.Ragged((codes, draw(key, (6, 2))), (lengths, jnp.array([4, 6])), None, real)
-    params = translator.init_translator(key, 12, 12, embedding_size=4, hidden_size=4)
+    pairs = training.RaggedBatch((codes, draw(key, (6, 2))), (lengths, jnp.array([4, 6])), None, real)
+    params = seq2seq.init_seq2seq(key, 12, 12, embedding_size=4, hidden_size=4)
     equal(translate.make_loss(0.0), params, pairs, widened(pairs))
     notes = jax.random.bernoulli(key, shape=(5, 2, 88)).astype(jnp.float32)
-    music = training.Ragged(notes, lengths, None, real)
+    music = training.RaggedBatch(notes, lengths, None, real)
     wider = jnp.pad(notes, ((0, 0), (0, 1), (0, 0)))
-    more = training.Ragged(wider, jnp.array([5, 3, 4]), None, jnp.append(real, False))
+    more = training.RaggedBatch(wider, jnp.array([5, 3, 4]), None, jnp.append(real, False))
     equal(compose.make_loss(0.0), compose.init_model(key, 4), music, more)
 
 
 def test_the_translators_loss_is_that_of_each_next_piece():
     """By one call of ``next_token`` a piece: what is read, what is scored, where a target ends."""
     key = jax.random.key(1)
-    params = translator.init_translator(key, 12, 12, embedding_size=4, hidden_size=4)
+    params = seq2seq.init_seq2seq(key, 12, 12, embedding_size=4, hidden_size=4)
     source, target = jnp.array([[3, 4, 5]]).T, jnp.array([[1, 7, 8, 2, 0, 0]]).T
     lengths = jnp.array([3]), jnp.array([4])
-    memory, state = translator.encode(params, source[:, 0], lengths[0][0])
+    memory, state = seq2seq.encode(params, source[:, 0], lengths[0][0])
     nats = 0.0
     for read, wanted in ((1, 7), (7, 8), (8, 2)):
-        state, scores = translator.next_token((params, memory), state, jnp.array(read))
+        state, scores = seq2seq.decode_step((params, memory), state, jnp.array(read))
         nats -= jax.nn.log_softmax(scores)[wanted] / 3
-    batch = training.Ragged((source, target), lengths, None, jnp.array([True]))
+    batch = training.RaggedBatch((source, target), lengths, None, jnp.array([True]))
     loss, (_, measured) = translate.make_loss(0.3)(params, None, batch, None)
     np.testing.assert_allclose(loss, nats, rtol=1e-5)
     np.testing.assert_allclose(measured["perplexity"].value(), np.exp(nats), rtol=1e-5)
@@ -278,7 +277,7 @@ def test_the_translators_loss_is_that_of_each_next_piece():
 
 def test_one_beam_and_greedy_are_not_the_same_column():
     """Greedy stops at the first end that is most probable; a beam goes on looking."""
-    params = translator.init_translator(jax.random.key(2), 12, 12, embedding_size=4, hidden_size=4)
+    params = seq2seq.init_seq2seq(jax.random.key(2), 12, 12, embedding_size=4, hidden_size=4)
     params = params._replace(bias=params.bias.at[2].set(9.0))
     found = translate.search(params, jnp.array([[3, 4]]).T, jnp.array([2]), 0, 6)
     assert found.length[0] == 0
@@ -353,7 +352,7 @@ def test_a_relative_forecast_knows_no_level(tmp_path):
     path = lines(tmp_path / "one.csv", ["date,load", *(f"{row},{one}" for row, one in zip(rows, values, strict=True))])
     common = ["--smoke", "--data", path, "--target", "load", "--history", "24", "--seasons", "24", "--calendar", "hour"]
     assert forecast.main([*common, "--relative"]) < 10
-    table, options = forecast.made_up(200), forecast.parse_options(["--relative"])
+    table, options = forecast.synthetic(200), forecast.parse_options(["--relative"])
     low, high = (
         series.windows(table._replace(target=table.target + by), np.arange(100, 150), options) for by in (0, 50)
     )

@@ -41,7 +41,9 @@ def loss_fn(params, batch, key):
 
 
 def fit(steps=30, params=None, batches=TRAIN, optimizer=ADAM, **options):
-    return training.fit(loss_fn, params or draw(), batches, optimizer, steps=steps, key=KEY, bar=False, **options)
+    return training.fit(
+        loss_fn, params or draw(), batches, optimizer, steps=steps, key=KEY, progress_bar=False, **options
+    )
 
 
 def test_it_learns_and_keeps_the_best():
@@ -64,7 +66,7 @@ def test_the_loop_is_the_step_repeated():
     for number in range(12):
         state, found = step(state, TRAIN[number])
         losses.append(found["loss"].value())
-    fitted = fit(12, report=4)
+    fitted = fit(12, log_every=4)
     jax.tree.map(np.testing.assert_array_equal, fitted.state.params, state.params)
     assert [row["step"] for row in fitted.history] == [4, 8, 12]
     np.testing.assert_allclose(fitted.history[-1]["loss"], np.mean(losses[8:]), rtol=1e-6)
@@ -187,7 +189,7 @@ def test_history_on_disk(tmp_path):
         rows = list(csv.DictReader(file))
     assert float(rows[0]["loss"]) == lines[0]["loss"]
     assert list((tmp_path / "run" / "tensorboard").iterdir())
-    training.draw_curve(fitted.history, tmp_path / "curve.png", title="two classes", lines={"chance": 0.69})
+    training.plot_curve(fitted.history, tmp_path / "curve.png", title="two classes", lines={"chance": 0.69})
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -256,11 +258,11 @@ LSTM_CARRY = lj.zero_state(draw()["lstm"], (32,))
 )
 def test_a_loss_that_returns_something_else_is_told_so(loss, message):
     with pytest.raises(ValueError, match=message):
-        training.fit(loss, draw(), TRAIN, ADAM, steps=2, key=KEY, bar=False)
+        training.fit(loss, draw(), TRAIN, ADAM, steps=2, key=KEY, progress_bar=False)
 
 
 def test_half_cosine_with_warmup():
-    rate = training.half_cosine(2.0, warmup=0.25)
+    rate = training.warmup_cosine(2.0, warmup=0.25)
     np.testing.assert_allclose([rate(jnp.float32(p)) for p in (0, 0.125, 0.25, 0.625, 1)], [0, 1, 2, 1, 0], atol=1e-6)
 
 
@@ -278,7 +280,7 @@ def test_averaging_starts_once_validation_no_longer_improves():
             logs.append(validation)
         iterates += [float(params["w"])] * started
         want = np.mean(iterates) if started else float(params["w"])
-        np.testing.assert_allclose(training.averaged(opt_state)["w"], want, rtol=1e-6)
+        np.testing.assert_allclose(training.averaged_params(opt_state)["w"], want, rtol=1e-6)
     assert 0 < len(iterates) < 11
 
 
@@ -293,7 +295,7 @@ def test_averaging_starts_once_validation_no_longer_improves():
         ),
         (lambda: fit(5, saving="folder"), ValueError, "saving: got str, want Saving"),
         (
-            lambda: training.draw_curve([{"step": 1, "loss": 1.0}], "c.png", metric="acc"),
+            lambda: training.plot_curve([{"step": 1, "loss": 1.0}], "c.png", metric="acc"),
             ValueError,
             "metric: got 'acc'",
         ),
@@ -309,7 +311,7 @@ def test_wrong_calls_are_named(call, error, message):
 
 def test_validation_of_another_metric_and_of_an_average():
     optimizer = optax.chain(optax.sgd(0.5), training.nt_asgd(patience=1))
-    look = training.Validation(HELD, 5, params=lambda state: training.averaged(state.opt_state))
+    look = training.Validation(HELD, 5, params=lambda state: training.averaged_params(state.opt_state))
     fitted = fit(40, optimizer=optimizer, validation=look)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),

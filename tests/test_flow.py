@@ -7,7 +7,7 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax import diagnostics
-from lstm_jax.cells import CELLS, SIMPLE, SimpleParams, init_cell, simple_cell
+from lstm_jax.cells import CELLS, SIMPLE, SimpleParams, simple_cell
 from lstm_jax.diagnostics import flow
 
 
@@ -68,19 +68,19 @@ def test_a_few_lyapunov_exponents_of_an_lstm():
 
 
 def test_half_precision_is_looked_at_in_float32():
-    params = init_cell("gru", jax.random.key(0), 2, 3, dtype=jnp.bfloat16)
+    params = CELLS["gru"].init(jax.random.key(0), 2, 3, dtype=jnp.bfloat16)
     xs = jnp.ones((5, 2), jnp.bfloat16)
-    jacobians = flow.state_jacobians(params, xs, cell=CELLS["gru"].cell)
+    jacobians = flow.state_jacobians(params, xs, cell=CELLS["gru"])
     assert jacobians.dtype == jnp.float32
     assert np.isfinite(flow.product_spectra(jacobians)).all()
     assert np.isfinite(flow.lyapunov_exponents(jacobians)).all()
-    seen = diagnostics.trace(params, xs, cell=CELLS["gru"].cell)
+    seen = diagnostics.trace(params, xs, cell=CELLS["gru"])
     assert diagnostics.principal_components({"h": seen["h"]}).axes.dtype == jnp.float32
-    said = diagnostics.integrated_gradients(lambda xs: (xs * xs).sum(), xs, points=3)
+    said = diagnostics.integrated_gradients(lambda xs: (xs * xs).sum(), xs, num_points=3)
     assert said.each.dtype == jnp.float32
     np.testing.assert_allclose(said.each, 1.0, atol=2e-2)
     with pytest.raises(ValueError, match=r"want \[D\] and states in float32 or float64"):
-        diagnostics.fixed_points(params, jnp.ones(2, jnp.bfloat16), seen["h"], cell=CELLS["gru"].cell)
+        diagnostics.fixed_points(params, jnp.ones(2, jnp.bfloat16), seen["h"], cell=CELLS["gru"])
 
 
 def test_what_jacobians_and_searches_cannot_take():
@@ -115,10 +115,10 @@ def test_a_simple_network_forgets_and_an_lstm_remembers():
     """At T = 500, the same data and size: the gradient at the first step as a share of the last one's."""
     time, size = 500, 32
     xs = jax.random.normal(jax.random.key(0), (time, 1, 8), jnp.float32)
-    simple = init_cell("simple", jax.random.key(1), 8, size)
+    simple = CELLS["simple"].init(jax.random.key(1), 8, size)
     lstm = lj.init_params(jax.random.key(1), 8, size, scheme="chrono", max_time=time)
     norms = {}
-    for name, cell, params in (("simple", SIMPLE, simple), ("lstm", CELLS["lstm"].cell, lstm)):
+    for name, cell, params in (("simple", SIMPLE, simple), ("lstm", CELLS["lstm"], lstm)):
         found = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs, cell=cell)
         squares = sum(jnp.sum(leaf**2, axis=(1, 2)) for leaf in jax.tree.leaves(found))
         norms[name] = np.sqrt(np.asarray(squares, np.float64))
@@ -133,21 +133,21 @@ def test_fixed_points_of_one_unit():
     params = SimpleParams(jnp.zeros((1, 1)), jnp.array([[2.0]]), jnp.zeros(1))
     starts = jnp.linspace(-1.2, 1.2, 41)[:, None]
     found = diagnostics.fixed_points(params, jnp.zeros(1), starts, cell=SIMPLE, steps=300)
-    kept = diagnostics.distinct(found, speed=1e-9)
+    kept = diagnostics.distinct_points(found, speed=1e-9)
     order = np.argsort(np.asarray(kept.states)[:, 0])
     known = 0.9575040240772687
     np.testing.assert_allclose(np.asarray(kept.states)[order, 0], [-known, 0, known], atol=1e-9)
     np.testing.assert_array_equal(np.asarray(kept.unstable)[order], [0, 1, 0])
     np.testing.assert_allclose(np.asarray(kept.eigenvalues)[order, 0].real, 2 * (1 - np.square([known, 0, known])))
     assert list(np.asarray(kept.unstable)) == [0, 0, 1], "the stablest first"
-    assert np.asarray(diagnostics.distinct(found, speed=-1.0).speeds).shape == (0,)
+    assert np.asarray(diagnostics.distinct_points(found, speed=-1.0).speeds).shape == (0,)
 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_fixed_points_of_an_lstm_stay_where_they_are():
     params = lj.init_params(jax.random.key(0), 2, 5, dtype=jnp.float64)
     starts = jax.tree.map(lambda leaf: leaf + 0.3, lj.zero_state(params, (4,)))
-    found = diagnostics.distinct(diagnostics.fixed_points(params, jnp.zeros(2), starts, steps=500), speed=1e-10)
+    found = diagnostics.distinct_points(diagnostics.fixed_points(params, jnp.zeros(2), starts, steps=500), speed=1e-10)
     assert len(found.speeds) == 1
     state = jax.tree.map(lambda leaf: leaf[0], found.states)
     after, _ = lj.lstm(params, jnp.zeros((50, 2)), state)
@@ -161,6 +161,6 @@ def test_principal_components_of_a_plane():
     states = {"h": jnp.asarray(plane[:, :2]), "c": jnp.asarray(plane[:, 2:])}
     found = diagnostics.principal_components(states, 3)
     assert found.shares[:2].sum() == pytest.approx(1)
-    inside = diagnostics.onto(found, states)
-    assert diagnostics.onto(found, {"h": jnp.zeros((0, 2)), "c": jnp.zeros((0, 4))}).shape == (0, 3)
+    inside = diagnostics.project_onto(found, states)
+    assert diagnostics.project_onto(found, {"h": jnp.zeros((0, 2)), "c": jnp.zeros((0, 4))}).shape == (0, 3)
     np.testing.assert_allclose(np.linalg.norm(inside, axis=-1), np.linalg.norm(plane - plane.mean(0), axis=-1))

@@ -12,8 +12,8 @@ from jax.interpreters import mlir
 from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, flags, random_problem, tolerance, weigh
 
 import lstm_jax as lj
-from lstm_jax import implementations, tuning
-from lstm_jax.implementations import cudnn, mosaic_gpu
+from lstm_jax._core import implementations, tuning
+from lstm_jax._core.implementations import cudnn, mosaic_gpu
 
 LENGTHS_ONLY = [options for options in GRID if options.steps != "mask" and options.resets == "none"]
 
@@ -198,7 +198,7 @@ def test_what_the_kernel_refuses(monkeypatch):
 def test_none_follows_the_table_of_crossovers(monkeypatch):
     """A row is taken where platform, dtype and size fit, and the implementation can run and lacks nothing."""
     params, xs = lj.init_params(jax.random.key(0), 2, 8), jnp.zeros((4, 2), FLOAT)
-    asked = implementations.Asked(xs, 8, None, None, None)
+    asked = implementations.CallSpec(xs, 8, None, None, None)
     assert implementations.choose(asked)[0] == "scan"
     for name in ("mosaic_gpu", "cudnn"):
         monkeypatch.setitem(implementations.TABLE, name, lambda asked: None)
@@ -221,7 +221,7 @@ def test_a_stack_hands_the_name_to_each_layer(reference):
     assert_trees_close(got, want, tolerance(FLOAT))
     with pytest.raises(ValueError, match="implementation: got 'cudnn', but it takes lengths, and no mask"):
         lj.lstm_stack(layers, xs, mask=jnp.ones((5, 2), bool), implementation="cudnn")
-    projected = lj.cells.init_cell("projected", jax.random.key(2), 3, 4, projection_size=2)
+    projected = lj.cells.CELLS["projected"].init(jax.random.key(2), 3, 4, projection_size=2)
     with pytest.raises(ValueError, match="implementation: got 'cudnn' for ProjectedLSTMParams, want 'scan' or None"):
         lj.lstm_stack((projected,), xs, implementation="cudnn")
     assert lj.lstm_stack((projected,), xs, implementation="scan")[1].shape[:2] == (5, 2)

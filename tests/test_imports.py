@@ -11,32 +11,33 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lstm_jax"
 
 LAYERS = [
-    {"structs", "tuning"},
-    {"checks"},
-    {"steps", "chunks", "initializers", "tangents", "attention", "cells.dense", "cells.activations"},
-    {"engine", "cells.blocks", "cells.simple", "cells.minimal"},
+    {"_core", "_core.structs", "_core.tuning"},
+    {"_core.checks"},
+    {"_core.steps", "_core.chunks", "_core.tangents", "initializers", "attention", "cells.dense", "cells.activations"},
+    {"_core.engine", "cells.blocks", "cells.inputs", "cells.simple", "cells.minimal"},
     {"cells.gates"},
     {"cells.lstm", "cells.gru"},
     {"cells.variants", "cells.peephole", "cells.projected", "cells.layer_norm", "cells.multiplicative"},
     {"cells.mogrifier", "cells.slstm", "cells.conv", "cells.batch_norm"},
     {"cells.table", "regularizers"},
     {"cells"},
-    {"interop.arrays", "implementations.layout"},
-    {"interop.cudnn", "implementations.warps", "implementations.linear", "implementations.first_order"},
-    {"implementations.kernels"},
-    {"implementations.cudnn", "implementations.mosaic_gpu"},
-    {"implementations"},
-    {"sequence", "replay"},
+    {"interop.arrays", "_core.implementations.layout"},
+    {"interop.cudnn", "_core.implementations.warps", "_core.implementations.linear"},
+    {"_core.implementations.kernels", "_core.implementations.first_order"},
+    {"_core.implementations.cudnn", "_core.implementations.mosaic_gpu"},
+    {"_core.implementations"},
+    {"_core.sequence", "_core.replay"},
     {"flax_modules.shared"},
-    {"stack", "parallel", "decoding"},
-    {"models.parts", "ctc"},
+    {"_core.stack", "_core.parallel", "decoding.tokens"},
+    {"models.layers", "decoding.ctc"},
     {
+        "decoding",
         "models.classifier",
         "models.language_model",
-        "models.translator",
-        "models.reader",
+        "models.seq2seq",
+        "models.memory_qa",
         "models.forecaster",
-        "models.recogniser",
+        "models.ctc_recognizer",
     },
     {"models"},
     {"interop.torch", "interop.keras", "interop.linen", "interop.haiku", "interop.equinox"},
@@ -56,7 +57,7 @@ LAYERS = [
 """Each module imports from the rows above its own, and nothing else from this package."""
 
 STANDARD = (
-    "base64 collections concurrent contextlib csv functools inspect itertools json logging math os pathlib re signal "
+    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib re signal "
     "threading time types typing"
 )
 ALLOWED = {"jax", "numpy", *STANDARD.split()}

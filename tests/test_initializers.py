@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import lstm_jax as lj
+from lstm_jax._core.structs import split_gates
 from lstm_jax.initializers import SCHEMES
-from lstm_jax.structs import split_gates
 
 D, H = 96, 64
 FORGET = slice(H, 2 * H)

@@ -24,7 +24,7 @@ from problems import (
 )
 
 import lstm_jax as lj
-from lstm_jax import tuning
+from lstm_jax._core import tuning
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
@@ -79,7 +79,7 @@ def test_several_steps_in_a_body_of_the_loop_change_nothing(options, monkeypatch
         return weigh(result, weights), result
 
     want = jax.value_and_grad(loss, has_aux=True)(args)
-    monkeypatch.setitem(tuning.SCANS, "cpu", tuning.SCANS["cpu"]._replace(unroll=4))
+    monkeypatch.setitem(tuning.SCAN_CONFIGS, "cpu", tuning.SCAN_CONFIGS["cpu"]._replace(unroll=4))
     jax.clear_caches()
     assert_trees_close(jax.value_and_grad(loss, has_aux=True)(args), want, TOL)
     monkeypatch.undo()

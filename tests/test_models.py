@@ -9,13 +9,15 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax import decoding
-from lstm_jax.models import classifier, forecaster, reader, translator
+from lstm_jax.models import classifier, forecaster, memory_qa, seq2seq
 from lstm_jax.models import language_model as lm
 
 WIDE = {"dtype": jnp.float64}
 """where equal means equal to rounding"""
 KEY = jax.random.key(0)
-CLASSIFIER = classifier.init_classifier(KEY, 11, 3, embedding_size=4, hidden_size=5, num_layers=2, attends=True, **WIDE)
+CLASSIFIER = classifier.init_classifier(
+    KEY, 11, 3, embedding_size=4, hidden_size=5, num_layers=2, use_attention=True, **WIDE
+)
 CODES = jax.random.randint(jax.random.key(1), (7, 3), 0, 11)
 LENGTHS = jnp.array([7, 4, 0])
 
@@ -76,9 +78,9 @@ def test_features_are_read_as_they_are():
 
 
 def test_dropout_needs_a_key_and_changes_something():
-    same = classifier.classify(CLASSIFIER, CODES, LENGTHS, rate=0.5).logits
+    same = classifier.classify(CLASSIFIER, CODES, LENGTHS, dropout_rate=0.5).logits
     np.testing.assert_array_equal(same, classifier.classify(CLASSIFIER, CODES, LENGTHS).logits)
-    dropped = classifier.classify(CLASSIFIER, CODES, LENGTHS, rate=0.5, key=KEY).logits
+    dropped = classifier.classify(CLASSIFIER, CODES, LENGTHS, dropout_rate=0.5, key=KEY).logits
     assert not np.allclose(dropped[0], same[0])
     with pytest.raises(ValueError, match="pooling: got 'sum', want one of"):
         classifier.classify(CLASSIFIER, CODES, LENGTHS, pooling="sum")
@@ -104,16 +106,16 @@ def test_the_embedding_is_tied():
     np.testing.assert_allclose(np.asarray(scores) - np.asarray(LM.bias), LM.embedding.T, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", lm.Dropouts._fields)
+@pytest.mark.parametrize("name", lm.DropoutRates._fields)
 def test_each_dropout_does_something_and_none_without_a_key(name):
     plain = lm.read(LM, None, WORDS)
-    some = lm.Dropouts(**{name: 0.5})
-    np.testing.assert_array_equal(lm.read(LM, None, WORDS, dropouts=some).ys, plain.ys)
+    some = lm.DropoutRates(**{name: 0.5})
+    np.testing.assert_array_equal(lm.read(LM, None, WORDS, dropout_rates=some).ys, plain.ys)
     np.testing.assert_array_equal(lm.read(LM, None, WORDS, key=KEY).ys, plain.ys)
-    found = lm.read(LM, None, WORDS, key=KEY, dropouts=some)
+    found = lm.read(LM, None, WORDS, key=KEY, dropout_rates=some)
     assert not np.allclose(found.ys, plain.ys)
     if name == "outputs":
-        np.testing.assert_allclose(found.undropped, plain.ys, rtol=1e-12)
+        np.testing.assert_allclose(found.raw_ys, plain.ys, rtol=1e-12)
         zeros = np.asarray(found.ys == 0)
         assert (zeros == zeros[:1]).all(), "one mask for all steps"
 
@@ -126,7 +128,7 @@ def test_a_sampled_softmax_nears_the_full_one():
     params = LM._replace(embedding=LM.embedding * 10)
 
     def sampled(params, key, count):
-        return lm.sampled_nats(key, params, ys, targets, share, count).mean()
+        return lm.sampled_softmax_loss(key, params, ys, targets, share, count).mean()
 
     def full(params):
         logp = jax.nn.log_softmax(lm.score(params, ys))
@@ -144,12 +146,12 @@ def test_words_are_drawn_as_often_as_asked():
     """With all scores alike and one target, the loss tells how many of the drawn words were the target itself."""
     params = LM._replace(embedding=jnp.zeros_like(LM.embedding), bias=jnp.zeros_like(LM.bias))
     share = jnp.log(jnp.arange(1.0, 14.0))
-    nats = lm.sampled_nats(KEY, params, jnp.zeros((13, 4)), jnp.arange(13), share, 200_000)
+    nats = lm.sampled_softmax_loss(KEY, params, jnp.zeros((13, 4)), jnp.arange(13), share, 200_000)
     np.testing.assert_allclose(nats, np.log(13), rtol=0.01)
 
 
 TRANSLATORS = {
-    attends: translator.init_translator(KEY, 9, 8, embedding_size=4, hidden_size=3, attends=attends, **WIDE)
+    attends: seq2seq.init_seq2seq(KEY, 9, 8, embedding_size=4, hidden_size=3, use_attention=attends, **WIDE)
     for attends in (True, False)
 }
 SOURCE = jax.random.randint(jax.random.key(5), (6, 3), 0, 9)
@@ -160,10 +162,10 @@ TARGET = jax.random.randint(jax.random.key(6), (5, 3), 0, 8)
 @pytest.mark.parametrize("attends", [True, False])
 def test_a_translated_batch_is_its_sentences_by_themselves(attends):
     params = TRANSLATORS[attends]
-    found = translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET)
+    found = seq2seq.teacher_force(params, SOURCE, SOURCE_LENGTHS, TARGET)
     assert found.weights.shape == (5, 6, 3)
     for row, length in enumerate([6, 3, 1]):
-        alone = translator.translate(params, SOURCE[:length, row], jnp.array(length), TARGET[:, row])
+        alone = seq2seq.teacher_force(params, SOURCE[:length, row], jnp.array(length), TARGET[:, row])
         np.testing.assert_allclose(found.logits[:, row], alone.logits, rtol=1e-10)
         np.testing.assert_allclose(found.weights[:, :length, row], alone.weights, rtol=1e-10)
         assert not found.weights[:, length:, row].any()
@@ -184,7 +186,7 @@ def test_a_translation_is_what_its_equations_say():
     mixed = np.tanh(
         np.concatenate([ys, weights @ memory], axis=1) @ params.mix.kernel + np.asarray(params.mix.bias)[None]
     )
-    found = translator.translate(params, source, jnp.array(6), target)
+    found = seq2seq.teacher_force(params, source, jnp.array(6), target)
     np.testing.assert_allclose(found.weights, weights, rtol=1e-10)
     np.testing.assert_allclose(found.logits, mixed @ params.target.T + np.asarray(params.bias)[None], rtol=1e-10)
 
@@ -193,38 +195,40 @@ def test_a_translation_is_what_its_equations_say():
 def test_decoding_scores_what_training_scores(attends):
     """The probability that a beam gives its sentence is the one that the model gives it when it is known."""
     params = TRANSLATORS[attends]
-    memory, states = translator.encode(params, SOURCE, SOURCE_LENGTHS)
-    search = partial(decoding.beam_search, translator.next_token, beams=4, length=5, end=2, length_penalty=0.0)
+    memory, states = seq2seq.encode(params, SOURCE, SOURCE_LENGTHS)
+    search = partial(
+        decoding.beam_search, seq2seq.decode_step, beam_size=4, max_length=5, eos_token=2, length_penalty=0.0
+    )
     found = jax.vmap(search, in_axes=((None, 1), 0, None))((params, memory), states, 1)
     for row, length in enumerate([6, 3, 1]):
         for beam in range(4):
             n = int(found.length[row, beam])
             tokens = np.asarray(found.tokens[row, beam])[: min(n + 1, 5)]
             read = jnp.array([1, *tokens[:-1]])
-            logits = translator.translate(params, SOURCE[:length, row], jnp.array(length), read).logits
+            logits = seq2seq.teacher_force(params, SOURCE[:length, row], jnp.array(length), read).logits
             logp = jax.nn.log_softmax(logits)[np.arange(len(tokens)), tokens].sum()
             np.testing.assert_allclose(found.score[row, beam], logp, rtol=1e-5)
 
 
-READER = reader.init_reader(KEY, 9, 4, embedding_size=5, hidden_size=3, **WIDE)
+READER = memory_qa.init_memory_qa(KEY, 9, 4, embedding_size=5, hidden_size=3, **WIDE)
 
 
 def test_an_answer_depends_on_what_is_there_alone():
     draw = partial(jax.random.randint, minval=0, maxval=9)
     sentences, question = draw(jax.random.key(7), (4, 5, 2)), draw(jax.random.key(8), (3, 2))
     words = jnp.array([[4, 2, 3, 1, 4], [2, 4, 0, 0, 0]]).T
-    story = reader.Story(sentences, words, question, jnp.array([3, 2]))
-    found = reader.answer(READER, story)
+    story = memory_qa.Story(sentences, words, question, jnp.array([3, 2]))
+    found = memory_qa.answer(READER, story)
     assert found.weights.shape == (2, 5, 2)
     np.testing.assert_allclose(found.weights.sum(axis=1), 1, rtol=1e-12)
-    short = reader.Story(sentences[:, :2, 1], words[:2, 1], question[:2, 1], jnp.array(2))
-    alone = reader.answer(READER, short)
+    short = memory_qa.Story(sentences[:, :2, 1], words[:2, 1], question[:2, 1], jnp.array(2))
+    alone = memory_qa.answer(READER, short)
     np.testing.assert_allclose(found.logits[1], alone.logits, rtol=1e-10)
     np.testing.assert_allclose(found.weights[:, :2, 1], alone.weights, rtol=1e-10)
     assert not found.weights[:, 2:, 1].any()
     other = story._replace(sentences=sentences.at[:, 0, 0].set((sentences[:, 0, 0] + 1) % 9))
-    assert not np.allclose(reader.answer(READER, other).logits[0], found.logits[0])
-    np.testing.assert_array_equal(reader.answer(READER, other).logits[1], found.logits[1])
+    assert not np.allclose(memory_qa.answer(READER, other).logits[0], found.logits[0])
+    np.testing.assert_array_equal(memory_qa.answer(READER, other).logits[1], found.logits[1])
 
 
 def test_an_answer_is_what_its_equations_say():
@@ -240,8 +244,8 @@ def test_an_answer_is_what_its_equations_say():
         scores = np.tanh(ys @ memory + u @ query) @ score
         weights = np.exp(scores) / np.exp(scores).sum()
         u = np.tanh(u + weights @ ys @ np.asarray(take.kernel) + np.asarray(take.bias))
-    story = reader.Story(sentences, jnp.full(5, 4), question, jnp.array(3))
-    found = reader.answer(READER, story)
+    story = memory_qa.Story(sentences, jnp.full(5, 4), question, jnp.array(3))
+    found = memory_qa.answer(READER, story)
     np.testing.assert_allclose(found.weights[-1], weights, rtol=1e-10)
     np.testing.assert_allclose(found.logits, u @ np.asarray(READER.head.kernel) + READER.head.bias, rtol=1e-10)
 
@@ -249,8 +253,8 @@ def test_an_answer_is_what_its_equations_say():
 def test_a_sentence_that_is_not_there_may_stand_anywhere():
     sentences = jax.random.randint(KEY, (4, 3), 0, 9)
     asked = jnp.array([1, 2]), jnp.array(2)
-    with_hole = reader.answer(READER, reader.Story(sentences, jnp.array([4, 0, 3]), *asked))
-    without = reader.answer(READER, reader.Story(sentences[:, np.array([0, 2])], jnp.array([4, 3]), *asked))
+    with_hole = memory_qa.answer(READER, memory_qa.Story(sentences, jnp.array([4, 0, 3]), *asked))
+    without = memory_qa.answer(READER, memory_qa.Story(sentences[:, np.array([0, 2])], jnp.array([4, 3]), *asked))
     np.testing.assert_allclose(with_hole.logits, without.logits, rtol=1e-10)
     assert not with_hole.weights[:, 1].any()
 
@@ -260,17 +264,17 @@ def test_every_model_runs_in_every_dtype(dtype):
     """Parameters, results and gradients are of it, and finite."""
     count = jnp.array([5, 3])
     codes = CODES[:5, :2] % 8
-    story = reader.Story(codes[None, :, :], jnp.ones((5, 2), jnp.int32), codes[:2], jnp.array([2, 2]))
+    story = memory_qa.Story(codes[None, :, :], jnp.ones((5, 2), jnp.int32), codes[:2], jnp.array([2, 2]))
     cases = [
-        (classifier.init_classifier(KEY, 8, 3, hidden_size=4, attends=True, dtype=dtype), classify_all),
+        (classifier.init_classifier(KEY, 8, 3, hidden_size=4, use_attention=True, dtype=dtype), classify_all),
         (lm.init_language_model(KEY, 8, embedding_size=4, hidden_size=4, dtype=dtype), sampled_loss),
         (
-            translator.init_translator(KEY, 8, 8, embedding_size=4, hidden_size=4, dtype=dtype),
-            lambda params, codes, count: translator.translate(params, codes, count, codes).logits,
+            seq2seq.init_seq2seq(KEY, 8, 8, embedding_size=4, hidden_size=4, dtype=dtype),
+            lambda params, codes, count: seq2seq.teacher_force(params, codes, count, codes).logits,
         ),
         (
-            reader.init_reader(KEY, 8, 3, embedding_size=4, hidden_size=4, dtype=dtype),
-            lambda params, codes, count: reader.answer(params, story).logits,
+            memory_qa.init_memory_qa(KEY, 8, 3, embedding_size=4, hidden_size=4, dtype=dtype),
+            lambda params, codes, count: memory_qa.answer(params, story).logits,
         ),
     ]
     for params, run in cases:
@@ -289,31 +293,35 @@ def classify_all(params, codes, count):
 
 
 def sampled_loss(params, codes, count):
-    return lm.sampled_nats(KEY, params, lm.read(params, None, codes).ys, codes, jnp.zeros(8), 64)
+    return lm.sampled_softmax_loss(KEY, params, lm.read(params, None, codes).ys, codes, jnp.zeros(8), 64)
 
 
 def test_dropout_of_each_model_needs_its_key():
     params = TRANSLATORS[True]
-    plain = translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET).logits
-    dropped = translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET, key=KEY, rate=0.5).logits
-    np.testing.assert_array_equal(plain, translator.translate(params, SOURCE, SOURCE_LENGTHS, TARGET, rate=0.5).logits)
+    plain = seq2seq.teacher_force(params, SOURCE, SOURCE_LENGTHS, TARGET).logits
+    dropped = seq2seq.teacher_force(params, SOURCE, SOURCE_LENGTHS, TARGET, key=KEY, dropout_rate=0.5).logits
+    np.testing.assert_array_equal(
+        plain, seq2seq.teacher_force(params, SOURCE, SOURCE_LENGTHS, TARGET, dropout_rate=0.5).logits
+    )
     assert not np.allclose(plain, dropped)
-    story = reader.Story(SOURCE[:4, :], jnp.full(3, 4), SOURCE[:2, 0], jnp.array(2))
-    assert not np.allclose(reader.answer(READER, story).logits, reader.answer(READER, story, key=KEY, rate=0.5).logits)
+    story = memory_qa.Story(SOURCE[:4, :], jnp.full(3, 4), SOURCE[:2, 0], jnp.array(2))
+    assert not np.allclose(
+        memory_qa.answer(READER, story).logits, memory_qa.answer(READER, story, key=KEY, dropout_rate=0.5).logits
+    )
 
 
 def test_sizes_that_make_no_model_are_refused():
     with pytest.raises(ValueError, match="num_layers: got 0, want at least 1"):
         lm.init_language_model(KEY, 8, num_layers=0)
     with pytest.raises(ValueError, match="looks: got 0, want at least 1"):
-        reader.init_reader(KEY, 8, 3, looks=0)
+        memory_qa.init_memory_qa(KEY, 8, 3, num_hops=0)
     params = classifier.init_classifier(KEY, 8, 3, dtype=jnp.float64)
     with pytest.raises(ValueError, match=r'pooling: got "attention" and parameters without it'):
         classifier.classify(params, CODES % 8, LENGTHS, pooling="attention")
 
 
 FORECASTERS = {
-    decodes: forecaster.init_forecaster(KEY, 3, 2, 4, 3, hidden_size=5, decodes=decodes, **WIDE)
+    decodes: forecaster.init_forecaster(KEY, 3, 2, 4, 3, hidden_size=5, use_decoder=decodes, **WIDE)
     for decodes in (True, False)
 }
 

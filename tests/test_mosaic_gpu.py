@@ -10,8 +10,8 @@ import pytest
 from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, flags, random_problem, weigh
 
 import lstm_jax as lj
-from lstm_jax import sequence
-from lstm_jax.implementations import mosaic_gpu
+from lstm_jax._core import sequence
+from lstm_jax._core.implementations import mosaic_gpu
 
 if jax.__version_info__ < (0, 11):
     pytest.skip("the kernels are written for jax 0.11 and newer", allow_module_level=True)
@@ -164,7 +164,7 @@ def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden, monkeypatch):
     monkeypatch.setattr(mosaic_gpu, "INTERPRET", None)
     params, xs, state = small(6, hidden, dtype, (40,))
     for lengths in (None, jnp.full(40, 3)):
-        call = sequence.checked(sequence.LSTM, params, xs, state, lengths, None, None, None, False)
+        call = sequence.check_call(sequence.LSTM, params, xs, state, lengths, None, None, None, False)
 
         def total(params, call=call):
             (_, _), ys = sequence._run(sequence.LSTM, False, None, mosaic_gpu.LOOP, call._replace(params=params))
@@ -176,7 +176,7 @@ def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden, monkeypatch):
 
 
 def test_the_most_units_are_what_shared_memory_holds():
-    from lstm_jax.implementations import kernels
+    from lstm_jax._core.implementations import kernels
 
     for parts, units in mosaic_gpu.MOST_UNITS.items():
         for rows, fits in ((units, True), (units + 64, False)):

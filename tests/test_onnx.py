@@ -7,7 +7,7 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax import interop
-from lstm_jax.cells import init_projected_params
+from lstm_jax.cells import PROJECTED_LSTM
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -62,7 +62,7 @@ def faults():
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), plain)
     return {
         "projected": (
-            lambda: interop.onnx.export_lstm((init_projected_params(jax.random.key(0), D, H, 2),)),
+            lambda: interop.onnx.export_lstm((PROJECTED_LSTM.init(jax.random.key(0), D, H, projection_size=2),)),
             r"layers\[0\]: got ProjectedLSTMParams, want LSTMParams",
         ),
         "widths": (

@@ -201,19 +201,19 @@ def test_what_does_not_fit(seen, tmp_path):
         with pytest.raises(ValueError, match=message):
             diagnostics.write_page(path, trace, labels, features=features)
     with pytest.raises(ValueError, match="labels: got 2, want one for each of the 3 steps"):
-        pictures.draw_heat(cells["c"], path, name="c", labels=words[:2])
+        pictures.plot_heat(cells["c"], path, name="c", labels=words[:2])
     with pytest.raises(ValueError, match="want a finite number for each of the 3 labels"):
-        pictures.draw_text(words, np.zeros(2), path)
+        pictures.plot_text(words, np.zeros(2), path)
     state = lj.LSTMState(np.zeros((1, 4)), np.zeros((1, 4)))
     found = diagnostics.FixedPoints(state, np.zeros(1), np.zeros((1, 8, 8)), np.ones((1, 8)))
     with pytest.raises(ValueError, match="trajectories: got ndarray, want LSTMState"):
-        pictures.draw_fixed_points(found, np.zeros((3, 4)), path)
+        pictures.plot_fixed_points(found, np.zeros((3, 4)), path)
     with pytest.raises(ValueError, match=r"values: got shape \(3, 2, 4\), want \[T, H\] of one sequence"):
-        pictures.draw_heat(np.zeros((3, 2, 4)), path, name="f")
+        pictures.plot_heat(np.zeros((3, 2, 4)), path, name="f")
     with pytest.raises(ValueError, match=r"norms: got 'c' of shape \(3, 2\), want \[T\]"):
-        pictures.draw_flow({"c": np.zeros((3, 2))}, path)
+        pictures.plot_flow({"c": np.zeros((3, 2))}, path)
     seen = {"h": np.random.default_rng(0).normal(size=(9, 4)), "c": np.ones((9, 4)), "f": np.ones((9, 4))}
-    pictures.draw_fixed_points(found, seen, tmp_path / "points.png")
+    pictures.plot_fixed_points(found, seen, tmp_path / "points.png")
     assert (tmp_path / "points.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -224,13 +224,13 @@ def test_every_picture_is_drawn(seen, tmp_path):
         return Path(tmp_path / f"{next(times)}.png")
 
     drawn = [path() for _ in range(7)]
-    pictures.draw_heat(seen["f"][:60], drawn[0], name="f", labels=list(TEXT[:60]), cells=[7, 1])
-    pictures.draw_heat(seen["c"], drawn[1], name="c", series=np.sin(np.arange(len(TEXT))))
-    pictures.draw_text(list(TEXT), seen["c"][:, 7], drawn[2], title="cell 7", meaning="memory")
+    pictures.plot_heat(seen["f"][:60], drawn[0], name="f", labels=list(TEXT[:60]), cells=[7, 1])
+    pictures.plot_heat(seen["c"], drawn[1], name="c", series=np.sin(np.arange(len(TEXT))))
+    pictures.plot_text(list(TEXT), seen["c"][:, 7], drawn[2], title="cell 7", meaning="memory")
     found = diagnostics.Attribution(jnp.ones((3, 2)), jnp.array([1.0, -2.0, 0.5]))
-    pictures.draw_attribution(["not", "very", "good"], found, drawn[3])
-    pictures.draw_flow({"simple": jnp.logspace(-9, 0, 50), "LSTM": jnp.ones(50)}, drawn[4])
-    pictures.draw_units(diagnostics.units(seen), drawn[5])
-    pictures.draw_spectra(-jnp.outer(jnp.arange(20.0), jnp.arange(1.0, 5)), drawn[6])
+    pictures.plot_attribution(["not", "very", "good"], found, drawn[3])
+    pictures.plot_flow({"simple": jnp.logspace(-9, 0, 50), "LSTM": jnp.ones(50)}, drawn[4])
+    pictures.plot_units(diagnostics.unit_stats(seen), drawn[5])
+    pictures.plot_spectra(-jnp.outer(jnp.arange(20.0), jnp.arange(1.0, 5)), drawn[6])
     for one in drawn:
         assert one.read_bytes()[:4] == b"\x89PNG"

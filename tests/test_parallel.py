@@ -8,7 +8,7 @@ from problems import GRID, assert_trees_close
 from test_laws import names
 
 import lstm_jax as lj
-from lstm_jax.cells import CELLS, init_cell
+from lstm_jax.cells import CELLS
 
 T, B, D, H = 21, 4, 3, 5
 every_cell = pytest.mark.parametrize("name", ["min_gru", "min_lstm"])
@@ -17,8 +17,8 @@ every_cell = pytest.mark.parametrize("name", ["min_gru", "min_lstm"])
 @pytest.mark.parametrize("options", GRID, ids=names)
 @every_cell
 def test_equals_the_loop_with_every_option(name, options):
-    cell, rng = CELLS[name].cell, np.random.default_rng(3)
-    params = init_cell(name, jax.random.key(0), D, H, dtype=jnp.float64)
+    cell, rng = CELLS[name], np.random.default_rng(3)
+    params = CELLS[name].init(jax.random.key(0), D, H, dtype=jnp.float64)
     xs, initial, reset = (jnp.asarray(rng.normal(size=shape)) for shape in ((T, B, D), (B, H), (B, H)))
     taken = jnp.asarray(rng.random((T, B)) < 0.6).at[:, 0].set(False)
     chosen = {"reverse": options.reverse}
@@ -43,7 +43,7 @@ def test_equals_the_loop_with_every_option(name, options):
 
 @every_cell
 def test_a_long_sequence_in_single_precision(name):
-    cell, params = CELLS[name].cell, init_cell(name, jax.random.key(0), 16, 32)
+    cell, params = CELLS[name], CELLS[name].init(jax.random.key(0), 16, 32)
     xs = jax.random.normal(jax.random.key(1), (4096, 2, 16), jnp.float32)
     for got, want in zip(lj.parallel_unroll(cell, params, xs), lj.unroll(cell, params, xs), strict=True):
         assert got.dtype == want.dtype
@@ -52,7 +52,7 @@ def test_a_long_sequence_in_single_precision(name):
 
 @every_cell
 def test_a_nan_state_does_not_pass_a_reset_nor_padding_the_gradient(name):
-    cell, params = CELLS[name].cell, init_cell(name, jax.random.key(0), D, H, dtype=jnp.float64)
+    cell, params = CELLS[name], CELLS[name].init(jax.random.key(0), D, H, dtype=jnp.float64)
     xs = jax.random.normal(jax.random.key(1), (T, 2, D)).at[15:].set(jnp.nan)
 
     def loss(params):
@@ -65,7 +65,7 @@ def test_a_nan_state_does_not_pass_a_reset_nor_padding_the_gradient(name):
 
 
 def test_no_steps_and_cells_that_cannot():
-    cell, params = CELLS["min_gru"].cell, init_cell("min_gru", jax.random.key(0), D, H)
+    cell, params = CELLS["min_gru"], CELLS["min_gru"].init(jax.random.key(0), D, H)
     final, ys = lj.parallel_unroll(cell, params, jnp.zeros((0, 2, D), jnp.float32))
     assert ys.shape == (0, 2, H)
     assert (final == 0).all()

@@ -40,7 +40,7 @@ def alone(member, key, batches, steps):
     hyper = {name: jnp.float32(column[member]) for name, column in HYPERS.items()}
     draw_key, own_key = jax.random.split(jax.random.fold_in(key, member))
     loss, optimizer = build(hyper)
-    return training.fit(loss, draw(draw_key), batches, optimizer, steps=steps, key=own_key, bar=False).params
+    return training.fit(loss, draw(draw_key), batches, optimizer, steps=steps, key=own_key, progress_bar=False).params
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -50,7 +50,7 @@ def test_a_member_is_what_it_would_be_alone(shared, backend, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     key, own = jax.random.key(3), [training.Shuffled(DATA, 16, seed=member) for member in range(4)]
     population = training.Population(build, draw, HYPERS, key, shared=shared)
-    batches = own[0] if shared else training.Together(own)
+    batches = own[0] if shared else training.StackedBatches(own)
     population.run(batches, 0, 5)
     population.run(batches, 5, 9)
     for member in range(4):
@@ -61,7 +61,9 @@ def test_a_member_is_what_it_would_be_alone(shared, backend, monkeypatch):
 def test_search_orders_members_and_halving_drops_the_worse():
     def found(halvings):
         population = training.Population(build, draw, HYPERS, jax.random.key(3))
-        return training.search(population, training.Shuffled(DATA, 16), HELD, steps=40, halvings=halvings, bar=False)
+        return training.search(
+            population, training.Shuffled(DATA, 16), HELD, steps=40, halvings=halvings, progress_bar=False
+        )
 
     whole, halved = found(()), found((10, 20))
     losses = [row["loss"] for row in whole.table]
@@ -78,7 +80,7 @@ def test_a_member_that_fails_comes_last_and_spoils_no_other():
     population = training.Population(
         build, draw, {"rate": np.array([np.inf, 1e-2]), "dropout": np.zeros(2)}, jax.random.key(0)
     )
-    table = training.search(population, training.Shuffled(DATA, 16), HELD, steps=4, bar=False).table
+    table = training.search(population, training.Shuffled(DATA, 16), HELD, steps=4, progress_bar=False).table
     assert [row["member"] for row in table] == [1, 0]
     assert np.isnan(table[1]["loss"])
     assert np.isfinite(table[0]["loss"])
@@ -87,17 +89,17 @@ def test_a_member_that_fails_comes_last_and_spoils_no_other():
 def test_search_by_the_largest_and_wrong_halvings(tmp_path):
     def found(**options):
         population = training.Population(build, draw, HYPERS, jax.random.key(3))
-        return training.search(population, training.Shuffled(DATA, 16), HELD, steps=10, bar=False, **options)
+        return training.search(population, training.Shuffled(DATA, 16), HELD, steps=10, progress_bar=False, **options)
 
     assert [row["loss"] for row in found(metric="-loss").table] == [row["loss"] for row in found().table][::-1]
-    training.draw_search(found().table, ("rate", "dropout"), tmp_path / "search.png", metric="-loss")
+    training.plot_search(found().table, ("rate", "dropout"), tmp_path / "search.png", metric="-loss")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"halvings: got \(10,\), want steps after the first and before the last, 10"):
         found(halvings=(10,))
 
 
 def test_random_draws_lie_in_their_ranges():
-    drawn = training.draws(0, 500, rate=(1e-4, 1e-1, "log"), dropout=(0.2, 0.5))
+    drawn = training.sample_hyperparameters(0, 500, rate=(1e-4, 1e-1, "log"), dropout=(0.2, 0.5))
     assert 1e-4 <= drawn["rate"].min() < 2e-4
     assert abs(np.median(np.log10(drawn["rate"])) + 2.5) < 0.2
     assert 0.2 <= drawn["dropout"].min() <= drawn["dropout"].max() <= 0.5
@@ -106,7 +108,7 @@ def test_random_draws_lie_in_their_ranges():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: training.draws(0, 3, rate=(0.0, 1.0, "log")), "rate: got"),
+        (lambda: training.sample_hyperparameters(0, 3, rate=(0.0, 1.0, "log")), "rate: got"),
         (lambda: training.Population(build, draw, {}, jax.random.key(0)), "hypers: got none"),
         (
             lambda: training.Population(build, draw, {"rate": [1, 2], "dropout": [0]}, jax.random.key(0)),

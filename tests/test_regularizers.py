@@ -7,19 +7,19 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax import regularizers
-from lstm_jax.cells import CELLS, FORMS, Form, init_cell, variant
+from lstm_jax.cells import CELLS, GATE_SPECS, GateSpec, lstm_variant
 
 T, B, D, H = 13, 3, 4, 6
 KEY = jax.random.key(7)
 XS = jax.random.normal(jax.random.key(1), (T, B, D))
-CELL_NAMES = [name for name, kind in CELLS.items() if kind.cell.space == 0]
+CELL_NAMES = [name for name, cell in CELLS.items() if cell.num_spatial_dims == 0]
 every_cell = pytest.mark.parametrize("name", CELL_NAMES)
 
 
 def problem(name="lstm"):
     options = {"projection_size": 3} if name == "projected" else {}
-    params = init_cell(name, jax.random.key(2), D, H, dtype=jnp.float64, **options)
-    cell = CELLS[name].cell
+    params = CELLS[name].init(jax.random.key(2), D, H, dtype=jnp.float64, **options)
+    cell = CELLS[name]
     return cell, params, cell.zero_state(params, (B,))
 
 
@@ -36,10 +36,10 @@ def test_zoneout_keeps_what_its_mask_says(name):
     """One step, by hand: each unit of each part of the state is the old one or the new one."""
     cell, params, zeros = problem(name)
     old = jax.tree.map(lambda leaf: leaf * 0 + 0.3, zeros)
-    wrapped, inputs = regularizers.zoneout(cell, XS[:1], rates_of(zeros, 0.5), zeros, KEY)
+    wrapped, inputs = regularizers.zoneout(KEY, cell, XS[:1], rates_of(zeros, 0.5), zeros)
     got, ys = lj.unroll(wrapped, params, inputs, old)
     new, _ = lj.unroll(cell, params, XS[:1], old)
-    masks = jax.tree.map(lambda mask: mask[0], inputs.each)
+    masks = jax.tree.map(lambda mask: mask[0], inputs.per_step)
     assert {0.0, 1.0} == set(np.unique(jnp.concatenate([mask.ravel() for mask in jax.tree.leaves(masks)])))
     want = jax.tree.map(lambda mask, old, new: jnp.where(mask == 1, old, new), masks, old, new)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-14), got, want)
@@ -52,7 +52,7 @@ def test_zoneout_of_a_split_run_and_its_gradient(name):
     rates = rates_of(zeros, 0.3)
 
     def run(params, xs, state, start):
-        wrapped, inputs = regularizers.zoneout(cell, xs, rates, zeros, KEY, start)
+        wrapped, inputs = regularizers.zoneout(KEY, cell, xs, rates, zeros, start=start)
         return lj.unroll(wrapped, params, inputs, state, remat="states")
 
     whole, ys = run(params, XS, zeros, 0)
@@ -81,7 +81,7 @@ def test_zoneout_at_evaluation_is_the_expectation_of_a_step():
     cell, params, zeros = problem()
     old = jax.tree.map(lambda leaf: leaf + 0.3, zeros)
     rates = lj.LSTMState(h=0.2, c=0.6)
-    wrapped, inputs = regularizers.zoneout(cell, XS[:1], rates, zeros)
+    wrapped, inputs = regularizers.zoneout(None, cell, XS[:1], rates, zeros)
     got, _ = lj.unroll(wrapped, params, inputs, old)
     new, _ = lj.unroll(cell, params, XS[:1], old)
     want = jax.tree.map(lambda rate, old, new: rate * old + (1 - rate) * new, rates, old, new)
@@ -93,7 +93,7 @@ def test_recurrent_dropout_masks_what_the_recurrent_product_sees(name):
     """A mask of ones is the plain cell; with all of h dropped no output depends on the initial h."""
     cell, params, zeros = problem(name)
     start = jax.tree.map(lambda leaf: leaf + 0.3, zeros)
-    wrapped, masked = regularizers.recurrent_dropout(cell, params, 0.5, zeros, KEY)
+    wrapped, masked = regularizers.recurrent_dropout(KEY, cell, params, 0.5, zeros)
     assert {0.0, 2.0} == set(np.unique(masked.mask))
     ones = masked._replace(mask=jnp.ones_like(masked.mask))
     got, want = lj.unroll(wrapped, ones, XS, start), lj.unroll(cell, params, XS, start)
@@ -162,7 +162,7 @@ MEANS = {
 
 def zoneout_mask(key, rate):
     state = lj.LSTMState(jnp.zeros((10, 10)), jnp.zeros((10, 10)))
-    return regularizers.zoneout(CELLS["lstm"].cell, jnp.ones((20, 10, 1)), rates_of(state, rate), state, key)[1].each.c
+    return regularizers.zoneout(key, CELLS["lstm"], jnp.ones((20, 10, 1)), rates_of(state, rate), state)[1].per_step.c
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
@@ -173,15 +173,15 @@ def test_the_expectation_over_masks_is_one(name, rate):
     np.testing.assert_allclose(masks.mean(), 1, atol=interval(masks.size, rate))
 
 
-@pytest.mark.parametrize("name", ["standard", *FORMS])
+@pytest.mark.parametrize("name", ["standard", *GATE_SPECS])
 def test_memory_dropout_drops_candidates_and_never_the_memory(name):
-    form = FORMS.get(name, Form())
-    params = init_cell(name if name in FORMS else "lstm", KEY, D, H, dtype=jnp.float64)
-    state = variant(form).zero_state(params, (B,))
-    cell, inputs = regularizers.memory_dropout(form, XS[:1], 0.5, state, KEY)
+    form = GATE_SPECS.get(name, GateSpec())
+    params = CELLS[name if name in GATE_SPECS else "lstm"].init(KEY, D, H, dtype=jnp.float64)
+    state = lstm_variant(form).zero_state(params, (B,))
+    cell, inputs = regularizers.memory_dropout(KEY, form, XS[:1], 0.5, state)
     got, _ = lj.unroll(cell, params, inputs, state)
-    plain, _ = lj.unroll(variant(form), params, XS[:1], state)
-    want = inputs.each[0] * plain.c
+    plain, _ = lj.unroll(lstm_variant(form), params, XS[:1], state)
+    want = inputs.per_step[0] * plain.c
     want = want if form.clip is None else jnp.clip(want, -form.clip, form.clip)
     np.testing.assert_allclose(got.c, want, atol=1e-15)
     loss = lambda params: jnp.sum(lj.unroll(cell, params, inputs, state)[1] ** 2)  # noqa: E731
@@ -193,9 +193,9 @@ def test_a_rate_of_zero_compiles_to_nothing():
     assert regularizers.locked_dropout(KEY, XS, 0.0) is XS
     assert regularizers.step_dropout(KEY, XS, 0) is XS
     assert regularizers.drop_connect(KEY, params, 0.0) is params
-    assert regularizers.recurrent_dropout(cell, params, 0.0, state, KEY) == (cell, params)
-    assert regularizers.zoneout(cell, XS, lj.LSTMState(0.0, 0.0), state, KEY) == (cell, XS)
-    assert regularizers.memory_dropout(Form(), XS, 0.0, state, KEY)[0] is variant(Form())
+    assert regularizers.recurrent_dropout(KEY, cell, params, 0.0, state) == (cell, params)
+    assert regularizers.zoneout(KEY, cell, XS, lj.LSTMState(0.0, 0.0), state) == (cell, XS)
+    assert regularizers.memory_dropout(KEY, GateSpec(), XS, 0.0, state)[0] is lstm_variant(GateSpec())
 
 
 def test_a_traced_rate_works_for_a_population():
@@ -204,7 +204,7 @@ def test_a_traced_rate_works_for_a_population():
     @jax.jit
     @jax.vmap
     def loss(rate):
-        wrapped, inputs = regularizers.zoneout(cell, XS, lj.LSTMState(h=rate, c=rate), state, KEY)
+        wrapped, inputs = regularizers.zoneout(KEY, cell, XS, lj.LSTMState(h=rate, c=rate), state)
         xs = regularizers.locked_dropout(KEY, inputs.x, rate)
         dropped = regularizers.drop_connect(KEY, params, rate)
         return jnp.sum(lj.unroll(wrapped, dropped, inputs._replace(x=xs))[1] ** 2)
@@ -218,7 +218,7 @@ def test_regularisers_with_every_option_equal_a_split_by_rows():
     """Lengths, resets and reversal around a wrapped cell: each row alone gives its part of the batch."""
     cell, params, state = problem("gru")
     lengths, resets = jnp.array([13, 0, 7]), jax.random.bernoulli(KEY, 0.2, (T, B))
-    wrapped, inputs = regularizers.zoneout(cell, XS, 0.4, state, KEY)
+    wrapped, inputs = regularizers.zoneout(KEY, cell, XS, 0.4, state)
 
     def run(inputs, lengths, resets):
         return lj.unroll(wrapped, params, inputs, lengths=lengths, resets=resets, reverse=True, remat=4)
@@ -229,27 +229,30 @@ def test_regularisers_with_every_option_equal_a_split_by_rows():
 
 def test_penalties():
     params = {"lstm": lj.LSTMParams(jnp.full((2, 4), -2.0), jnp.ones((1, 4)), jnp.ones(4)), "head": jnp.ones(3)}
-    assert regularizers.penalty(params, l1=0.5) == 0.5 * (16 + 4 + 4 + 3)
-    assert regularizers.penalty(params, l2=0.25, names="kernel") == 0.25 * (32 + 4)
-    assert regularizers.penalty(params, l1=1.0, l2=1.0, names=r"^lstm\.bias") == 8
+    assert regularizers.weight_penalty(params, l1=0.5) == 0.5 * (16 + 4 + 4 + 3)
+    assert regularizers.weight_penalty(params, l2=0.25, names="kernel") == 0.25 * (32 + 4)
+    assert regularizers.weight_penalty(params, l1=1.0, l2=1.0, names=r"^lstm\.bias") == 8
     ys = jnp.array([[1.0], [3.0], [2.0]])
-    np.testing.assert_allclose(regularizers.activation(ys), 14 / 3, rtol=1e-15)
-    np.testing.assert_allclose(regularizers.temporal_activation(ys), (4 + 1) / 2, rtol=1e-15)
+    np.testing.assert_allclose(regularizers.activation_penalty(ys), 14 / 3, rtol=1e-15)
+    np.testing.assert_allclose(regularizers.temporal_activation_penalty(ys), (4 + 1) / 2, rtol=1e-15)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda cell, params, state: regularizers.locked_dropout(KEY, XS, 1.0), "rate: got 1.0, want a rate from 0"),
-        (lambda cell, params, state: regularizers.zoneout(cell, XS, 0.5, state, KEY), "rates: got 0.5, want one rate"),
+        (lambda cell, params, state: regularizers.zoneout(KEY, cell, XS, 0.5, state), "rates: got 0.5, want one rate"),
         (
             lambda cell, params, state: regularizers.drop_connect(KEY, params, 0.5, names=("kernel",)),
             "names: got 'kernel', want some of 'input_kernel'",
         ),
-        (lambda cell, params, state: regularizers.penalty(params, l1=1.0, names="w_hh"), "which no parameter's path"),
+        (
+            lambda cell, params, state: regularizers.weight_penalty(params, l1=1.0, names="w_hh"),
+            "which no parameter's path",
+        ),
         (
             lambda cell, params, state: lj.unroll(cell, params, lj.Inputs(XS, jnp.ones((T, 2)))),
-            r"xs.each: got shape \(13, 2\), want \(13, 3\) first",
+            r"xs.per_step: got shape \(13, 2\), want \(13, 3\) first",
         ),
     ],
 )

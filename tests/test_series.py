@@ -6,12 +6,10 @@ import tarfile
 import wave
 
 import forecast
-import intervals
 import numpy as np
 import pandas as pd
 import pytest
-import series
-import sounds
+from common import intervals, series, sounds
 
 PLAIN = {
     "date": None,
@@ -104,7 +102,7 @@ def test_naive_forecasts_know_the_past_alone():
 
 
 def test_windows_lie_in_their_part_and_never_overlap_the_next():
-    table = forecast.made_up(500)
+    table = forecast.synthetic(500)
     chosen = argparse.Namespace(parts=[300, 100, 100], history=48, horizon=12, seasons=[24], relative=False)
     parts = series.cut(table, chosen)
     assert (parts.train[0], parts.train[-1] + 12) == (48, 300)
@@ -121,7 +119,7 @@ def test_windows_lie_in_their_part_and_never_overlap_the_next():
 
 @pytest.mark.parametrize("log", [False, True])
 def test_scales_are_those_of_the_first_rows_and_are_undone(log):
-    table = forecast.made_up(100)
+    table = forecast.synthetic(100)
     small, undo = series.scaled(table, 60, log)
     np.testing.assert_allclose(undo(small.target), table.target)
     seen = np.log(table.target[:60]) if log else table.target[:60]

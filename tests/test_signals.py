@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import mido
 import numpy as np
-import pole
 import pytest
 import read_digits
 import recognise_actions
 import recognise_speech
 import remember
 import watch_digits
+from common import pole
 from scipy.io import savemat
 
 import lstm_jax as lj
@@ -124,7 +124,7 @@ def test_music_as_text_and_back(tmp_path):
 
 
 def test_pieces_are_moved_by_semitones():
-    pieces = compose.made_up(20, 0)
+    pieces = compose.synthetic(20, 0)
     inner = training.Bucketed(pieces, None, 4, buckets=1)
     moved, plain = compose.Transposed(inner, 3, 0), compose.Transposed(inner, 0, 0)
     np.testing.assert_array_equal(plain[2].xs, inner[2].xs)
@@ -136,7 +136,7 @@ def test_pieces_are_moved_by_semitones():
         by |= set(shifts)
     assert len(by) > 1, "each piece by its own distance"
     np.testing.assert_array_equal(moved[2].xs, compose.Transposed(inner, 3, 0)[2].xs)
-    high = training.Ragged(np.eye(88, dtype=np.float32)[[[87]]], np.array([1]), None, np.array([True]))
+    high = training.RaggedBatch(np.eye(88, dtype=np.float32)[[[87]]], np.array([1]), None, np.array([True]))
     up = next(one for one in (compose.Transposed([high], 1, seed)[0].xs for seed in range(20)) if one[0, 0, 87] == 0)
     assert up.sum() in (0, 1)
     assert up[0, 0, 0] == 0, "what leaves the keyboard does not come back below"

@@ -7,7 +7,7 @@ import pytest
 from problems import assert_trees_close
 
 import lstm_jax as lj
-from lstm_jax.cells import GRU, GRUParams, init_projected_params
+from lstm_jax.cells import GRU, PROJECTED_LSTM, GRUParams
 
 T, B, D, H = 11, 3, 4, 5
 FLOAT = jnp.float64
@@ -91,7 +91,10 @@ def test_between_acts_after_each_layer_but_the_last():
 
 def test_layers_of_different_width_and_kind():
     keys = jax.random.split(jax.random.key(0), 2)
-    layers = (init_projected_params(keys[0], D, 7, 3, dtype=FLOAT), lj.init_params(keys[1], 3, H, dtype=FLOAT))
+    layers = (
+        PROJECTED_LSTM.init(keys[0], D, 7, projection_size=3, dtype=FLOAT),
+        lj.init_params(keys[1], 3, H, dtype=FLOAT),
+    )
     xs, options = data()
     (first, second), ys = lj.lstm_stack(layers, xs, **options)
     assert (first.h.shape, first.c.shape, second.h.shape, ys.shape) == ((B, 3), (B, 7), (B, H), (T, B, H))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lstm_jax as lj
-from lstm_jax import steps
+from lstm_jax._core import steps
 
 T, B, D, H = 9, 3, 2, 4
 PARAMS = lj.init_params(jax.random.key(0), D, H)

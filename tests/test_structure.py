@@ -11,7 +11,7 @@ from problems import shaped
 
 import lstm_jax as lj
 from benchmarks.hlo import computations
-from lstm_jax import chunks, tangents, tuning
+from lstm_jax._core import chunks, tangents, tuning
 from lstm_jax.cells import PEEPHOLE_LSTM, PeepholeParams
 
 
@@ -85,7 +85,7 @@ def test_what_is_not_differentiated_costs_nothing(wrt, products):
 @pytest.mark.parametrize(("wrt", "products"), [("bias", 3), ("everything", 6)])
 def test_forward_mode_drops_tangents_that_are_zero(wrt, products, monkeypatch):
     """Along the bias alone: x W, h R and dh R; along everything dx W, x dW and h dR besides."""
-    monkeypatch.setattr(tuning, "chunk_limit", lambda *_: 8)
+    monkeypatch.setattr(tuning, "max_chunk_size", lambda *_: 8)
     loss, (params, xs, weight) = loss_and_shapes(lj.cells.LSTM, "gates", time=48)
 
     def along(params, xs, weight):
@@ -102,7 +102,7 @@ def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
         loss, shapes = loss_and_shapes(lj.cells.LSTM, remat, time=time, hidden=64)
         return str(jax.make_jaxpr(jax.grad(loss))(*shapes))
 
-    below, beyond = tuning.GATES_UP_TO // 64, tuning.GATES_UP_TO // 64 + 64
+    below, beyond = tuning.MAX_SAVED_GATES_SIZE // 64, tuning.MAX_SAVED_GATES_SIZE // 64 + 64
     assert jaxpr(None, below) == jaxpr("gates", below) != jaxpr("states", below)
     assert jaxpr(None, beyond) == jaxpr("states", beyond) != jaxpr("gates", beyond)
 
@@ -111,9 +111,9 @@ def test_only_parameters_read_by_update_have_a_tangent_there():
     params = PeepholeParams(*(jnp.ones(shape) for shape in ((8, 16), (4, 16), (16,), (12,))))
     state = lj.LSTMState(jnp.ones((2, 4)), jnp.ones((2, 4)))
     blocks = (jnp.ones((2, 4)),) * 4
-    used = tangents.only_used(lambda params: PEEPHOLE_LSTM.update(params, blocks, state), params, params)
+    used = tangents.drop_unused(lambda params: PEEPHOLE_LSTM.update(params, blocks, state), params, params)
     assert [leaf is None for leaf in used] == [True, True, True, False]
-    used = tangents.only_used(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
+    used = tangents.drop_unused(lambda params: lj.cells.LSTM.update(params, jnp.ones((2, 16)), state), params, params)
     assert jax.tree.leaves(used) == []
 
 
@@ -121,7 +121,7 @@ def test_only_parameters_read_by_update_have_a_tangent_there():
 @every_name
 def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):
     """Forward h R, backward da R^T; projections, gate recomputation and weight gradients are outside."""
-    monkeypatch.setattr(tuning, "chunk_limit", lambda *_: 8)
+    monkeypatch.setattr(tuning, "max_chunk_size", lambda *_: 8)
     loss, shapes = loss_and_shapes(cell, remat, time=24, hidden=12 if remat == "gates" else 20)
     text = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().as_text()
     dots = sorted(count_dots(body) for body in innermost_loops(text))
@@ -133,7 +133,7 @@ def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):
 @every_name
 def test_the_loops_of_both_directions_read_the_kernel_along_memory(remat, monkeypatch):
     """No product in a loop over time contracts the last axis of its kernel: the transposed copy is made outside."""
-    monkeypatch.setattr(tuning, "chunk_limit", lambda *_: 8)
+    monkeypatch.setattr(tuning, "max_chunk_size", lambda *_: 8)
     loss, shapes = loss_and_shapes(lj.cells.LSTM, remat, time=32, hidden=28)
     text = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().as_text()
     axes = [re.findall(r" dot\(.*rhs_contracting_dims={(\d)}", body) for body in innermost_loops(text)]

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import saved
-import texts
-from ngrams import ngram_loss
+from common import saved, texts
+from common.ngrams import ngram_loss
 
 
 def write(tmp_path, content, name="file.txt"):

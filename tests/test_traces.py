@@ -11,7 +11,7 @@ from test_laws import names
 
 import lstm_jax as lj
 from lstm_jax import diagnostics, regularizers
-from lstm_jax.cells import CELLS, LSTM, init_cell
+from lstm_jax.cells import CELLS, LSTM
 from lstm_jax.diagnostics import flow, traces
 
 TOL = tolerance(jnp.float64)
@@ -125,8 +125,8 @@ def test_gates_are_named_by_their_letters():
 
 
 def kind_of_trace(name):
-    params = init_cell(name, jax.random.key(0), D, H)
-    return jax.eval_shape(lambda xs: diagnostics.trace(params, xs, cell=CELLS[name].cell), jnp.zeros((3, D), "float32"))
+    params = CELLS[name].init(jax.random.key(0), D, H)
+    return jax.eval_shape(lambda xs: diagnostics.trace(params, xs, cell=CELLS[name]), jnp.zeros((3, D), "float32"))
 
 
 def test_no_program_without_a_trace_asks_for_gates():
@@ -156,8 +156,8 @@ def test_traces_of_a_stack_are_those_of_its_layers():
     assert seen[0].backward["f"].shape == (T, B, H)
     alone = diagnostics.trace(layers[0].backward, xs, lengths=lengths, reverse=True)
     np.testing.assert_array_equal(seen[0].backward["c"], alone["c"])
-    gru = tuple(init_cell("gru", jax.random.key(k), D if k == 0 else H, H) for k in range(2))
-    assert "r" in diagnostics.trace_stack(gru, xs, cell=CELLS["gru"].cell)[1]
+    gru = tuple(CELLS["gru"].init(jax.random.key(k), D if k == 0 else H, H) for k in range(2))
+    assert "r" in diagnostics.trace_stack(gru, xs, cell=CELLS["gru"])[1]
 
 
 def test_a_trace_maps_and_differentiates_and_sees_regularised_cells():
@@ -168,7 +168,7 @@ def test_a_trace_maps_and_differentiates_and_sees_regularised_cells():
     slope = jax.grad(lambda params: diagnostics.trace(params, xs)["f"].mean())(params)
     assert float(jnp.abs(slope.bias[H : 2 * H]).sum()) > 0
     zero = lj.zero_state(params, (B,))
-    cell, inputs = regularizers.zoneout(LSTM, xs, lj.LSTMState(h=0.1, c=0.9), zero)
+    cell, inputs = regularizers.zoneout(None, LSTM, xs, lj.LSTMState(h=0.1, c=0.9), zero)
     flow_of = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, inputs, cell=cell)
     assert flow_of.c.shape == (T, B, H)
     assert float(jnp.abs(flow_of.c[0]).sum()) > 0
@@ -180,24 +180,24 @@ def test_units_of_known_gates():
     f = jnp.full((10, 2, 3), jnp.exp(-1 / 50))
     seen = {"f": f, "i": 1 - f, "o": jnp.zeros_like(f), "c": jnp.concatenate([f[:5], 3 * f[:5]])}
     taken = lj.lengths_to_mask(jnp.array([10, 4]), 10)
-    found = diagnostics.units(seen, taken)
+    found = diagnostics.unit_stats(seen, taken)
     np.testing.assert_allclose(found.time_constant, 50, rtol=1e-6)
     assert found.open_shares.keys() == {"f", "i", "o"}
     np.testing.assert_array_equal(found.open_shares["f"], np.ones(3))
     np.testing.assert_array_equal(found.closed_shares["o"], np.ones(3))
     np.testing.assert_allclose(found.saturated, np.full(3, 5 / 14))
     with pytest.raises(ValueError, match="want a trace with a gate f or z"):
-        diagnostics.units({"h": f})
+        diagnostics.unit_stats({"h": f})
     with pytest.raises(ValueError, match=r"taken: got int64 \(2,\), want bool"):
-        diagnostics.units(seen, jnp.array([10, 4]))
-    forever = diagnostics.units({"f": jnp.ones((5, 2)), "h": jnp.ones((5, 2))})
+        diagnostics.unit_stats(seen, jnp.array([10, 4]))
+    forever = diagnostics.unit_stats({"f": jnp.ones((5, 2)), "h": jnp.ones((5, 2))})
     assert (forever.time_constant > 1e30).all()
-    gru = diagnostics.units(diagnostics.trace(*gru_problem(), cell=CELLS["gru"].cell))
+    gru = diagnostics.unit_stats(diagnostics.trace(*gru_problem(), cell=CELLS["gru"]))
     assert ((gru.time_constant > 0) & (gru.kept > 0) & (gru.kept < 1)).all()
 
 
 def gru_problem():
-    return init_cell("gru", jax.random.key(0), D, H), jax.random.normal(jax.random.key(1), (T, D), jnp.float32)
+    return CELLS["gru"].init(jax.random.key(0), D, H), jax.random.normal(jax.random.key(1), (T, D), jnp.float32)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -250,8 +250,8 @@ def test_state_gradients_of_a_stack():
     last = np.asarray(lengths) - 1
     backward = jax.tree.map(lambda leaf: leaf[last, np.arange(B)], found[0].backward)
     assert_trees_close(backward, want[0].backward, TOL)
-    gru = (init_cell("gru", jax.random.key(3), D, 3, dtype=jnp.float64),)
-    cell = CELLS["gru"].cell
+    gru = (CELLS["gru"].init(jax.random.key(3), D, 3, dtype=jnp.float64),)
+    cell = CELLS["gru"]
     assert_trees_close(
         diagnostics.state_gradients_stack(lambda finals, ys: ys.sum(), gru, xs, cell=cell)[0],
         diagnostics.state_gradients(lambda final, ys: ys.sum(), gru[0], xs, cell=cell),
@@ -271,10 +271,10 @@ def test_everything_on_arrays_compiles():
         def score(xs):
             return lj.lstm(params, xs)[1].sum()
 
-        said = diagnostics.integrated_gradients(score, xs, points=4).steps, diagnostics.occlusion(score, xs)
+        said = diagnostics.integrated_gradients(score, xs, num_points=4).steps, diagnostics.occlusion(score, xs)
         plane = diagnostics.principal_components({"h": seen["h"]})
         exponents = diagnostics.lyapunov_exponents(jacobians), diagnostics.product_spectra(jacobians)
-        return diagnostics.units(seen), flow, said, diagnostics.onto(plane, {"h": seen["h"]}), exponents
+        return diagnostics.unit_stats(seen), flow, said, diagnostics.project_onto(plane, {"h": seen["h"]}), exponents
 
     found = all_of_it(params, jax.random.normal(jax.random.key(1), (5, D)))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))

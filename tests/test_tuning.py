@@ -2,9 +2,9 @@
 
 import pytest
 
-from lstm_jax import engine, sequence, tuning
+from lstm_jax._core import engine, sequence, tuning
 
-CPU = tuning.SCANS["cpu"]
+CPU = tuning.SCAN_CONFIGS["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -19,21 +19,21 @@ CPU = tuning.SCANS["cpu"]
     ],
 )
 def test_chunks_at_the_sizes_measured(remat, shape, width, steps):
-    assert tuning.chunk_limit(CPU, remat, shape, width) == steps
+    assert tuning.max_chunk_size(CPU, remat, shape, width) == steps
 
 
 @pytest.mark.parametrize("remat", ["gates", "states"])
 def test_chunks_at_the_ends(remat):
-    assert tuning.chunk_limit(CPU, remat, (128, 1, 8), 1024) >= 128, "one row: the whole sequence"
-    assert tuning.chunk_limit(CPU, remat, (3, 4096, 8), 1024) == 1, "never less than a step"
-    assert tuning.chunk_limit(CPU, remat, (5, 0, 8), 16) >= 1, "an empty batch"
-    assert tuning.chunk_limit(CPU, remat, (5000, 8), 16) == tuning.UNBATCHED[remat], "no batch axis"
+    assert tuning.max_chunk_size(CPU, remat, (128, 1, 8), 1024) >= 128, "one row: the whole sequence"
+    assert tuning.max_chunk_size(CPU, remat, (3, 4096, 8), 1024) == 1, "never less than a step"
+    assert tuning.max_chunk_size(CPU, remat, (5, 0, 8), 16) >= 1, "an empty batch"
+    assert tuning.max_chunk_size(CPU, remat, (5000, 8), 16) == tuning.MAX_UNBATCHED_CHUNK[remat], "no batch axis"
 
 
 def test_a_gpu_has_chunks_and_bodies_of_its_own(monkeypatch):
-    gpu = tuning.scan_on("gpu")
-    assert tuning.chunk_limit(gpu, "states", (512, 128, 512), 512) == 64
-    assert tuning.chunk_limit(gpu, "gates", (512, 16, 128), 128) == 2048
+    gpu = tuning.scan_config("gpu")
+    assert tuning.max_chunk_size(gpu, "states", (512, 128, 512), 512) == 64
+    assert tuning.max_chunk_size(gpu, "gates", (512, 16, 128), 128) == 2048
     assert sequence._loop() is engine.scan_loop(CPU)
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     assert sequence._loop() is engine.scan_loop(gpu) is not engine.scan_loop(CPU)

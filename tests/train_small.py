@@ -58,10 +58,10 @@ def run(options):
             training.Stream(codes(800), ROWS, STEPS), 10, carry=lj.zero_state(params["lstm"], (ROWS,))
         ),
         saving=saving,
-        report=1,
+        log_every=1,
         callbacks=rest,
         devices=training.Devices(training.parse_mesh(options.mesh)) if options.mesh else None,
-        bar=False,
+        progress_bar=False,
     )
 
 

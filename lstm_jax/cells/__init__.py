@@ -8,27 +8,29 @@ from lstm_jax.cells.batch_norm import (
     update_statistics,
 )
 from lstm_jax.cells.conv import CONV_LSTM_1D, CONV_LSTM_2D, ConvLSTMParams, conv_lstm
-from lstm_jax.cells.gates import Form
+from lstm_jax.cells.dense import matmul
+from lstm_jax.cells.gates import GateSpec
 from lstm_jax.cells.gru import GRU, ORIGINAL_GRU, GRUParams, OriginalGRUParams
+from lstm_jax.cells.inputs import with_inputs
 from lstm_jax.cells.layer_norm import GATE_NORM_LSTM, LAYER_NORM_LSTM, GateNormParams, LayerNormParams
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.minimal import MIN_GRU, MIN_LSTM, MinGRUParams, MinLSTMParams
 from lstm_jax.cells.mogrifier import MOGRIFIER_LSTM, MogrifierParams
 from lstm_jax.cells.multiplicative import MULTIPLICATIVE_LSTM, MultiplicativeParams
 from lstm_jax.cells.peephole import PEEPHOLE_LSTM, PeepholeParams
-from lstm_jax.cells.projected import PROJECTED_LSTM, ProjectedLSTMParams, init_projected_params
+from lstm_jax.cells.projected import PROJECTED_LSTM, ProjectedLSTMParams
 from lstm_jax.cells.simple import SIMPLE, SimpleParams, simple_cell
 from lstm_jax.cells.slstm import SLSTM, SLSTMState
-from lstm_jax.cells.table import CELLS, init_cell
-from lstm_jax.cells.variants import FORMS, GatedParams, variant
+from lstm_jax.cells.table import CELLS
+from lstm_jax.cells.variants import GATE_SPECS, GatedParams, lstm_variant
 
 __all__ = [
     "BATCH_NORM_LSTM",
     "CELLS",
     "CONV_LSTM_1D",
     "CONV_LSTM_2D",
-    "FORMS",
     "GATE_NORM_LSTM",
+    "GATE_SPECS",
     "GRU",
     "LAYER_NORM_LSTM",
     "LSTM",
@@ -44,9 +46,9 @@ __all__ = [
     "BatchNormParams",
     "BatchNormState",
     "ConvLSTMParams",
-    "Form",
     "GRUParams",
     "GateNormParams",
+    "GateSpec",
     "GatedParams",
     "LayerNormParams",
     "MinGRUParams",
@@ -60,9 +62,9 @@ __all__ = [
     "SimpleParams",
     "batch_norm_train",
     "conv_lstm",
-    "init_cell",
-    "init_projected_params",
+    "lstm_variant",
+    "matmul",
     "simple_cell",
     "update_statistics",
-    "variant",
+    "with_inputs",
 ]

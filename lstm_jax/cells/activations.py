@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.tuning import WRITTEN_OUT_FROM, is_known
+from lstm_jax._core.tuning import RATIONAL_TANH_MIN_SIZE, is_concrete
 
 BOUND = 10.0
 """Where inputs are clipped: the approximation passes 1 by 5e-7 there, and the result is clipped to 1. Were it left a
@@ -25,9 +25,9 @@ DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03,
 @jax.custom_jvp
 def tanh(x: jax.Array) -> jax.Array:
     """``tanh(x)``, for large float32 arrays on CPU from additions and multiplications."""
-    if x.dtype != jnp.float32 or not is_known(x.size) or x.size < WRITTEN_OUT_FROM:
+    if x.dtype != jnp.float32 or not is_concrete(x.size) or x.size < RATIONAL_TANH_MIN_SIZE:
         return jnp.tanh(x)
-    return lax.platform_dependent(x, cpu=written_out, default=jnp.tanh)
+    return lax.platform_dependent(x, cpu=tanh_rational, default=jnp.tanh)
 
 
 @tanh.defjvp
@@ -37,7 +37,7 @@ def _tanh_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tupl
     return y, dx * (1 - y * y)
 
 
-def written_out(x: jax.Array) -> jax.Array:
+def tanh_rational(x: jax.Array) -> jax.Array:
     """``tanh(x)`` as ``x P(x^2) / Q(x^2)``."""
     x = jnp.clip(x, -BOUND, BOUND)
     return jnp.clip(x * _polynomial(NUMERATOR, x * x) / _polynomial(DENOMINATOR, x * x), -1, 1)

@@ -18,15 +18,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax._core.checks import check_array, check_lengths, check_sequence, check_state, make_params_check
+from lstm_jax._core.steps import lengths_to_mask
+from lstm_jax._core.structs import Cell, PyTree, accumulator_dtype
 from lstm_jax.cells import lstm
-from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.cells.gates import activate, remember
+from lstm_jax.cells.dense import add_bias, matmul, prepare_kernel
+from lstm_jax.cells.gates import apply_gates, new_memory
 from lstm_jax.cells.layer_norm import AXES, EPSILON, scaled
-from lstm_jax.cells.lstm import STANDARD
-from lstm_jax.checks import check_array, check_lengths, check_sequence, check_state, params_check
-from lstm_jax.initializers import draw_kernels, forget_bias
-from lstm_jax.steps import lengths_to_mask
-from lstm_jax.structs import Cell, PyTree, accumulator_dtype
+from lstm_jax.cells.lstm import STANDARD_GATES
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
 
 class Moments(NamedTuple):
@@ -39,7 +39,7 @@ class Moments(NamedTuple):
 
 
 class BatchNormParams(NamedTuple):
-    """Parameters of one layer, blocks i, f, g, o, and the statistics of the first ``S`` places of a sequence."""
+    """Parameters of one layer, blocks i, f, g, o, and the statistics of the first ``S`` max_steps of a sequence."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -114,8 +114,22 @@ def zero_state(params: BatchNormParams, batch_shape: tuple[int, ...] = ()) -> Ba
     return BatchNormState(zeros.astype(kernel.dtype), zeros, zeros[..., :1])
 
 
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, max_steps: int = 1) -> BatchNormParams:
+    """The LSTM's default kernels and bias, scales 0.1 as in the paper, statistics of mean 0 and variance 1.
+
+    Args:
+        max_steps: ``S``, how many steps have statistics of their own; the longest sequence of training.
+    """
+    whole, unit = jnp.full(4 * hidden_size, 0.1, dtype), jnp.full(hidden_size, 0.1, dtype)
+    wide, narrow = jnp.zeros((max_steps, 4 * hidden_size), dtype), jnp.zeros((max_steps, hidden_size), dtype)
+    statistics = (wide, wide + 1, wide, wide + 1, narrow, narrow + 1)
+    kernels = init_kernels(key, input_size, hidden_size, dtype)
+    return BatchNormParams(*kernels, forget_bias(hidden_size, dtype), whole, whole, unit, 0 * unit, *statistics)
+
+
 STATISTICS = ("input", "recurrent", "memory")
-check = params_check(
+check = make_params_check(
     BatchNormParams,
     **AXES,
     input_scale="4H",
@@ -127,7 +141,16 @@ check = params_check(
     memory_mean="S H",
     memory_variance="S H",
 )
-BATCH_NORM_LSTM = Cell(project, recur, update, zero_state, lay_out, check, lstm.gates)
+BATCH_NORM_LSTM = Cell(
+    init=init,
+    project=project,
+    recur=recur,
+    update=update,
+    zero_state=zero_state,
+    prepare=prepare_kernel,
+    check=check,
+    gates=lstm.gates,
+)
 
 
 def batch_norm_train(
@@ -192,30 +215,17 @@ def update_statistics(params: BatchNormParams, statistics: Statistics, momentum:
     """The parameters with running moments: ``momentum`` of the old ones and the rest of this batch's, place by place.
 
     Args:
-        statistics: of ``batch_norm_train`` from the start of its sequences; as many places as both have are updated.
+        statistics: of ``batch_norm_train`` from the start of its sequences; as many max_steps as both have are updated.
     """
     new = {}
     for name, moments in statistics.items():
         for kind, moment in moments._asdict().items():
             old = getattr(params, f"{name}_{kind}")
             check_array(f"statistics[{name!r}].{kind}", moment, (len(moment), *old.shape[1:]))
-            places = min(len(old), len(moment))
-            mixed = momentum * old[:places] + (1 - momentum) * moment[:places].astype(old.dtype)
-            new[f"{name}_{kind}"] = lax.stop_gradient(old.at[:places].set(mixed))
+            max_steps = min(len(old), len(moment))
+            mixed = momentum * old[:max_steps] + (1 - momentum) * moment[:max_steps].astype(old.dtype)
+            new[f"{name}_{kind}"] = lax.stop_gradient(old.at[:max_steps].set(mixed))
     return params._replace(**new)
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, places: int = 1) -> BatchNormParams:
-    """The LSTM's default kernels and bias, scales 0.1 as in the paper, statistics of mean 0 and variance 1.
-
-    Args:
-        places: ``S``, how many steps have statistics of their own; the longest sequence of training.
-    """
-    whole, unit = jnp.full(4 * hidden, 0.1, dtype), jnp.full(hidden, 0.1, dtype)
-    wide, narrow = jnp.zeros((places, 4 * hidden), dtype), jnp.zeros((places, hidden), dtype)
-    statistics = (wide, wide + 1, wide, wide + 1, narrow, narrow + 1)
-    kernels = draw_kernels(key, inputs, hidden, dtype)
-    return BatchNormParams(*kernels, forget_bias(hidden, dtype), whole, whole, unit, 0 * unit, *statistics)
 
 
 def _at(params: BatchNormParams, place: jax.Array) -> Statistics:
@@ -232,8 +242,8 @@ def _join(params: BatchNormParams, z: jax.Array, r: jax.Array, of_z: Moments, of
 
 def _memory(a: jax.Array, state: BatchNormState) -> tuple[jax.Array, jax.Array]:
     """The output gate and the new memory."""
-    gates = activate(STANDARD, a)
-    return gates["o"], remember(STANDARD, gates, state.c)
+    gates = apply_gates(STANDARD_GATES, a)
+    return gates["o"], new_memory(STANDARD_GATES, gates, state.c)
 
 
 def _emit(

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import initializers as jax_init
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMState, accumulator_dtype
 from lstm_jax.cells import lstm
 from lstm_jax.cells.dense import add_bias, matmul
-from lstm_jax.checks import check_kind, params_check
-from lstm_jax.initializers import forget_bias
-from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
+from lstm_jax.initializers import cell_init, forget_bias
 
 
 class ConvLSTMParams(NamedTuple):
@@ -71,25 +71,44 @@ def zero_state(params: ConvLSTMParams, batch_shape: tuple[int, ...] = ()) -> LST
 
 
 @cache
-def conv_lstm(space: int) -> Cell:
+def conv_lstm(num_spatial_dims: int) -> Cell:
     """The cell for maps with this many spatial axes, 1 to 3."""
-    window = " ".join("KLM"[:space])
-    check = params_check(ConvLSTMParams, recurrent_kernel=f"{window} H 4H", input_kernel=f"{window} D 4H", bias="4H")
-    return Cell(project, recur, lstm.update, zero_state, check=check, gates=lstm.gates, space=space)
+
+    @cell_init
+    def init(
+        key: jax.Array,
+        input_size: int,
+        hidden_size: int,
+        dtype: jnp.dtype,
+        *,
+        kernel_size: tuple[int, ...] = (3,) * num_spatial_dims,
+    ) -> ConvLSTMParams:
+        """Glorot uniform, forget bias 1; ``kernel_size`` has a size for each spatial axis."""
+        if not isinstance(kernel_size, tuple) or len(kernel_size) != num_spatial_dims:
+            raise ValueError(
+                f"kernel_size: got {kernel_size!r}, want a tuple of {num_spatial_dims}, a size for each axis"
+            )
+        input_key, recurrent_key = jax.random.split(key)
+        glorot = jax_init.glorot_uniform(in_axis=-2, out_axis=-1)
+        return ConvLSTMParams(
+            glorot(input_key, (*kernel_size, input_size, 4 * hidden_size), dtype),
+            glorot(recurrent_key, (*kernel_size, hidden_size, 4 * hidden_size), dtype),
+            forget_bias(hidden_size, dtype),
+        )
+
+    axes = " ".join("KLM"[:num_spatial_dims])
+    return Cell(
+        init=init,
+        project=project,
+        recur=recur,
+        update=lstm.update,
+        zero_state=zero_state,
+        check=make_params_check(
+            ConvLSTMParams, recurrent_kernel=f"{axes} H 4H", input_kernel=f"{axes} D 4H", bias="4H"
+        ),
+        gates=lstm.gates,
+        num_spatial_dims=num_spatial_dims,
+    )
 
 
 CONV_LSTM_1D, CONV_LSTM_2D = conv_lstm(1), conv_lstm(2)
-
-
-def draw(
-    key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, window: tuple[int, ...] = (3, 3)
-) -> ConvLSTMParams:
-    """Glorot uniform, forget bias 1; ``window`` is a tuple, a size for each spatial axis."""
-    check_kind("window", window, tuple, "a size for each spatial axis, such as (3, 3)")
-    input_key, recurrent_key = jax.random.split(key)
-    glorot = jax_init.glorot_uniform(in_axis=-2, out_axis=-1)
-    return ConvLSTMParams(
-        glorot(input_key, (*window, inputs, 4 * hidden), dtype),
-        glorot(recurrent_key, (*window, hidden, 4 * hidden), dtype),
-        forget_bias(hidden, dtype),
-    )

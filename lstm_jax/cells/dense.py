@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.structs import accumulator_dtype
+from lstm_jax._core.structs import accumulator_dtype
 
 
-class TwoWay(NamedTuple):
+class KernelWithTranspose(NamedTuple):
     """A kernel with its transposed copy, made once so that the loops of both directions read along memory.
 
     Transposed in the backward loop itself, the product of each step is slower: 172 against 147 us at B=32 H=256, 53
@@ -24,9 +24,9 @@ class TwoWay(NamedTuple):
     """``[M, N]``, equal to ``kernel.T``, as are their tangents"""
 
 
-def lay_out(params: Any, names: tuple[str, ...] = ("recurrent_kernel",)) -> Any:
+def prepare_kernel(params: Any, names: tuple[str, ...] = ("recurrent_kernel",)) -> Any:
     """The parameters with these kernels two-way: what a cell prepares before its loop."""
-    return params._replace(**{name: _two_way(getattr(params, name)) for name in names})
+    return params._replace(**{name: _with_transpose(getattr(params, name)) for name in names})
 
 
 def add_bias(z: jax.Array, bias: jax.Array) -> jax.Array:
@@ -34,13 +34,13 @@ def add_bias(z: jax.Array, bias: jax.Array) -> jax.Array:
     return z + lax.broadcast_to_rank(bias.astype(z.dtype), z.ndim)
 
 
-def matmul(x: jax.Array, kernel: jax.Array | TwoWay) -> jax.Array:
+def matmul(x: jax.Array, kernel: jax.Array | KernelWithTranspose) -> jax.Array:
     """``x [..., N] @ kernel [N, M] -> [..., M]``, summed and returned in the accumulator dtype."""
-    return _product(False, x, kernel if isinstance(kernel, TwoWay) else _two_way(kernel))
+    return _product(False, x, kernel if isinstance(kernel, KernelWithTranspose) else _with_transpose(kernel))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _product(tangent: bool, x: jax.Array, kernel: TwoWay) -> jax.Array:
+def _product(tangent: bool, x: jax.Array, kernel: KernelWithTranspose) -> jax.Array:
     """The product; for a tangent through the transposed copy, since its own transpose then reads along memory."""
     sums = accumulator_dtype(x.dtype)
     factor, axis = (kernel.transposed, 1) if tangent else (kernel.kernel, 0)
@@ -72,5 +72,5 @@ def _product_tangent(tangent: bool, primals: tuple, tangents: tuple) -> tuple[ja
 _product.defjvp(_product_tangent, symbolic_zeros=True)
 
 
-def _two_way(kernel: jax.Array) -> TwoWay:
-    return TwoWay(kernel, kernel.T)
+def _with_transpose(kernel: jax.Array) -> KernelWithTranspose:
+    return KernelWithTranspose(kernel, kernel.T)

@@ -13,23 +13,23 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.cells.activations import tanh
-from lstm_jax.cells.blocks import Blocks
+from lstm_jax.cells.blocks import GateBlocks
 
 Gates = Mapping[str, jax.Array]
 """Gates by their letters, each ``[..., H]``."""
 
 
-def own_input_gate(gates: Gates) -> jax.Array:
+def learned_input_gate(gates: Gates) -> jax.Array:
     """The input gate that has weights."""
     return gates["i"]
 
 
-class Form(NamedTuple):
+class GateSpec(NamedTuple):
     """What distinguishes a member of the family; the LSTM itself by default."""
 
     blocks: str = "ifgo"
     """the gates with weights, a letter for each block of ``H`` in their order; a gate that is missing is 1"""
-    input_gate: Callable[[Gates], Any] = own_input_gate
+    input_gate: Callable[[Gates], Any] = learned_input_gate
     """the input gate from those with weights"""
     gate: Callable[[jax.Array], jax.Array] = jax.nn.sigmoid
     candidate: Callable[[jax.Array], jax.Array] = jnp.tanh
@@ -39,12 +39,12 @@ class Form(NamedTuple):
     """where the new memory is cut, on both sides"""
 
 
-def one_slab(form: Form) -> bool:
+def uses_slab(form: GateSpec) -> bool:
     """Whether pre-activations come in one slab; else in blocks, see ``blocks.py``."""
     return form.gate is jax.nn.sigmoid and form.candidate is jnp.tanh and "o" in form.blocks
 
 
-def activate(form: Form, a: jax.Array | Blocks) -> dict[str, jax.Array]:
+def apply_gates(form: GateSpec, a: jax.Array | GateBlocks) -> dict[str, jax.Array]:
     """The gates with weights from their pre-activations, blocks ``[..., H]`` or a slab ``[..., GH]``.
 
     A slab takes one tanh, sliced afterwards, since sigmoid(x) = (1 + tanh(x / 2)) / 2. Nonlinearities applied to four
@@ -58,7 +58,7 @@ def activate(form: Form, a: jax.Array | Blocks) -> dict[str, jax.Array]:
     return {name: part if name == "g" else 0.5 * part + 0.5 for name, part in slab}
 
 
-def remember(form: Form, gates: Gates, c: jax.Array) -> jax.Array:
+def new_memory(form: GateSpec, gates: Gates, c: jax.Array) -> jax.Array:
     """The new memory."""
     kept = gates["f"] * c if "f" in gates else c
     c = kept + form.input_gate(gates) * gates["g"]

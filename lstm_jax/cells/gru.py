@@ -19,13 +19,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell
 from lstm_jax.cells import blocks
-from lstm_jax.cells.blocks import Blocks
-from lstm_jax.cells.dense import add_bias, lay_out, matmul
+from lstm_jax.cells.blocks import GateBlocks
+from lstm_jax.cells.dense import add_bias, matmul, prepare_kernel
 from lstm_jax.cells.simple import zero_state
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels
-from lstm_jax.structs import Cell
+from lstm_jax.initializers import cell_init, init_kernels
 
 
 class GRUParams(NamedTuple):
@@ -57,7 +57,7 @@ class Preactivations(NamedTuple):
 project = blocks.projection(3)
 
 
-def recur(params: GRUParams, z: Blocks, h: jax.Array) -> Preactivations:
+def recur(params: GRUParams, z: GateBlocks, h: jax.Array) -> Preactivations:
     """The pre-activations from ``x W`` and ``h [..., H]``."""
     r, u, n = blocks.with_bias(z, params.bias)
     r_h, u_h, n_h = blocks.split(matmul(h, params.recurrent_kernel), 3)
@@ -76,8 +76,24 @@ def gates(params: GRUParams, a: Preactivations, h: jax.Array) -> dict[str, jax.A
     return {"r": r, "z": z, "n": jnp.tanh(a.candidate_input + r * a.candidate_state)}
 
 
-check = params_check(GRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H", candidate_bias="H")
-GRU = Cell(project, recur, update, zero_state, lay_out, check, gates)
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> GRUParams:
+    """Glorot uniform, orthogonal per gate, 0."""
+    kernels = init_kernels(key, input_size, hidden_size, dtype, 3)
+    return GRUParams(*kernels, jnp.zeros(3 * hidden_size, dtype), jnp.zeros(hidden_size, dtype))
+
+
+check = make_params_check(GRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H", candidate_bias="H")
+GRU = Cell(
+    init=init,
+    project=project,
+    recur=recur,
+    update=update,
+    zero_state=zero_state,
+    prepare=prepare_kernel,
+    check=check,
+    gates=gates,
+)
 
 
 class OriginalGRUParams(NamedTuple):
@@ -91,7 +107,7 @@ class OriginalGRUParams(NamedTuple):
     """``[3H]``"""
 
 
-def recur_before(params: OriginalGRUParams, z: Blocks, h: jax.Array) -> Blocks:
+def recur_before(params: OriginalGRUParams, z: GateBlocks, h: jax.Array) -> GateBlocks:
     """The pre-activations of the update gate and, with the reset gate, of the candidate."""
     gates = 2 * h.shape[-1]
     r, u, n = blocks.with_bias(z, params.bias)
@@ -101,13 +117,13 @@ def recur_before(params: OriginalGRUParams, z: Blocks, h: jax.Array) -> Blocks:
     return u + u_h, n + n_h
 
 
-def update_before(params: OriginalGRUParams, a: Blocks, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+def update_before(params: OriginalGRUParams, a: GateBlocks, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
     found = gates_before(params, a, h)
     return _mix(found["z"], found["n"], h)
 
 
-def gates_before(params: OriginalGRUParams, a: Blocks, h: jax.Array) -> dict[str, jax.Array]:
+def gates_before(params: OriginalGRUParams, a: GateBlocks, h: jax.Array) -> dict[str, jax.Array]:
     """``z, n``, each ``[..., H]``; the reset gate has done its work before the product."""
     z, n = a
     return {"z": jax.nn.sigmoid(z), "n": jnp.tanh(n)}
@@ -118,22 +134,18 @@ def _mix(z: jax.Array, n: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array
     return h, h
 
 
+@cell_init
+def init_original(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> OriginalGRUParams:
+    """The same."""
+    return OriginalGRUParams(*init_kernels(key, input_size, hidden_size, dtype, 3), jnp.zeros(3 * hidden_size, dtype))
+
+
 ORIGINAL_GRU = Cell(
-    project,
-    recur_before,
-    update_before,
-    zero_state,
-    check=params_check(OriginalGRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H"),
+    init=init_original,
+    project=project,
+    recur=recur_before,
+    update=update_before,
+    zero_state=zero_state,
+    check=make_params_check(OriginalGRUParams, recurrent_kernel="H 3H", input_kernel="D 3H", bias="3H"),
     gates=gates_before,
 )
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> GRUParams:
-    """Glorot uniform, orthogonal per gate, 0."""
-    kernels = draw_kernels(key, inputs, hidden, dtype, 3)
-    return GRUParams(*kernels, jnp.zeros(3 * hidden, dtype), jnp.zeros(hidden, dtype))
-
-
-def draw_original(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> OriginalGRUParams:
-    """The same."""
-    return OriginalGRUParams(*draw_kernels(key, inputs, hidden, dtype, 3), jnp.zeros(3 * hidden, dtype))

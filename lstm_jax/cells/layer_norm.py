@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMState
 from lstm_jax.cells import lstm
-from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.cells.gates import activate, remember
-from lstm_jax.cells.lstm import STANDARD
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
-from lstm_jax.structs import Cell, LSTMState
+from lstm_jax.cells.dense import add_bias, matmul, prepare_kernel
+from lstm_jax.cells.gates import apply_gates, new_memory
+from lstm_jax.cells.lstm import STANDARD_GATES
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
 EPSILON = 1e-5
 
@@ -89,8 +89,8 @@ def _joint_recur(params: LayerNormParams, z: jax.Array, state: LSTMState) -> jax
 
 
 def _joint_update(params: LayerNormParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    gates = activate(STANDARD, a)
-    c = remember(STANDARD, gates, state.c)
+    gates = apply_gates(STANDARD_GATES, a)
+    c = new_memory(STANDARD_GATES, gates, state.c)
     h = (gates["o"] * jnp.tanh(_memory_norm(params, c))).astype(state.h.dtype)
     return LSTMState(h, c), h
 
@@ -102,42 +102,46 @@ def _gate_recur(params: GateNormParams, z: jax.Array, state: LSTMState) -> jax.A
 
 
 def _gate_update(params: GateNormParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    gates = activate(STANDARD, a)
-    c = _memory_norm(params, remember(STANDARD, gates, state.c))
+    gates = apply_gates(STANDARD_GATES, a)
+    c = _memory_norm(params, new_memory(STANDARD_GATES, gates, state.c))
     h = (gates["o"] * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LayerNormParams:
+    """The LSTM's default scheme; scales 1, biases of norms 0."""
+    whole, unit = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
+    kernels = init_kernels(key, input_size, hidden_size, dtype)
+    return LayerNormParams(*kernels, forget_bias(hidden_size, dtype), whole, whole, unit, 0 * unit)
+
+
+@cell_init
+def init_per_gate(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> GateNormParams:
+    """The same."""
+    whole, unit = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
+    kernels = init_kernels(key, input_size, hidden_size, dtype)
+    return GateNormParams(*kernels, forget_bias(hidden_size, dtype), whole, unit, 0 * unit)
+
+
 AXES = {"recurrent_kernel": "H 4H", "input_kernel": "D 4H", "bias": "4H", "memory_scale": "H", "memory_bias": "H"}
 LAYER_NORM_LSTM = Cell(
-    _joint_project,
-    _joint_recur,
-    _joint_update,
-    zero_memory,
-    lay_out,
-    params_check(LayerNormParams, **AXES, input_scale="4H", recurrent_scale="4H"),
-    lstm.gates,
+    init=init,
+    project=_joint_project,
+    recur=_joint_recur,
+    update=_joint_update,
+    zero_state=zero_lstm_state,
+    prepare=prepare_kernel,
+    check=make_params_check(LayerNormParams, **AXES, input_scale="4H", recurrent_scale="4H"),
+    gates=lstm.gates,
 )
 GATE_NORM_LSTM = Cell(
-    lstm.project,
-    _gate_recur,
-    _gate_update,
-    zero_memory,
-    lay_out,
-    params_check(GateNormParams, **AXES, scale="4H"),
-    lstm.gates,
+    init=init_per_gate,
+    project=lstm.project,
+    recur=_gate_recur,
+    update=_gate_update,
+    zero_state=zero_lstm_state,
+    prepare=prepare_kernel,
+    check=make_params_check(GateNormParams, **AXES, scale="4H"),
+    gates=lstm.gates,
 )
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LayerNormParams:
-    """The LSTM's default scheme; scales 1, biases of norms 0."""
-    whole, unit = jnp.ones(4 * hidden, dtype), jnp.ones(hidden, dtype)
-    kernels = draw_kernels(key, inputs, hidden, dtype)
-    return LayerNormParams(*kernels, forget_bias(hidden, dtype), whole, whole, unit, 0 * unit)
-
-
-def draw_per_gate(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> GateNormParams:
-    """The same."""
-    whole, unit = jnp.ones(4 * hidden, dtype), jnp.ones(hidden, dtype)
-    kernels = draw_kernels(key, inputs, hidden, dtype)
-    return GateNormParams(*kernels, forget_bias(hidden, dtype), whole, unit, 0 * unit)

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import jax
 
-from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.cells.gates import Form, Gates, activate, remember
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import zero_state
-from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree, split_gates
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMParams, LSTMState, PyTree, split_gates
+from lstm_jax.cells.dense import add_bias, matmul, prepare_kernel
+from lstm_jax.cells.gates import Gates, GateSpec, apply_gates, new_memory
+from lstm_jax.initializers import init_params, zero_state
 
-STANDARD = Form()
+STANDARD_GATES = GateSpec()
 
 
 def project(params: PyTree, x: jax.Array) -> jax.Array:
@@ -42,7 +42,7 @@ def update(params: PyTree, a: jax.Array, state: LSTMState) -> tuple[LSTMState, j
 
 def gates(params: PyTree, a: jax.Array, state: LSTMState) -> dict[str, jax.Array]:
     """``i, f, g, o``, each ``[..., H]``."""
-    return activate(STANDARD, a)
+    return apply_gates(STANDARD_GATES, a)
 
 
 @jax.custom_jvp
@@ -78,7 +78,7 @@ def coefficients(a: jax.Array, state: LSTMState) -> Coefficients:
 
 
 def _coefficients(c: jax.Array, found: Gates, tanh_c: jax.Array) -> Coefficients:
-    i, f, g, o = (found[name] for name in STANDARD.blocks)
+    i, f, g, o = (found[name] for name in STANDARD_GATES.blocks)
     by_i, by_f, by_g = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)
     return Coefficients(by_i, by_f, by_g, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f)
 
@@ -93,9 +93,9 @@ def linear(by: Coefficients, da: jax.Array, dstate: LSTMState) -> LSTMState:
 
 def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gates, jax.Array]:
     """The new state, and what the derivative is made of: the gates and tanh(c')."""
-    found = activate(STANDARD, a)
-    c = remember(STANDARD, found, state.c)
-    tanh_c = STANDARD.output(c)
+    found = apply_gates(STANDARD_GATES, a)
+    c = new_memory(STANDARD_GATES, found, state.c)
+    tanh_c = STANDARD_GATES.output(c)
     return LSTMState((found["o"] * tanh_c).astype(state.h.dtype), c), found, tanh_c
 
 
@@ -109,5 +109,14 @@ def _advance_tangent(
     return new, linear(_coefficients(state.c, found, tanh_c), da, dstate)
 
 
-check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
-LSTM = Cell(project, recur, update, zero_state, lay_out, check, gates)
+check = make_params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
+LSTM = Cell(
+    init=init_params,
+    project=project,
+    recur=recur,
+    update=update,
+    zero_state=zero_state,
+    prepare=prepare_kernel,
+    check=check,
+    gates=gates,
+)

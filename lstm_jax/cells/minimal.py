@@ -13,10 +13,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, PyTree, accumulator_dtype
 from lstm_jax.cells.dense import add_bias, matmul
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias
-from lstm_jax.structs import Cell, PyTree, accumulator_dtype
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
 
 class MinGRUParams(NamedTuple):
@@ -74,25 +74,36 @@ def gates(params: PyTree, a: Linear, h: jax.Array) -> dict[str, jax.Array]:
     return {"f": a.decay}
 
 
-def _cell(kind: type, project: Callable[[PyTree, jax.Array], Linear], blocks: int) -> Cell:
+@cell_init
+def init_gru(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MinGRUParams:
+    """Glorot uniform per block; 0, but 1 to keep: b_z = -1."""
+    kernel, _ = init_kernels(key, input_size, hidden_size, dtype, 2)
+    return MinGRUParams(kernel, -forget_bias(hidden_size, dtype, "fv"))
+
+
+@cell_init
+def init_lstm(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MinLSTMParams:
+    """Glorot uniform per block; 0, but 1 to keep: b_f = 1."""
+    kernel, _ = init_kernels(key, input_size, hidden_size, dtype, 3)
+    return MinLSTMParams(kernel, forget_bias(hidden_size, dtype, "fiv"))
+
+
+def _cell(init: Callable[..., PyTree], kind: type, project: Callable[[PyTree, jax.Array], Linear], blocks: int) -> Cell:
     def zero_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> jax.Array:
         """``h = 0``: ``[*batch, H]``."""
         return jnp.zeros((*batch_shape, params.bias.shape[0] // blocks), accumulator_dtype(params.bias.dtype))
 
-    check = params_check(kind, input_kernel="D M", bias="M")
-    return Cell(project, recur, update, zero_state, check=check, gates=gates)
+    check = make_params_check(kind, input_kernel="D M", bias="M")
+    return Cell(
+        init=init,
+        project=project,
+        recur=recur,
+        update=update,
+        zero_state=zero_state,
+        check=check,
+        gates=gates,
+    )
 
 
-MIN_GRU, MIN_LSTM = _cell(MinGRUParams, project_gru, 2), _cell(MinLSTMParams, project_lstm, 3)
-
-
-def draw_gru(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MinGRUParams:
-    """Glorot uniform per block; 0, but 1 to keep: b_z = -1."""
-    kernel, _ = draw_kernels(key, inputs, hidden, dtype, 2)
-    return MinGRUParams(kernel, -forget_bias(hidden, dtype, "fv"))
-
-
-def draw_lstm(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MinLSTMParams:
-    """Glorot uniform per block; 0, but 1 to keep: b_f = 1."""
-    kernel, _ = draw_kernels(key, inputs, hidden, dtype, 3)
-    return MinLSTMParams(kernel, forget_bias(hidden, dtype, "fiv"))
+MIN_GRU = _cell(init_gru, MinGRUParams, project_gru, 2)
+MIN_LSTM = _cell(init_lstm, MinLSTMParams, project_lstm, 3)

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_init
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMState
 from lstm_jax.cells import lstm
-from lstm_jax.cells.dense import lay_out, matmul
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
-from lstm_jax.structs import Cell, LSTMState
+from lstm_jax.cells.dense import matmul, prepare_kernel
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
 
 class MogrifierParams(NamedTuple):
@@ -50,7 +50,22 @@ def recur(params: MogrifierParams, x: jax.Array, state: LSTMState) -> jax.Array:
     return lstm.recur(params, lstm.project(params, x), state._replace(h=h))
 
 
-shapes_check = params_check(
+@cell_init
+def init(
+    key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, num_rounds: int = 5
+) -> MogrifierParams:
+    """The LSTM's default scheme; the Q Glorot uniform. The paper finds 5 rounds best."""
+    key, input_key, state_key = jax.random.split(key, 3)
+    draw_gates = jax_init.glorot_uniform(batch_axis=0)
+    return MogrifierParams(
+        *init_kernels(key, input_size, hidden_size, dtype),
+        forget_bias(hidden_size, dtype),
+        draw_gates(input_key, ((num_rounds + 1) // 2, hidden_size, input_size), dtype),
+        draw_gates(state_key, (num_rounds // 2, input_size, hidden_size), dtype),
+    )
+
+
+shapes_check = make_params_check(
     MogrifierParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", input_gates="N H D", state_gates="M D H"
 )
 
@@ -65,19 +80,16 @@ def check(params: MogrifierParams, xs: jax.Array) -> None:
         )
 
 
-MOGRIFIER_LSTM = Cell(project, recur, lstm.update, zero_memory, lay_out, check, lstm.gates)
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, rounds: int = 5) -> MogrifierParams:
-    """The LSTM's default scheme; the Q Glorot uniform. The paper finds 5 rounds best."""
-    key, input_key, state_key = jax.random.split(key, 3)
-    draw_gates = jax_init.glorot_uniform(batch_axis=0)
-    return MogrifierParams(
-        *draw_kernels(key, inputs, hidden, dtype),
-        forget_bias(hidden, dtype),
-        draw_gates(input_key, ((rounds + 1) // 2, hidden, inputs), dtype),
-        draw_gates(state_key, (rounds // 2, inputs, hidden), dtype),
-    )
+MOGRIFIER_LSTM = Cell(
+    init=init,
+    project=project,
+    recur=recur,
+    update=lstm.update,
+    zero_state=zero_lstm_state,
+    prepare=prepare_kernel,
+    check=check,
+    gates=lstm.gates,
+)
 
 
 def _gated(a: jax.Array, v: jax.Array) -> jax.Array:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMState
 from lstm_jax.cells import lstm
-from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
-from lstm_jax.structs import Cell, LSTMState
+from lstm_jax.cells.dense import add_bias, matmul, prepare_kernel
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
 
 class MultiplicativeParams(NamedTuple):
@@ -45,10 +45,20 @@ def recur(params: MultiplicativeParams, z: tuple[jax.Array, jax.Array], state: L
 
 def prepare(params: MultiplicativeParams) -> MultiplicativeParams:
     """Both recurrent kernels two-way."""
-    return lay_out(params, ("recurrent_kernel", "recurrent_factor"))
+    return prepare_kernel(params, ("recurrent_kernel", "recurrent_factor"))
 
 
-check = params_check(
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MultiplicativeParams:
+    """All kernels Glorot uniform and orthogonal, forget bias 1."""
+    key, factor_key = jax.random.split(key)
+    kernels = init_kernels(key, input_size, hidden_size, dtype)
+    return MultiplicativeParams(
+        *kernels, forget_bias(hidden_size, dtype), *init_kernels(factor_key, input_size, hidden_size, dtype, 1)
+    )
+
+
+check = make_params_check(
     MultiplicativeParams,
     recurrent_kernel="H 4H",
     input_kernel="D 4H",
@@ -56,13 +66,13 @@ check = params_check(
     input_factor="D H",
     recurrent_factor="H H",
 )
-MULTIPLICATIVE_LSTM = Cell(project, recur, lstm.update, zero_memory, prepare, check, lstm.gates)
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> MultiplicativeParams:
-    """All kernels Glorot uniform and orthogonal, forget bias 1."""
-    key, factor_key = jax.random.split(key)
-    kernels = draw_kernels(key, inputs, hidden, dtype)
-    return MultiplicativeParams(
-        *kernels, forget_bias(hidden, dtype), *draw_kernels(factor_key, inputs, hidden, dtype, 1)
-    )
+MULTIPLICATIVE_LSTM = Cell(
+    init=init,
+    project=project,
+    recur=recur,
+    update=lstm.update,
+    zero_state=zero_lstm_state,
+    prepare=prepare,
+    check=check,
+    gates=lstm.gates,
+)

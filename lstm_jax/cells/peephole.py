@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMState
 from lstm_jax.cells import blocks
-from lstm_jax.cells.blocks import Blocks
-from lstm_jax.cells.dense import lay_out
-from lstm_jax.cells.gates import Form, activate, remember
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
-from lstm_jax.structs import Cell, LSTMState
+from lstm_jax.cells.blocks import GateBlocks
+from lstm_jax.cells.dense import prepare_kernel
+from lstm_jax.cells.gates import GateSpec, apply_gates, new_memory
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
-BEFORE, AFTER = Form("ifg"), Form("o")
+BEFORE, AFTER = GateSpec("ifg"), GateSpec("o")
 """The gates before the memory and the one after it."""
 
 
@@ -39,30 +39,30 @@ class PeepholeParams(NamedTuple):
     """``[3H]``: p_i, p_f, p_o"""
 
 
-def recur(params: PeepholeParams, z: Blocks, state: LSTMState) -> Blocks:
+def recur(params: PeepholeParams, z: GateBlocks, state: LSTMState) -> GateBlocks:
     """The four pre-activations, but for what the output gate sees of the new memory."""
     i, f, g, o = blocks.recur(params, z, state)
     p_i, p_f, _ = _peepholes(params, state.c)
     return i + p_i * state.c, f + p_f * state.c, g, o
 
 
-def update(params: PeepholeParams, a: Blocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+def update(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
     """The memory, then the output gate that looks at it."""
     found, c = _look(params, a, state)
     h = (found["o"] * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
-def gates(params: PeepholeParams, a: Blocks, state: LSTMState) -> dict[str, jax.Array]:
+def gates(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> dict[str, jax.Array]:
     """``i, f, g, o``, each ``[..., H]``."""
     return _look(params, a, state)[0]
 
 
-def _look(params: PeepholeParams, a: Blocks, state: LSTMState) -> tuple[dict[str, jax.Array], jax.Array]:
+def _look(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> tuple[dict[str, jax.Array], jax.Array]:
     """The gates and the new memory."""
-    found = activate(BEFORE, a[:3])
-    c = remember(BEFORE, found, state.c)
-    return found | activate(AFTER, (a[3] + _peepholes(params, c)[2] * c,)), c
+    found = apply_gates(BEFORE, a[:3])
+    c = new_memory(BEFORE, found, state.c)
+    return found | apply_gates(AFTER, (a[3] + _peepholes(params, c)[2] * c,)), c
 
 
 def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
@@ -70,14 +70,24 @@ def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
     return jnp.split(lax.broadcast_to_rank(params.peepholes.astype(like.dtype), like.ndim), 3, axis=-1)
 
 
-check = params_check(PeepholeParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", peepholes="3H")
-PEEPHOLE_LSTM = Cell(blocks.projection(4), recur, update, zero_memory, lay_out, check, gates)
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> PeepholeParams:
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> PeepholeParams:
     """The kernels and bias as the LSTM's default scheme; peepholes normal of scale 0.1."""
     kernels_key, peephole_key = jax.random.split(key)
-    kernels = draw_kernels(kernels_key, inputs, hidden, dtype)
+    kernels = init_kernels(kernels_key, input_size, hidden_size, dtype)
     return PeepholeParams(
-        *kernels, forget_bias(hidden, dtype), 0.1 * jax.random.normal(peephole_key, (3 * hidden,), dtype)
+        *kernels, forget_bias(hidden_size, dtype), 0.1 * jax.random.normal(peephole_key, (3 * hidden_size,), dtype)
     )
+
+
+check = make_params_check(PeepholeParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", peepholes="3H")
+PEEPHOLE_LSTM = Cell(
+    init=init,
+    project=blocks.projection(4),
+    recur=recur,
+    update=update,
+    zero_state=zero_lstm_state,
+    prepare=prepare_kernel,
+    check=check,
+    gates=gates,
+)

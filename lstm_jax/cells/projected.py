@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.dense import lay_out, matmul
+from lstm_jax._core.checks import check_size, make_params_check
+from lstm_jax._core.structs import Cell, LSTMState, accumulator_dtype
+from lstm_jax.cells.dense import matmul, prepare_kernel
 from lstm_jax.cells.lstm import advance, gates, project, recur
-from lstm_jax.checks import check_drawn, params_check
-from lstm_jax.structs import Cell, LSTMState, accumulator_dtype
+from lstm_jax.initializers import cell_init
 
 
 class ProjectedLSTMParams(NamedTuple):
@@ -31,24 +32,24 @@ class ProjectedLSTMParams(NamedTuple):
     """``[H, P]``"""
 
 
-def init_projected_params(
-    key: jax.Array, input_size: int, hidden_size: int, projection_size: int, *, dtype: jnp.dtype = jnp.float32
+@cell_init
+def init(
+    key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, projection_size: int
 ) -> ProjectedLSTMParams:
     """Draws every parameter from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does; the one bias is the sum of its two."""
-    check_drawn(key, dtype, input_size=input_size, hidden_size=hidden_size, projection_size=projection_size)
+    check_size("projection_size", projection_size)
     keys = jax.random.split(key, 5)
     bound = hidden_size**-0.5
 
-    def draw(key: jax.Array, *shape: int) -> jax.Array:
-        return jax.random.uniform(key, shape, accumulator_dtype(dtype), -bound, bound)
+    def uniform(key: jax.Array, *shape: int) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    params = ProjectedLSTMParams(
-        draw(keys[0], input_size, 4 * hidden_size),
-        draw(keys[1], projection_size, 4 * hidden_size),
-        draw(keys[2], 4 * hidden_size) + draw(keys[3], 4 * hidden_size),
-        draw(keys[4], hidden_size, projection_size),
+    return ProjectedLSTMParams(
+        uniform(keys[0], input_size, 4 * hidden_size),
+        uniform(keys[1], projection_size, 4 * hidden_size),
+        uniform(keys[2], 4 * hidden_size) + uniform(keys[3], 4 * hidden_size),
+        uniform(keys[4], hidden_size, projection_size),
     )
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
 
 def update(params: ProjectedLSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
@@ -67,7 +68,16 @@ def zero_state(params: ProjectedLSTMParams, batch_shape: tuple[int, ...] = ()) -
     )
 
 
-check = params_check(ProjectedLSTMParams, projection="H P", recurrent_kernel="P 4H", input_kernel="D 4H", bias="4H")
+check = make_params_check(
+    ProjectedLSTMParams, projection="H P", recurrent_kernel="P 4H", input_kernel="D 4H", bias="4H"
+)
 PROJECTED_LSTM = Cell(
-    project, recur, update, zero_state, partial(lay_out, names=("recurrent_kernel", "projection")), check, gates
+    init=init,
+    project=project,
+    recur=recur,
+    update=update,
+    zero_state=zero_state,
+    prepare=partial(prepare_kernel, names=("recurrent_kernel", "projection")),
+    check=check,
+    gates=gates,
 )

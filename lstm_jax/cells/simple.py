@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.dense import add_bias, lay_out, matmul
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels
-from lstm_jax.structs import Cell
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell
+from lstm_jax.cells.dense import add_bias, matmul, prepare_kernel
+from lstm_jax.initializers import cell_init, init_kernels
 
 
 class SimpleParams(NamedTuple):
@@ -42,7 +42,13 @@ def zero_state(params: SimpleParams, batch_shape: tuple[int, ...] = ()) -> jax.A
     return jnp.zeros((*batch_shape, params.recurrent_kernel.shape[0]), params.recurrent_kernel.dtype)
 
 
-check = params_check(SimpleParams, recurrent_kernel="H H", input_kernel="D H", bias="H")
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> SimpleParams:
+    """Glorot uniform, orthogonal, 0."""
+    return SimpleParams(*init_kernels(key, input_size, hidden_size, dtype, 1), jnp.zeros(hidden_size, dtype))
+
+
+check = make_params_check(SimpleParams, recurrent_kernel="H H", input_kernel="D H", bias="H")
 
 
 @cache
@@ -53,12 +59,15 @@ def simple_cell(activation: Callable[[jax.Array], jax.Array]) -> Cell:
         h = activation(a).astype(h.dtype)
         return h, h
 
-    return Cell(project, recur, update, zero_state, lay_out, check)
+    return Cell(
+        init=init,
+        project=project,
+        recur=recur,
+        update=update,
+        zero_state=zero_state,
+        prepare=prepare_kernel,
+        check=check,
+    )
 
 
 SIMPLE = simple_cell(jnp.tanh)
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> SimpleParams:
-    """Glorot uniform, orthogonal, 0."""
-    return SimpleParams(*draw_kernels(key, inputs, hidden, dtype, 1), jnp.zeros(hidden, dtype))

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMParams, accumulator_dtype, split_gates
 from lstm_jax.cells import lstm
-from lstm_jax.cells.dense import lay_out
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias
-from lstm_jax.structs import Cell, LSTMParams, accumulator_dtype, split_gates
+from lstm_jax.cells.dense import prepare_kernel
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
 EMPTY = -1e30
 """The stabiliser of an empty memory: exp(EMPTY - m') is 0 for every m' of the first step."""
@@ -38,7 +38,7 @@ class SLSTMState(NamedTuple):
 
 def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMState, jax.Array]:
     """Gates, memory and normaliser from the pre-activations ``[..., 4H]``."""
-    (i, f, g, o), m = _stabilised(a, state)
+    (i, f, g, o), m = _stabilized(a, state)
     c, n = f * state.c + i * g, f * state.n + i
     h = (o * c / n).astype(state.h.dtype)
     return SLSTMState(h, c, n, m), h
@@ -46,10 +46,10 @@ def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMSt
 
 def gates(params: LSTMParams, a: jax.Array, state: SLSTMState) -> dict[str, jax.Array]:
     """``i, f, g, o``, each ``[..., H]``; as they act on what is carried: i times exp(-m'), f times exp(m - m')."""
-    return dict(zip("ifgo", _stabilised(a, state)[0], strict=True))
+    return dict(zip("ifgo", _stabilized(a, state)[0], strict=True))
 
 
-def _stabilised(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def _stabilized(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """The gates, those with exponentials divided by exp(m') over what exp(m) holds already, and the stabiliser m'."""
     a_i, a_f, a_g, a_o = split_gates(a)
     kept = jax.nn.log_sigmoid(a_f) + state.m
@@ -64,12 +64,22 @@ def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMSt
     return SLSTMState(zeros.astype(kernel.dtype), zeros, zeros, jnp.full_like(zeros, EMPTY))
 
 
-check = params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
-SLSTM = Cell(lstm.project, lstm.recur, update, zero_state, lay_out, check, gates)
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype) -> LSTMParams:
+@cell_init
+def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
     """The LSTM's default scheme, with forget biases spread from 3 to 6 over the units."""
-    kernels = draw_kernels(key, inputs, hidden, dtype)
-    spread = jnp.linspace(3.0, 6.0, hidden, dtype=dtype)
-    return LSTMParams(*kernels, forget_bias(hidden, dtype) * jnp.tile(spread, 4))
+    kernels = init_kernels(key, input_size, hidden_size, dtype)
+    spread = jnp.linspace(3.0, 6.0, hidden_size, dtype=dtype)
+    return LSTMParams(*kernels, forget_bias(hidden_size, dtype) * jnp.tile(spread, 4))
+
+
+check = make_params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")
+SLSTM = Cell(
+    init=init,
+    project=lstm.project,
+    recur=lstm.recur,
+    update=update,
+    zero_state=zero_state,
+    prepare=prepare_kernel,
+    check=check,
+    gates=gates,
+)

@@ -1,4 +1,4 @@
-"""LSTMs that differ in their gates, nonlinearities or memory alone: one function makes them from a ``Form``.
+"""LSTMs that differ in their gates, nonlinearities or memory alone: one function makes them from a ``GateSpec``.
 
     coupled            i = 1 - f (CIFG)                           Greff et al. 2017, arXiv:1503.04069
     no_input_gate      i = 1                                      the same
@@ -19,14 +19,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import make_params_check
+from lstm_jax._core.structs import Cell, LSTMParams, LSTMState, PyTree
 from lstm_jax.cells import blocks, lstm
-from lstm_jax.cells.blocks import Blocks
-from lstm_jax.cells.dense import lay_out
-from lstm_jax.cells.gates import Form, Gates, activate, one_slab, remember
-from lstm_jax.cells.lstm import STANDARD
-from lstm_jax.checks import params_check
-from lstm_jax.initializers import draw_kernels, forget_bias, zero_memory
-from lstm_jax.structs import Cell, LSTMParams, LSTMState, sequence_of
+from lstm_jax.cells.blocks import GateBlocks
+from lstm_jax.cells.dense import prepare_kernel
+from lstm_jax.cells.gates import Gates, GateSpec, apply_gates, new_memory, uses_slab
+from lstm_jax.cells.inputs import with_inputs
+from lstm_jax.cells.lstm import STANDARD_GATES
+from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
 
 class GatedParams(NamedTuple):
@@ -41,62 +42,65 @@ class GatedParams(NamedTuple):
 
 
 @cache
-def variant(form: Form) -> Cell:
-    """The LSTM of this form: ``variant(Form(clip=50.0))``, ``variant(Form(candidate=jax.nn.relu))``."""
+def lstm_variant(form: GateSpec) -> Cell:
+    """The LSTM of this form: ``lstm_variant(GateSpec(clip=50.0))``, ``lstm_variant(GateSpec(candidate=jax.nn.relu))``."""
 
-    def update(params: GatedParams, a: jax.Array | Blocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-        return _advance(form, activate(form, a), state)
+    def update(params: GatedParams, a: jax.Array | GateBlocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+        return _advance(form, apply_gates(form, a), state)
 
-    def gates(params: GatedParams, a: jax.Array | Blocks, state: LSTMState) -> dict[str, jax.Array]:
-        return _all_gates(form, activate(form, a))
+    def gates(params: GatedParams, a: jax.Array | GateBlocks, state: LSTMState) -> dict[str, jax.Array]:
+        return _all_gates(form, apply_gates(form, a))
 
-    count, whole = len(form.blocks), one_slab(form)
+    count, whole = len(form.blocks), uses_slab(form)
     slab = f"{count}H"
-    kind = LSTMParams if form.blocks == STANDARD.blocks else GatedParams
-    check = params_check(kind, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
-    project, recur = (lstm.project, lstm.recur) if whole else (blocks.projection(count), blocks.recur)
-    return Cell(project, recur, update, zero_memory, lay_out, check, gates)
+    kind = LSTMParams if form.blocks == STANDARD_GATES.blocks else GatedParams
+    check = make_params_check(kind, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
 
+    @cell_init
+    def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams | GatedParams:
+        """As the LSTM's default scheme: Glorot uniform, orthogonal per gate, forget bias 1."""
+        kernels = init_kernels(key, input_size, hidden_size, dtype, count)
+        return kind(*kernels, forget_bias(hidden_size, dtype, form.blocks))
 
-@cache
-def masked_variant(form: Form) -> Cell:
-    """The same, reading ``Inputs(x, mask)``: the candidate is multiplied by the mask ``[T, *batch, H]``."""
-    plain = variant(form)
-
-    def masked(a: tuple) -> Gates:
-        gates = activate(form, a[0])
-        return gates | {"g": gates["g"] * jax.lax.stop_gradient(a[1])}
-
-    def update(params: GatedParams, a: tuple, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-        return _advance(form, masked(a), state)
-
-    return plain._replace(
-        project=lambda params, inputs: (plain.project(params, inputs.x), inputs.each),
-        recur=lambda params, z, state: (plain.recur(params, z[0], state), z[1]),
+    return Cell(
+        init=init,
+        project=lstm.project if whole else blocks.projection(count),
+        recur=lstm.recur if whole else blocks.recur,
         update=update,
-        check=lambda params, xs: plain.check(params, sequence_of(xs)),
-        gates=lambda params, a, state: _all_gates(form, masked(a)),
+        zero_state=zero_lstm_state,
+        prepare=prepare_kernel,
+        check=check,
+        gates=gates,
     )
 
 
-def _all_gates(form: Form, gates: Gates) -> dict[str, jax.Array]:
+@cache
+def masked_lstm_variant(form: GateSpec) -> Cell:
+    """The same, reading ``Inputs(x, mask)``: the candidate is multiplied by the mask ``[T, *batch, H]``."""
+    plain = lstm_variant(form)
+
+    def masked(a: PyTree, mask: jax.Array) -> Gates:
+        gates = apply_gates(form, a)
+        return gates | {"g": gates["g"] * jax.lax.stop_gradient(mask)}
+
+    return with_inputs(
+        plain,
+        lambda params, a, mask, state: _advance(form, masked(a, mask), state),
+        gates=lambda params, a, mask, state: _all_gates(form, masked(a, mask)),
+    )
+
+
+def _all_gates(form: GateSpec, gates: Gates) -> dict[str, jax.Array]:
     """Those with weights, and the input gate that follows from them; one that is 1 throughout is not there."""
     i = form.input_gate(gates)
     return dict(gates) | ({"i": i} if isinstance(i, jax.Array) else {})
 
 
-def _advance(form: Form, gates: Gates, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    c = remember(form, gates, state.c)
+def _advance(form: GateSpec, gates: Gates, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    c = new_memory(form, gates, state.c)
     h = form.output(c) * gates["o"] if "o" in gates else form.output(c)
     h = h.astype(state.h.dtype)
     return LSTMState(h, c), h
-
-
-def draw(key: jax.Array, inputs: int, hidden: int, dtype: jnp.dtype, form: Form) -> LSTMParams | GatedParams:
-    """As the LSTM's default scheme: Glorot uniform, orthogonal per gate, forget bias 1."""
-    kernels = draw_kernels(key, inputs, hidden, dtype, len(form.blocks))
-    kind = LSTMParams if form.blocks == STANDARD.blocks else GatedParams
-    return kind(*kernels, forget_bias(hidden, dtype, form.blocks))
 
 
 def _one(gates: Gates) -> float:
@@ -121,13 +125,13 @@ def _memory(c: jax.Array) -> jax.Array:
     return c
 
 
-FORMS = {
-    "coupled": Form("fgo", _coupled),
-    "no_input_gate": Form("fgo", _one),
-    "no_forget_gate": Form("igo"),
-    "no_output_gate": Form("ifg"),
-    "capped": Form(input_gate=_capped),
-    "janet": Form("fg", _janet, output=_memory),
-    "clipped": Form(clip=3.0),
-    "relu": Form(candidate=jax.nn.relu, output=jax.nn.relu),
+GATE_SPECS = {
+    "coupled": GateSpec("fgo", _coupled),
+    "no_input_gate": GateSpec("fgo", _one),
+    "no_forget_gate": GateSpec("igo"),
+    "no_output_gate": GateSpec("ifg"),
+    "capped": GateSpec(input_gate=_capped),
+    "janet": GateSpec("fg", _janet, output=_memory),
+    "clipped": GateSpec(clip=3.0),
+    "relu": GateSpec(candidate=jax.nn.relu, output=jax.nn.relu),
 }

@@ -10,10 +10,10 @@ from lstm_jax.diagnostics.attribution import (
 from lstm_jax.diagnostics.dynamics import (
     Components,
     FixedPoints,
-    distinct,
+    distinct_points,
     fixed_points,
-    onto,
     principal_components,
+    project_onto,
 )
 from lstm_jax.diagnostics.flow import (
     lyapunov_exponents,
@@ -22,9 +22,9 @@ from lstm_jax.diagnostics.flow import (
     state_gradients_stack,
     state_jacobians,
 )
-from lstm_jax.diagnostics.monitors import monitor, readings, recorder
+from lstm_jax.diagnostics.monitors import monitor, monitor_readings, recorder
 from lstm_jax.diagnostics.page import write_page
-from lstm_jax.diagnostics.traces import Units, trace, trace_stack, units
+from lstm_jax.diagnostics.traces import UnitStats, trace, trace_stack, unit_stats
 from lstm_jax.diagnostics.tracking import Tracking, track
 
 __all__ = [
@@ -32,19 +32,19 @@ __all__ = [
     "Components",
     "FixedPoints",
     "Tracking",
-    "Units",
+    "UnitStats",
     "completeness",
-    "distinct",
+    "distinct_points",
     "fixed_points",
     "gradient_times_input",
     "integrated_gradients",
     "lyapunov_exponents",
     "monitor",
+    "monitor_readings",
     "occlusion",
-    "onto",
     "principal_components",
     "product_spectra",
-    "readings",
+    "project_onto",
     "recorder",
     "state_gradients",
     "state_gradients_stack",
@@ -52,6 +52,6 @@ __all__ = [
     "trace",
     "trace_stack",
     "track",
-    "units",
+    "unit_stats",
     "write_page",
 ]

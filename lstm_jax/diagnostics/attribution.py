@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lstm_jax.structs import accumulator_dtype
+from lstm_jax._core.structs import accumulator_dtype
 
 Score = Callable[[jax.Array], jax.Array]
 """``score(xs [T, D]) -> number``, such as a class's logit, its distance to the next one, ``ys[-1].sum()``"""
@@ -38,7 +38,7 @@ def gradient_times_input(score: Score, xs: jax.Array) -> Attribution:
 
 
 def integrated_gradients(
-    score: Score, xs: jax.Array, baseline: jax.Array | None = None, *, points: int = 32
+    score: Score, xs: jax.Array, baseline: jax.Array | None = None, *, num_points: int = 32
 ) -> Attribution:
     """Gradients averaged on the way from the baseline to the input, times that way.
 
@@ -56,7 +56,7 @@ def integrated_gradients(
     if shape != ():
         raise ValueError(f"score: got shape {shape}, want one number, such as a class's logit or a sum")
     base = _base(xs, baseline)
-    nodes, weights = np.polynomial.legendre.leggauss(points)
+    nodes, weights = np.polynomial.legendre.leggauss(num_points)
     places = jnp.asarray((nodes + 1) / 2, xs.dtype)
     gradients = lax.map(lambda place: jax.grad(score)(base + place * (xs - base)), places)
     wide = accumulator_dtype(xs.dtype)
@@ -72,22 +72,22 @@ def completeness(found: Attribution, score: Score, xs: jax.Array, baseline: jax.
     return jnp.abs(found.steps.sum() - gap) / jnp.abs(gap)
 
 
-def occlusion(score: Score, xs: jax.Array, baseline: jax.Array | None = None, *, width: int = 1) -> jax.Array:
+def occlusion(score: Score, xs: jax.Array, baseline: jax.Array | None = None, *, window_size: int = 1) -> jax.Array:
     """How much the score falls when steps are replaced by the baseline's, ``[T - width + 1]``.
 
     Args:
         width: neighbouring steps that are replaced together; number t is that of steps t to t + width - 1.
     """
     base = _base(xs, baseline)
-    if not 1 <= width <= len(xs):
-        raise ValueError(f"width: got {width}, want 1 to the {len(xs)} steps of xs")
+    if not 1 <= window_size <= len(xs):
+        raise ValueError(f"width: got {window_size}, want 1 to the {len(xs)} steps of xs")
     times = jnp.arange(len(xs))
 
     def without(start: jax.Array) -> jax.Array:
-        hidden = (times >= start) & (times < start + width)
+        hidden = (times >= start) & (times < start + window_size)
         return score(jnp.where(hidden[:, None], base, xs))
 
-    return score(xs) - lax.map(without, jnp.arange(len(xs) - width + 1))
+    return score(xs) - lax.map(without, jnp.arange(len(xs) - window_size + 1))
 
 
 def _base(xs: jax.Array, baseline: jax.Array | None) -> jax.Array:

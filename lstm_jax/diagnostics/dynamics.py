@@ -19,10 +19,10 @@ import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from lstm_jax import engine
+from lstm_jax._core import engine
+from lstm_jax._core.checks import check_state
+from lstm_jax._core.structs import Cell, PyTree, accumulator_dtype
 from lstm_jax.cells import LSTM
-from lstm_jax.checks import check_state
-from lstm_jax.structs import Cell, PyTree, accumulator_dtype
 
 NEWTON_STEPS = 20
 MARGIN = 1e-4
@@ -60,7 +60,7 @@ def fixed_points(
     """Searches from many states for points where the network stays, its input held at ``x``.
 
         found = diagnostics.fixed_points(params, jnp.zeros(3), starts)
-        found = diagnostics.distinct(found, speed=1e-5)
+        found = diagnostics.distinct_points(found, speed=1e-5)
 
     Args:
         params: in float32 or float64; half precision cannot tell slow from fixed.
@@ -131,7 +131,7 @@ def _newton(move: Move, flat: jax.Array) -> jax.Array:
     return jnp.where(closer[:, None], tried, flat)
 
 
-def distinct(found: FixedPoints, *, speed: float = 1e-5, apart: float = 1e-2) -> FixedPoints:
+def distinct_points(found: FixedPoints, *, speed: float = 1e-5, apart: float = 1e-2) -> FixedPoints:
     """The points slower than ``speed``, one of each cluster of those closer than ``apart``, the stablest first."""
     states = np.asarray(jax.vmap(lambda state: ravel_pytree(state)[0])(found.states))
     kept: list[int] = []
@@ -161,7 +161,7 @@ def principal_components(states: PyTree, count: int = 2) -> Components:
     return Components(mean, axes[:count], sizes[:count] ** 2 / jnp.sum(sizes**2))
 
 
-def onto(components: Components, states: PyTree) -> jax.Array:
+def project_onto(components: Components, states: PyTree) -> jax.Array:
     """States ``[..., H]`` as coordinates along the components, ``[..., K]``."""
     shape = jax.tree.leaves(states)[0].shape[:-1]
     return ((_rows(states) - components.mean[None]) @ components.axes.T).reshape(*shape, len(components.axes))

@@ -17,44 +17,31 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from lstm_jax import engine
+from lstm_jax._core import engine
+from lstm_jax._core.sequence import check_call, unroll
+from lstm_jax._core.stack import Between, cell_of_params, run_layers, stack_zero_state
+from lstm_jax._core.structs import Bidirectional, Cell, Inputs, PyTree, accumulator_dtype, input_sequence
 from lstm_jax.cells import LSTM
-from lstm_jax.sequence import checked, unroll
-from lstm_jax.stack import Between, kind_of, run_layers, stack_zero_state
-from lstm_jax.structs import Bidirectional, Cell, Inputs, PyTree, accumulator_dtype, sequence_of
+from lstm_jax.cells.inputs import with_inputs
 
 
 @cache
-def _nudged(cell: Cell) -> Cell:
-    """The cell, reading ``Inputs(xs, nudges)``: each step starts from its state plus its nudge."""
+def _perturbed(cell: Cell) -> Cell:
+    """The cell, reading ``Inputs(xs, perturbations)``: each step starts from its state plus its perturbation."""
 
-    def nudge(state: PyTree, by: PyTree) -> PyTree:
+    def perturb(state: PyTree, by: PyTree) -> PyTree:
         return jax.tree.map(jnp.add, state, by)
 
-    def update(params: PyTree, a: tuple, state: PyTree) -> tuple[PyTree, PyTree]:
-        return cell.update(params, a[0], nudge(state, a[1]))
-
-    return cell._replace(
-        project=lambda params, inputs: (cell.project(params, _own_inputs(inputs)), inputs.each[0]),
-        recur=lambda params, z, state: (cell.recur(params, z[0], nudge(state, z[1])), z[1]),
-        update=update,
-        check=lambda params, inputs: cell.check(params, _own_inputs(inputs)),
+    return with_inputs(
+        cell,
+        lambda params, a, by, state: cell.update(params, a, perturb(state, by)),
+        recur=lambda params, z, by, state: cell.recur(params, z, perturb(state, by)),
     )
 
 
-def _own_inputs(inputs: Inputs) -> PyTree:
-    """What the cell itself reads."""
-    own = inputs.each[1]
-    return inputs.x if own is None else Inputs(inputs.x, own)
-
-
-def _with_nudges(xs: PyTree, nudges: PyTree) -> Inputs:
-    return Inputs(sequence_of(xs), (nudges, xs.each if isinstance(xs, Inputs) else None))
-
-
-def _no_nudges(xs: PyTree, zeros: PyTree) -> PyTree:
+def _zero_perturbations(xs: PyTree, zeros: PyTree) -> PyTree:
     """0 for each part of the state and each step."""
-    steps = len(sequence_of(xs))
+    steps = len(input_sequence(xs))
     return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), zeros)
 
 
@@ -85,14 +72,14 @@ def state_gradients(
         a state whose parts are ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. At step t it is what flows back
         through the steps from t on, without what the loss reads of the state directly; 0 where no step is taken.
     """
-    checked(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    check_call(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
 
-    def run(nudges: PyTree) -> jax.Array:
-        inputs: Any = _with_nudges(xs, nudges)
-        return loss(*unroll(_nudged(cell), params, inputs, initial_state, reverse=reverse, remat=remat, **options))
+    def run(perturbations: PyTree) -> jax.Array:
+        inputs: Any = Inputs(xs, perturbations)
+        return loss(*unroll(_perturbed(cell), params, inputs, initial_state, reverse=reverse, remat=remat, **options))
 
-    return jax.grad(run)(_no_nudges(xs, cell.zero_state(params, sequence_of(xs).shape[1:-1])))
+    return jax.grad(run)(_zero_perturbations(xs, cell.zero_state(params, input_sequence(xs).shape[1:-1])))
 
 
 def state_gradients_stack(
@@ -119,16 +106,18 @@ def state_gradients_stack(
     """
     options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat}
 
-    def run(nudges: tuple[Any, ...]) -> jax.Array:
-        by_run = iter([one for layer in nudges for one in (layer if isinstance(layer, Bidirectional) else (layer,))])
+    def run(perturbations: tuple[Any, ...]) -> jax.Array:
+        by_run = iter(
+            [one for layer in perturbations for one in (layer if isinstance(layer, Bidirectional) else (layer,))]
+        )
 
-        def run_one(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-            inputs: Any = _with_nudges(xs, next(by_run))
-            return unroll(_nudged(cell or kind_of(params)), params, inputs, initial, **options)
+        def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
+            inputs: Any = Inputs(xs, next(by_run))
+            return unroll(_perturbed(cell or cell_of_params(params)), params, inputs, initial, **options)
 
-        return loss(*run_layers(run_one, layers, xs, initial_state, reset_state, between, options))
+        return loss(*run_layers(run_layer, layers, xs, initial_state, reset_state, between, options))
 
-    return jax.grad(run)(_no_nudges(xs, stack_zero_state(layers, xs.shape[1:-1], cell)))
+    return jax.grad(run)(_zero_perturbations(xs, stack_zero_state(layers, xs.shape[1:-1], cell)))
 
 
 def state_jacobians(
@@ -141,9 +130,9 @@ def state_jacobians(
     Returns:
         in float32, or float64 for float64.
     """
-    shape = sequence_of(xs).shape
-    checked(cell, params, xs, initial_state, None, None, None, None, False)
-    if len(shape) != 2 + cell.space:
+    shape = input_sequence(xs).shape
+    check_call(cell, params, xs, initial_state, None, None, None, None, False)
+    if len(shape) != 2 + cell.num_spatial_dims:
         raise ValueError(f"xs: got shape {shape}, want one sequence [T, D]; jax.vmap does batches")
     start = cell.zero_state(params, shape[1:-1]) if initial_state is None else initial_state
     flat, unflatten = ravel_pytree(start)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 
 Row = dict[str, Any]
 
 
-class Monitored(NamedTuple):
+class MonitorState(NamedTuple):
     """State of ``monitor``: the optimiser's own, and what the last step measured, a number for each parameter."""
 
     inner: Any
@@ -28,27 +28,27 @@ def monitor(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
     training.fit(
         loss, params, batches, diagnostics.monitor(training.adam(2e-3)), callbacks=[diagnostics.recorder(rows)], ...
     )
-    pictures.draw_readings(rows, Path("gradients.png"))              # from lstm_jax.diagnostics import pictures
+    pictures.plot_readings(rows, Path("gradients.png"))              # from lstm_jax.diagnostics import pictures
     """
     inner = optax.with_extra_args_support(optimizer)
 
     def zeros(params: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: jnp.zeros((), jnp.float32), params)
 
-    def init(params: PyTree) -> Monitored:
-        return Monitored(inner.init(params), zeros(params), zeros(params))
+    def init(params: PyTree) -> MonitorState:
+        return MonitorState(inner.init(params), zeros(params), zeros(params))
 
-    def update(gradient: PyTree, state: Monitored, params: Any = None, **extra: Any) -> tuple[PyTree, Monitored]:
+    def update(gradient: PyTree, state: MonitorState, params: Any = None, **extra: Any) -> tuple[PyTree, MonitorState]:
         if params is None:
             raise ValueError("params: got None, want the parameters: ratios are relative to them")
         updates, new = inner.update(gradient, state.inner, params, **extra)
         ratios = jax.tree.map(_ratio, updates, params)
-        return updates, Monitored(new, jax.tree.map(_size, gradient), ratios)
+        return updates, MonitorState(new, jax.tree.map(_size, gradient), ratios)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def readings(state: Any) -> Row:
+def monitor_readings(state: Any) -> Row:
     """What ``monitor`` measured at the last step, by the parameters' names: ``gradient_norm layers.0.bias``.
 
     Args:
@@ -70,13 +70,13 @@ def recorder(rows: list[Row]) -> Callable[[Row, Any], None]:
     """A callback for ``fit`` that adds the readings of each reported step, with ``step``, to ``rows``."""
 
     def record(row: Row, state: Any) -> None:
-        rows.append({"step": row["step"]} | readings(state.opt_state))
+        rows.append({"step": row["step"]} | monitor_readings(state.opt_state))
 
     return record
 
 
 def _is_monitored(leaf: Any) -> bool:
-    return isinstance(leaf, Monitored)
+    return isinstance(leaf, MonitorState)
 
 
 def _ratio(by: jax.Array, leaf: jax.Array) -> jax.Array:

@@ -93,4 +93,4 @@ def _packed(values: np.ndarray) -> dict[str, object]:
     bounds[bounds == 0] = 1
     whole = np.rint(values / bounds * FINE).astype("<i2").T
     units = [float(f"{bound / FINE:.7g}") for bound in bounds]
-    return {"units": units, "data": base64.b64encode(whole.tobytes()).decode()}
+    return {"unit_stats": units, "data": base64.b64encode(whole.tobytes()).decode()}

@@ -16,10 +16,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lstm_jax._core.structs import PyTree
 from lstm_jax.diagnostics.attribution import Attribution
-from lstm_jax.diagnostics.dynamics import FixedPoints, onto, principal_components
-from lstm_jax.diagnostics.traces import SIGMOIDS, Units
-from lstm_jax.structs import PyTree
+from lstm_jax.diagnostics.dynamics import FixedPoints, principal_components, project_onto
+from lstm_jax.diagnostics.traces import SIGMOIDS, UnitStats
 
 DIVERGING, RISING = "PuOr_r", "cividis"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -35,7 +35,7 @@ MOST = 60
 """trajectories in a picture"""
 
 
-def draw_heat(
+def plot_heat(
     values: ArrayLike,
     path: Path,
     *,
@@ -89,7 +89,7 @@ def draw_heat(
     figure.savefig(path, dpi=DPI)
 
 
-def draw_text(
+def plot_text(
     labels: Sequence[str],
     values: ArrayLike,
     path: Path,
@@ -141,12 +141,12 @@ def visible(label: str) -> str:
     return "".join(one if one.isprintable() else "·" for one in label.rstrip("\n"))
 
 
-def draw_attribution(words: Sequence[str], found: Attribution, path: Path, *, title: str = "") -> None:
+def plot_attribution(words: Sequence[str], found: Attribution, path: Path, *, title: str = "") -> None:
     """A sentence coloured by what each word contributes: orange for the score, blue-violet against it."""
-    draw_text(words, found.steps, path, title=title, meaning="contribution to the score", between=" ")
+    plot_text(words, found.steps, path, title=title, meaning="contribution to the score", between=" ")
 
 
-def draw_flow(
+def plot_flow(
     norms: Mapping[str, ArrayLike], path: Path, *, title: str = "", ylabel: str = "norm of the gradient"
 ) -> None:
     """Sizes over time on a logarithmic scale, one line for each name: gradients of states, products of Jacobians.
@@ -169,7 +169,7 @@ def draw_flow(
     figure.savefig(path, dpi=DPI)
 
 
-def draw_spectra(spectra: ArrayLike, path: Path, *, title: str = "") -> None:
+def plot_spectra(spectra: ArrayLike, path: Path, *, title: str = "") -> None:
     """How much of a step's state reaches the end: the singular values of the product of Jacobians, as a fan; those that
     rounding hides are left out.
 
@@ -191,14 +191,14 @@ def draw_spectra(spectra: ArrayLike, path: Path, *, title: str = "") -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def draw_units(found: Units, path: Path) -> None:
+def plot_units(found: UnitStats, path: Path) -> None:
     """How long an LSTM's units remember, and how often their gates stand open and shut."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     times = np.clip(np.asarray(found.time_constant), 1e-3, LONGEST)
     low, high = np.floor(np.log10(times.min())), np.ceil(np.log10(times.max()))
     left.hist(times, bins=np.logspace(low, max(high, low + 1), 25), color=COLOURS[0])
-    left.set(xscale="log", xlabel="time constant of the memory, steps", ylabel="units")
+    left.set(xscale="log", xlabel="time constant of the memory, steps", ylabel="unit_stats")
     for (name, opened), colour in zip(found.open_shares.items(), COLOURS, strict=False):
         right.plot(opened, found.closed_shares[name], "o", color=colour, alpha=0.6, markersize=4, label=name)
     right.plot([0, 1], [1, 0], color="0.7", linewidth=1)
@@ -209,7 +209,7 @@ def draw_units(found: Units, path: Path) -> None:
     figure.savefig(path, dpi=DPI)
 
 
-def draw_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, title: str = "") -> None:
+def plot_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, title: str = "") -> None:
     """Trajectories and fixed points along the two widest principal components of the trajectories.
 
     Args:
@@ -224,8 +224,8 @@ def draw_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, t
             f"trajectories: got {type(trajectories).__name__}, want {type(found.states).__name__} as found"
         )
     components = principal_components(trajectories)
-    lines = np.asarray(onto(components, trajectories)).reshape(len(jax.tree.leaves(trajectories)[0]), -1, 2)
-    points = np.asarray(onto(components, found.states))
+    lines = np.asarray(project_onto(components, trajectories)).reshape(len(jax.tree.leaves(trajectories)[0]), -1, 2)
+    points = np.asarray(project_onto(components, found.states))
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
     for line in lines.swapaxes(0, 1)[:MOST]:
@@ -242,7 +242,7 @@ def draw_fixed_points(found: FixedPoints, trajectories: PyTree, path: Path, *, t
     figure.savefig(path, dpi=DPI)
 
 
-def draw_readings(rows: Sequence[Mapping[str, float]], path: Path, *, kind: str = "gradient_norm") -> None:
+def plot_readings(rows: Sequence[Mapping[str, float]], path: Path, *, kind: str = "gradient_norm") -> None:
     """What ``monitor`` measured over training, a line for each parameter.
 
     Args:

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.sequence import unroll
+from lstm_jax._core.stack import Between, cell_of_params, run_layers
+from lstm_jax._core.structs import Bidirectional, Cell, PyTree
 from lstm_jax.cells import LSTM
-from lstm_jax.sequence import unroll
-from lstm_jax.stack import Between, kind_of, run_layers
-from lstm_jax.structs import Bidirectional, Cell, PyTree
 
 Trace = dict[str, jax.Array]
 """Arrays ``[T, *batch, H]`` by their letters; 0 at steps that are not taken."""
 
 
-class Seen(NamedTuple):
+class TracedState(NamedTuple):
     """What a traced cell returns at each step."""
 
     y: PyTree
@@ -31,11 +31,11 @@ class Seen(NamedTuple):
 
 @cache
 def traced(cell: Cell) -> Cell:
-    """The cell with ``Seen`` as its output: its gates by ``Cell.gates``, and the parts of its new state."""
+    """The cell with ``TracedState`` as its output: its gates by ``Cell.gates``, and the parts of its new state."""
 
-    def update(params: PyTree, a: PyTree, state: PyTree) -> tuple[PyTree, Seen]:
+    def update(params: PyTree, a: PyTree, state: PyTree) -> tuple[PyTree, TracedState]:
         new, y = cell.update(params, a, state)
-        return new, Seen(y, cell.gates(params, a, state) | state_fields(new))
+        return new, TracedState(y, cell.gates(params, a, state) | state_fields(new))
 
     return cell._replace(update=update)
 
@@ -72,7 +72,7 @@ def trace(
         ValueError: naming the argument, what it got and what it wants.
     """
     options = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state, "reverse": reverse}
-    seen: Seen = unroll(traced(cell), params, xs, initial_state, **options)[1]  # type: ignore[arg-type]
+    seen: TracedState = unroll(traced(cell), params, xs, initial_state, **options)[1]  # type: ignore[arg-type]
     return seen.fields
 
 
@@ -97,13 +97,13 @@ def trace_stack(
     """
     found: list[Trace] = []
 
-    def run_one(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-        final, seen = unroll(traced(cell or kind_of(params)), params, xs, initial, **options)
+    def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
+        final, seen = unroll(traced(cell or cell_of_params(params)), params, xs, initial, **options)
         found.append(seen.fields)
         return final, seen.y
 
     options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse}
-    run_layers(run_one, layers, xs, initial_state, reset_state, between, options)
+    run_layers(run_layer, layers, xs, initial_state, reset_state, between, options)
     taking = iter(found)  # in the order of layers, forward before backward
     return tuple(
         Bidirectional(next(taking), next(taking)) if isinstance(params, Bidirectional) else next(taking)
@@ -111,7 +111,7 @@ def trace_stack(
     )
 
 
-class Units(NamedTuple):
+class UnitStats(NamedTuple):
     """What a trace says of each unit, ``[H]``; shares by the letters of the gates.
 
     time_constant: steps after which a memory has faded to 1/e; kept: mean of f; open_shares, closed_shares: of steps at
@@ -136,7 +136,7 @@ SIGMOIDS = "ifozr"
 """The letters of what lies between 0 and 1."""
 
 
-def units(seen: Trace, taken: jax.Array | None = None) -> Units:
+def unit_stats(seen: Trace, taken: jax.Array | None = None) -> UnitStats:
     """How long each unit remembers, how often its gates stand open or shut, how full its memory is.
 
     Args:
@@ -161,7 +161,7 @@ def units(seen: Trace, taken: jax.Array | None = None) -> Units:
     gates = {name: seen[name] for name in SIGMOIDS if name in seen}
     tiny = float(jnp.finfo(jnp.float32).tiny)
     fading = -mean(jnp.log(jnp.clip(jnp.where(there, keeping, 1), tiny, 1)))
-    return Units(
+    return UnitStats(
         1 / jnp.maximum(fading, tiny),
         mean(keeping),
         {name: mean((gate > 0.9).astype(gate.dtype)) for name, gate in gates.items()},

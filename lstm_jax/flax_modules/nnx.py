@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from lstm_jax._core.stack import Between, lstm_stack
+from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
 from lstm_jax.cells import GRU, LSTM
 from lstm_jax.flax_modules.shared import How, Kind, check_standard, override, run
 from lstm_jax.initializers import init_params
 from lstm_jax.interop.nnx import import_gru, import_lstm
 from lstm_jax.regularizers import check_rate
-from lstm_jax.stack import Between, lstm_stack
-from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 KINDS = {
     nnx.LSTMCell: Kind(LSTM, import_lstm),

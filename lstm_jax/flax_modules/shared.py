@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import check_type
+from lstm_jax._core.sequence import unroll
+from lstm_jax._core.steps import reading_order
+from lstm_jax._core.structs import Cell, LSTMState, PyTree, accumulator_dtype
 from lstm_jax.cells import GRU
-from lstm_jax.checks import check_kind
-from lstm_jax.sequence import unroll
-from lstm_jax.steps import reading_order
-from lstm_jax.structs import Cell, LSTMState, PyTree, accumulator_dtype
 
 
 class Kind(NamedTuple):
@@ -76,7 +76,7 @@ def run(
 def _to_state(cell: Cell, carry: Any, dtype: Any) -> PyTree:
     """Flax's carry is ``(c, h)`` for an LSTM and ``h`` for a GRU."""
     if cell is GRU:
-        check_kind("initial_carry", carry, jax.Array, "the carry of a GRU is h")
+        check_type("initial_carry", carry, jax.Array, "the carry of a GRU is h")
         return carry.astype(dtype)
     if isinstance(carry, LSTMState):
         carry = carry.c, carry.h

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.checks import check_array, check_axes
-from lstm_jax.structs import Bidirectional, PyTree
+from lstm_jax._core.checks import check_array, check_axes
+from lstm_jax._core.structs import Bidirectional, PyTree
 
 Array = Any
 """An array of NumPy or of JAX."""

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.checks import check_array, check_layers
+from lstm_jax._core.checks import check_array, check_layers
+from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
 from lstm_jax.interop.arrays import check_chain, to_jax
-from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 
 def import_lstm(

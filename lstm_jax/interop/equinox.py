@@ -8,10 +8,10 @@
 
 from typing import Any
 
+from lstm_jax._core.checks import check_type
+from lstm_jax._core.structs import LSTMParams
 from lstm_jax.cells import GRUParams
-from lstm_jax.checks import check_kind
 from lstm_jax.interop.arrays import check_named, to_jax, zeros_if_missing
-from lstm_jax.structs import LSTMParams
 
 
 def import_lstm(cell: Any) -> LSTMParams:
@@ -21,7 +21,7 @@ def import_lstm(cell: Any) -> LSTMParams:
 
 def export_lstm(params: LSTMParams) -> tuple[Any, Any, Any]:
     """``(weight_ih, weight_hh, bias)`` for ``eqx.tree_at``."""
-    check_kind("params", params, LSTMParams)
+    check_type("params", params, LSTMParams)
     return params.input_kernel.T, params.recurrent_kernel.T, params.bias
 
 
@@ -32,7 +32,7 @@ def import_gru(cell: Any) -> GRUParams:
 
 def export_gru(params: GRUParams) -> tuple[Any, Any, Any, Any]:
     """``(weight_ih, weight_hh, bias, bias_n)`` for ``eqx.tree_at``."""
-    check_kind("params", params, GRUParams)
+    check_type("params", params, GRUParams)
     return params.input_kernel.T, params.recurrent_kernel.T, params.bias, params.candidate_bias
 
 

@@ -10,9 +10,9 @@ all else comes back bit by bit. The state is ``hk.LSTMState(hidden, cell)``.
 from collections.abc import Mapping
 from typing import Any
 
-from lstm_jax.checks import check_array, check_kind
+from lstm_jax._core.checks import check_array, check_type
+from lstm_jax._core.structs import LSTMParams
 from lstm_jax.interop.arrays import check_keys, concatenate, reorder, split, to_jax, without_scopes
-from lstm_jax.structs import LSTMParams
 
 FORGET_OFFSET = 1
 """What ``hk.LSTM`` adds to the forget gate's pre-activation."""
@@ -37,7 +37,7 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
 
 def export_lstm(params: LSTMParams) -> dict[str, Any]:
     """The inverse of ``import_lstm``: the parameters of the module ``"lstm/linear"``."""
-    check_kind("params", params, LSTMParams)
+    check_type("params", params, LSTMParams)
     rows = concatenate([params.input_kernel.T, params.recurrent_kernel.T]).T
     return {"w": reorder(rows, "ifgo", "igfo"), "b": reorder(_shift(params.bias, -FORGET_OFFSET), "ifgo", "igfo")}
 

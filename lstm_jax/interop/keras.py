@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from lstm_jax._core.checks import check_array, check_type
+from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
 from lstm_jax.cells import GRUParams
-from lstm_jax.checks import check_array, check_kind
 from lstm_jax.interop.arrays import Array, check_droppable, concatenate, reorder, to_jax, to_numpy, zeros_if_missing
-from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 
 def import_lstm(weights: Sequence[Any]) -> PyTree:
@@ -83,7 +83,7 @@ def _import(weights: Sequence[Any], gates: int, build: Any) -> PyTree:
 def _export(params: PyTree, use_bias: bool, kind: type, weights: Any) -> list[Array]:
     if isinstance(params, Bidirectional):
         return [array for one in params for array in _export(one, use_bias, kind, weights)]
-    check_kind("params", params, kind)
+    check_type("params", params, kind)
     *kernels, bias = weights(params)
     if use_bias:
         return [*kernels, bias]

@@ -9,10 +9,10 @@ has ``ir, iz, in: {kernel, bias}``, ``hr, hz: {kernel}`` and ``hn: {kernel, bias
 from collections.abc import Mapping
 from typing import Any
 
+from lstm_jax._core.checks import check_type
+from lstm_jax._core.structs import LSTMParams
 from lstm_jax.cells import GRUParams
-from lstm_jax.checks import check_kind
 from lstm_jax.interop.arrays import arrays_of, concatenate, split, without_scopes
-from lstm_jax.structs import LSTMParams
 
 LSTM_AXES = {f"{side}{gate}.kernel": f"{axis} H" for side, axis in ("hH", "iD") for gate in "ifgo"}
 LSTM_AXES |= {f"h{gate}.bias": "H" for gate in "ifgo"}
@@ -40,7 +40,7 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
 
 def export_lstm(params: LSTMParams) -> dict[str, dict[str, Any]]:
     """The inverse of ``import_lstm``: the cell's parameters; ``nn.RNN`` has ``{"cell": export_lstm(params)}``."""
-    check_kind("params", params, LSTMParams)
+    check_type("params", params, LSTMParams)
     kernels, recurrents, biases = (split(leaf, 4) for leaf in params)
     inputs = {f"i{gate}": {"kernel": kernel} for gate, kernel in zip("ifgo", kernels, strict=True)}
     states = zip("ifgo", recurrents, biases, strict=True)
@@ -61,7 +61,7 @@ def import_gru(params: Mapping[str, Any]) -> GRUParams:
 
 def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
     """The inverse of ``import_gru``."""
-    check_kind("params", params, GRUParams)
+    check_type("params", params, GRUParams)
     kernels, recurrents, biases = (split(leaf, 3) for leaf in params[:3])
     inputs = zip("rzn", kernels, biases, strict=True)
     cell = {f"i{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in inputs}

@@ -15,11 +15,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from lstm_jax._core.checks import check_name, check_type
+from lstm_jax._core.structs import LSTMParams
 from lstm_jax.cells import GRUParams
-from lstm_jax.checks import check_kind, check_name
 from lstm_jax.interop import linen
 from lstm_jax.interop.arrays import arrays_of, check_droppable, without_scopes
-from lstm_jax.structs import LSTMParams
 
 CELLS = ("OptimizedLSTMCell", "LSTMCell")
 UNBOX = "nnx.to_pure_dict"
@@ -44,7 +44,7 @@ def export_lstm(params: LSTMParams, cell: str = "OptimizedLSTMCell") -> dict[str
     check_name("cell", cell, CELLS)
     if cell == "LSTMCell":
         return {"if_" if name == "if" else name: parts for name, parts in linen.export_lstm(params).items()}
-    check_kind("params", params, LSTMParams)
+    check_type("params", params, LSTMParams)
     return {
         "dense_i": {"kernel": params.input_kernel},
         "dense_h": {"kernel": params.recurrent_kernel, "bias": params.bias},
@@ -65,7 +65,7 @@ def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: ``candidate_bias`` is not 0.
     """
-    check_kind("params", params, GRUParams)
+    check_type("params", params, GRUParams)
     check_droppable(params.candidate_bias, "nnx.GRUCell has no b_hn (candidate_bias); linen.GRUCell has")
     return {
         "dense_i": {"kernel": params.input_kernel, "bias": params.bias},

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.checks import check_layers
+from lstm_jax._core.checks import check_layers
+from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
 from lstm_jax.interop.arrays import check_chain, reorder, to_numpy
-from lstm_jax.structs import Bidirectional, LSTMParams, PyTree
 
 OPSET, IR_VERSION = 18, 9
 """Versions of the operators and of the file format: two years old, so that runtimes know them."""

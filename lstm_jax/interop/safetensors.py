@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from lstm_jax.checks import check_array
+from lstm_jax._core.checks import check_array
+from lstm_jax._core.structs import PyTree
 from lstm_jax.interop.arrays import check_keys, to_jax, to_numpy
-from lstm_jax.structs import PyTree
 
 
 def save(path: str | Path, tree: PyTree) -> None:

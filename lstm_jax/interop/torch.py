@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax._core.checks import check_array, check_layers, check_type
+from lstm_jax._core.structs import Bidirectional, LSTMParams, LSTMState, PyTree, accumulator_dtype
 from lstm_jax.cells import GRUParams, ProjectedLSTMParams
-from lstm_jax.checks import check_array, check_kind, check_layers
 from lstm_jax.interop.arrays import (
     Array,
     check_droppable,
@@ -26,7 +27,6 @@ from lstm_jax.interop.arrays import (
     to_numpy,
     zeros_if_missing,
 )
-from lstm_jax.structs import Bidirectional, LSTMParams, LSTMState, PyTree, accumulator_dtype
 
 NAME = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
 
@@ -202,7 +202,7 @@ def _export(layers: Sequence[PyTree], prefix: str, bias: bool, kinds: tuple, ten
         directions = both if isinstance(both, Bidirectional) else (both,)
         for reverse, params in enumerate(directions):
             if not isinstance(params, kinds):
-                check_kind(f"layers[{layer}]", params, kinds[0])
+                check_type(f"layers[{layer}]", params, kinds[0])
             host = type(params)(*map(to_numpy, params))
             for name, array in tensors(host).items():
                 if bias or not name.startswith("bias"):

@@ -1,5 +1,5 @@
 """Small models over plain trees of arrays, each a file: what the examples train."""
 
-from lstm_jax.models import classifier, forecaster, language_model, reader, recogniser, translator
+from lstm_jax.models import classifier, ctc_recognizer, forecaster, language_model, layers, memory_qa, seq2seq
 
-__all__ = ["classifier", "forecaster", "language_model", "reader", "recogniser", "translator"]
+__all__ = ["classifier", "ctc_recognizer", "forecaster", "language_model", "layers", "memory_qa", "seq2seq"]

@@ -15,11 +15,19 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import attention
-from lstm_jax.checks import check_name
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked_between, split
-from lstm_jax.stack import init_stack, lstm_stack
-from lstm_jax.steps import lengths_to_mask
-from lstm_jax.structs import Bidirectional, accumulator_dtype
+from lstm_jax._core.checks import check_name
+from lstm_jax._core.stack import init_stack, lstm_stack
+from lstm_jax._core.steps import lengths_to_mask
+from lstm_jax._core.structs import Bidirectional, accumulator_dtype
+from lstm_jax.models.layers import (
+    DenseParams,
+    dense,
+    dropout,
+    init_dense,
+    init_embedding,
+    locked_dropout_between,
+    split_key,
+)
 
 POOLINGS = ("attention", "last", "max", "mean")
 
@@ -33,11 +41,11 @@ class ClassifierParams(NamedTuple):
     """of ``lstm_stack``"""
     attention: tuple[attention.AdditiveParams, jax.Array] | None
     """its scores and the query ``[M]``; None unless pooling is "attention\""""
-    head: Dense
+    head: DenseParams
     """``[M, C]``"""
 
 
-class Classified(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """Scores of the classes, and how much each step had to say."""
 
     logits: jax.Array
@@ -48,14 +56,14 @@ class Classified(NamedTuple):
 
 def init_classifier(
     key: jax.Array,
-    vocabulary: int | None,
-    classes: int,
+    vocab_size: int | None,
+    num_classes: int,
     *,
     embedding_size: int = 128,
     hidden_size: int = 128,
     num_layers: int = 1,
     bidirectional: bool = True,
-    attends: bool = False,
+    use_attention: bool = False,
     dtype: jnp.dtype = jnp.float32,
 ) -> ClassifierParams:
     """Draws the parameters; embeddings normal with deviation 0.1.
@@ -68,10 +76,12 @@ def init_classifier(
     width = 2 * hidden_size if bidirectional else hidden_size
     query = jax.random.normal(keys[3], (width,), accumulator_dtype(dtype))
     return ClassifierParams(
-        None if vocabulary is None else init_embedding(keys[0], vocabulary, embedding_size, dtype),
+        None if vocab_size is None else init_embedding(keys[0], vocab_size, embedding_size, dtype),
         init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional, dtype=dtype),
-        (attention.init_additive(keys[2], width, width, width, dtype=dtype), query.astype(dtype)) if attends else None,
-        init_dense(keys[4], width, classes, dtype),
+        (attention.init_additive(keys[2], width, width, width, dtype=dtype), query.astype(dtype))
+        if use_attention
+        else None,
+        init_dense(keys[4], width, num_classes, dtype),
     )
 
 
@@ -82,8 +92,8 @@ def classify(
     *,
     pooling: str = "max",
     key: jax.Array | None = None,
-    rate: float = 0.0,
-) -> Classified:
+    dropout_rate: float = 0.0,
+) -> ClassifierOutput:
     """Scores of each class for each sequence.
 
     Args:
@@ -94,9 +104,9 @@ def classify(
         rate: of dropout, on embeddings, between layers and before the last one.
     """
     check_name("pooling", pooling, POOLINGS)
-    before, between, behind = split(key, 3)
-    xs = dropout(before, xs if params.embedding is None else params.embedding[xs], rate)
-    states, ys = lstm_stack(params.layers, xs, lengths=lengths, between=locked_between(between, rate))
+    before, between, behind = split_key(key, 3)
+    xs = dropout(before, xs if params.embedding is None else params.embedding[xs], dropout_rate)
+    states, ys = lstm_stack(params.layers, xs, lengths=lengths, between=locked_dropout_between(between, dropout_rate))
     mask = lengths_to_mask(lengths, xs.shape[0])
     if pooling == "last":
         last = states[-1]
@@ -104,7 +114,7 @@ def classify(
         weights = (mask & ~jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])).astype(ys.dtype)
     else:
         weights, pooled = _pool(params, ys, mask, pooling)
-    return Classified(dense(params.head, dropout(behind, pooled[None], rate)[0]), weights)
+    return ClassifierOutput(dense(params.head, dropout(behind, pooled[None], dropout_rate)[0]), weights)
 
 
 def _pool(params: ClassifierParams, ys: jax.Array, mask: jax.Array, pooling: str) -> tuple[jax.Array, jax.Array]:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lstm_jax._core.sequence import lstm
+from lstm_jax._core.stack import init_stack, lstm_stack
+from lstm_jax._core.structs import LSTMParams
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, locked, split
-from lstm_jax.sequence import lstm
-from lstm_jax.stack import init_stack, lstm_stack
-from lstm_jax.structs import LSTMParams
+from lstm_jax.models.layers import DenseParams, dense, dropout, init_dense, locked_dropout, split_key
 
 
 class ForecasterParams(NamedTuple):
@@ -28,20 +28,20 @@ class ForecasterParams(NamedTuple):
     """of ``lstm_stack``, over the past"""
     decoder: LSTMParams | None
     """over the future; None means direct"""
-    head: Dense
+    head: DenseParams
     """``[H, Q]``, direct ``[H, K Q]``"""
 
 
 def init_forecaster(
     key: jax.Array,
-    inputs: int,
-    known: int,
+    input_size: int,
+    future_size: int,
     horizon: int,
-    quantiles: int,
+    num_quantiles: int,
     *,
     hidden_size: int = 64,
     num_layers: int = 1,
-    decodes: bool = True,
+    use_decoder: bool = True,
     dtype: jnp.dtype = jnp.float32,
 ) -> ForecasterParams:
     """Draws the parameters; the last layer starts at 0, so that the first forecast is the naive one.
@@ -53,10 +53,10 @@ def init_forecaster(
         decodes: encoder-decoder, or all steps directly from the last output; then ``known`` is not used.
     """
     encoder, decoder, last = jax.random.split(key, 3)
-    head = init_dense(last, hidden_size, quantiles if decodes else horizon * quantiles, dtype)
+    head = init_dense(last, hidden_size, num_quantiles if use_decoder else horizon * num_quantiles, dtype)
     return ForecasterParams(
-        init_stack(encoder, inputs, hidden_size, num_layers, dtype=dtype),
-        init_params(decoder, known + 1, hidden_size, dtype=dtype) if decodes else None,
+        init_stack(encoder, input_size, hidden_size, num_layers, dtype=dtype),
+        init_params(decoder, future_size + 1, hidden_size, dtype=dtype) if use_decoder else None,
         jax.tree.map(jnp.zeros_like, head),
     )
 
@@ -68,7 +68,7 @@ def forecast(
     naive: jax.Array,
     *,
     key: jax.Array | None = None,
-    rate: float = 0.0,
+    dropout_rate: float = 0.0,
 ) -> jax.Array:
     """Quantiles ``[K, *batch, Q]``, ascending.
 
@@ -79,13 +79,13 @@ def forecast(
         key: None means no dropout.
         rate: of dropout, on the past and before the last layer.
     """
-    before, behind = split(key, 2)
-    states, ys = lstm_stack(params.layers, locked(before, past, rate))
+    before, behind = split_key(key, 2)
+    states, ys = lstm_stack(params.layers, locked_dropout(before, past, dropout_rate))
     if params.decoder is None:
-        out = dense(params.head, dropout(behind, ys[-1:], rate)[0])
+        out = dense(params.head, dropout(behind, ys[-1:], dropout_rate)[0])
         out = jnp.moveaxis(out.reshape(*out.shape[:-1], len(naive), -1), -2, 0)
     else:
         xs = jnp.concatenate([future, naive[..., None]], axis=-1)
         _, ys = lstm(params.decoder, xs, states[-1])
-        out = dense(params.head, dropout(behind, ys, rate))
+        out = dense(params.head, dropout(behind, ys, dropout_rate))
     return naive[..., None] + jnp.sort(out, axis=-1)

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import regularizers
+from lstm_jax._core.stack import lstm_stack
+from lstm_jax._core.structs import accumulator_dtype
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import init_embedding, locked, locked_between, plus, split
-from lstm_jax.stack import lstm_stack
-from lstm_jax.structs import accumulator_dtype
+from lstm_jax.models.layers import add_bias, init_embedding, locked_dropout, locked_dropout_between, split_key
 
 
 class LanguageModelParams(NamedTuple):
@@ -32,7 +32,7 @@ class LanguageModelParams(NamedTuple):
     """``[V]``"""
 
 
-class Dropouts(NamedTuple):
+class DropoutRates(NamedTuple):
     """Rates; 0 is none."""
 
     words: float = 0.0
@@ -47,20 +47,20 @@ class Dropouts(NamedTuple):
     """recurrent weights"""
 
 
-class Read(NamedTuple):
+class LanguageModelOutput(NamedTuple):
     """What the model makes of a text."""
 
     states: tuple[Any, ...]
     """of each layer, to read on with"""
     ys: jax.Array
     """``[T, *batch, E]``, dropped out, for the scores"""
-    undropped: jax.Array
-    """the same before dropout, for ``regularizers.temporal_activation``"""
+    raw_ys: jax.Array
+    """the same before dropout, for ``regularizers.temporal_activation_penalty``"""
 
 
 def init_language_model(
     key: jax.Array,
-    vocabulary: int,
+    vocab_size: int,
     *,
     embedding_size: int = 200,
     hidden_size: int = 200,
@@ -74,11 +74,11 @@ def init_language_model(
     sizes = [embedding_size, *[hidden_size] * (num_layers - 1), embedding_size]
     layers = tuple(init_params(one, *pair, dtype=dtype) for one, pair in zip(keys[1:], pairwise(sizes), strict=True))
     return LanguageModelParams(
-        init_embedding(keys[0], vocabulary, embedding_size, dtype), layers, jnp.zeros(vocabulary, dtype)
+        init_embedding(keys[0], vocab_size, embedding_size, dtype), layers, jnp.zeros(vocab_size, dtype)
     )
 
 
-def read(
+def apply(
     params: LanguageModelParams,
     states: tuple[Any, ...] | None,
     codes: jax.Array,
@@ -86,8 +86,8 @@ def read(
     resets: jax.Array | None = None,
     mask: jax.Array | None = None,
     key: jax.Array | None = None,
-    dropouts: Dropouts = Dropouts(),  # noqa: B008 - a tuple of numbers
-) -> Read:
+    dropout_rates: DropoutRates = DropoutRates(),  # noqa: B008 - a tuple of numbers
+) -> LanguageModelOutput:
     """Reads ``codes [T, *batch]``; ``score`` makes scores of it.
 
     Args:
@@ -95,34 +95,41 @@ def read(
         resets, mask: as for ``lstm``.
         key: None means no dropout.
     """
-    words, inputs, between, outputs, weights = split(key, 5)
+    words, inputs, between, outputs, weights = split_key(key, 5)
     table, layers = params.embedding, params.layers
     if key is not None:
-        table = regularizers.embedding_dropout(words, table, dropouts.words)
+        table = regularizers.embedding_dropout(words, table, dropout_rates.words)
         keys = jax.random.split(weights, len(layers))
-        layers = tuple(regularizers.drop_connect(*pair, dropouts.weights) for pair in zip(keys, layers, strict=True))
+        layers = tuple(
+            regularizers.drop_connect(*pair, dropout_rates.weights) for pair in zip(keys, layers, strict=True)
+        )
 
-    xs = locked(inputs, table[codes], dropouts.inputs)
-    dropped = locked_between(between, dropouts.between)
+    xs = locked_dropout(inputs, table[codes], dropout_rates.inputs)
+    dropped = locked_dropout_between(between, dropout_rates.between)
     states, ys = lstm_stack(layers, xs, states, between=dropped, resets=resets, mask=mask)
-    return Read(states, locked(outputs, ys, dropouts.outputs), ys)
+    return LanguageModelOutput(states, locked_dropout(outputs, ys, dropout_rates.outputs), ys)
 
 
-def score(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
+def logits(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
     """``ys [..., E]`` to the scores ``[..., V]`` of the next word."""
-    return plus(ys @ params.embedding.T, params.bias)
+    return add_bias(ys @ params.embedding.T, params.bias)
 
 
-def next_word(
+def decode_step(
     params: LanguageModelParams, states: tuple[Any, ...], word: jax.Array
 ) -> tuple[tuple[Any, ...], jax.Array]:
     """One word read, and the scores of the next one: a ``step`` for ``decoding``."""
-    found = read(params, states, word[None])
-    return found.states, score(params, found.ys[0])
+    found = apply(params, states, word[None])
+    return found.states, logits(params, found.ys[0])
 
 
-def sampled_nats(
-    key: jax.Array, params: LanguageModelParams, ys: jax.Array, targets: jax.Array, log_share: jax.Array, samples: int
+def sampled_softmax_loss(
+    key: jax.Array,
+    params: LanguageModelParams,
+    ys: jax.Array,
+    targets: jax.Array,
+    log_proposal: jax.Array,
+    num_samples: int,
 ) -> jax.Array:
     """The loss -log p(target) with ``samples`` words for all others in the softmax; for training only.
 
@@ -138,13 +145,13 @@ def sampled_nats(
     """
     wide = accumulator_dtype(ys.dtype)
     targets, embedding, bias = jnp.asarray(targets), params.embedding, params.bias.astype(wide)
-    log_share = jax.nn.log_softmax(log_share.astype(wide))
-    cumulative = jnp.cumsum(jnp.exp(log_share))
-    points = cumulative[-1] * jax.random.uniform(key, (samples,), wide)
+    log_proposal = jax.nn.log_softmax(log_proposal.astype(wide))
+    cumulative = jnp.cumsum(jnp.exp(log_proposal))
+    points = cumulative[-1] * jax.random.uniform(key, (num_samples,), wide)
     drawn = jnp.searchsorted(cumulative, points).astype(targets.dtype)
     right = jnp.sum((ys * embedding[targets]).astype(wide), axis=-1) + bias[targets]
-    offset = bias - log_share - math.log(samples)
-    others = plus((ys @ embedding[drawn].T).astype(wide), offset[drawn])
+    offset = bias - log_proposal - math.log(num_samples)
+    others = add_bias((ys @ embedding[drawn].T).astype(wide), offset[drawn])
     itself = jnp.expand_dims(drawn, range(targets.ndim)) == targets[..., None]
     others = jnp.where(itself, -jnp.inf, others)
     return jnp.logaddexp(right, jax.nn.logsumexp(others, axis=-1)) - right

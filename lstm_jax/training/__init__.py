@@ -4,24 +4,24 @@ from lstm_jax.training import metrics
 from lstm_jax.training.checkpoints import CheckpointError, Checkpoints
 from lstm_jax.training.data import (
     Bucketed,
-    Ragged,
-    Scale,
+    RaggedBatch,
+    Scaler,
     Shuffled,
     Stream,
-    Text,
+    TextWindow,
     check_finite,
     check_labels,
     check_lengths,
+    fit_scaler,
     prefetch,
-    scale_of,
-    sliding,
+    sliding_windows,
 )
-from lstm_jax.training.devices import ROWS_FIRST, ROWS_SECOND, WHOLE, Devices, cut_hidden, parse_mesh
-from lstm_jax.training.fit import Fitted, fit
-from lstm_jax.training.hyperparameters import Searched, draw_search, draws, grid, search
-from lstm_jax.training.optimizers import adam, averaged, by_progress, half_cosine, named, nt_asgd
-from lstm_jax.training.population import Population, Together
-from lstm_jax.training.records import draw_curve, to_csv
+from lstm_jax.training.devices import ROWS_FIRST, ROWS_SECOND, WHOLE, Devices, parse_mesh, shard_hidden
+from lstm_jax.training.fit import FitResult, fit
+from lstm_jax.training.hyperparameters import SearchResult, grid, plot_search, sample_hyperparameters, search
+from lstm_jax.training.optimizers import adam, averaged_params, named, nt_asgd, schedule_by_progress, warmup_cosine
+from lstm_jax.training.population import Population, StackedBatches
+from lstm_jax.training.records import plot_curve, to_csv
 from lstm_jax.training.run import Saving, Validation, make_evaluate
 from lstm_jax.training.step import TrainState, init_state, make_train_step, stateless
 from lstm_jax.training.tbptt import make_tbptt_step
@@ -34,31 +34,26 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "Devices",
-    "Fitted",
+    "FitResult",
     "Population",
-    "Ragged",
+    "RaggedBatch",
     "Saving",
-    "Scale",
-    "Searched",
+    "Scaler",
+    "SearchResult",
     "Shuffled",
+    "StackedBatches",
     "Stream",
-    "Text",
-    "Together",
+    "TextWindow",
     "TrainState",
     "Validation",
     "adam",
-    "averaged",
-    "by_progress",
+    "averaged_params",
     "check_finite",
     "check_labels",
     "check_lengths",
-    "cut_hidden",
-    "draw_curve",
-    "draw_search",
-    "draws",
     "fit",
+    "fit_scaler",
     "grid",
-    "half_cosine",
     "init_state",
     "make_evaluate",
     "make_tbptt_step",
@@ -67,10 +62,15 @@ __all__ = [
     "named",
     "nt_asgd",
     "parse_mesh",
+    "plot_curve",
+    "plot_search",
     "prefetch",
-    "scale_of",
+    "sample_hyperparameters",
+    "schedule_by_progress",
     "search",
-    "sliding",
+    "shard_hidden",
+    "sliding_windows",
     "stateless",
     "to_csv",
+    "warmup_cosine",
 ]

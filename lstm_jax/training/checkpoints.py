@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 
 
 class CheckpointError(RuntimeError):
@@ -22,7 +22,7 @@ class CheckpointError(RuntimeError):
         self.fitted = fitted
 
 
-class Restored(NamedTuple):
+class RestoredCheckpoint(NamedTuple):
     """What a checkpoint held."""
 
     step: int
@@ -68,7 +68,7 @@ class Checkpoints:
                 "Is the disk full?"
             ) from error
 
-    def restore(self, like: PyTree) -> Restored:
+    def restore(self, like: PyTree) -> RestoredCheckpoint:
         """The newest checkpoint, in the structure, shapes, dtypes and shardings of ``like``.
 
         Raises:
@@ -81,7 +81,7 @@ class Checkpoints:
         notes = self.manager.restore(step, args=args.Composite(notes=args.JsonRestore())).notes
         check_layout(f"{self.folder}, step {step}", notes.pop("layout"), layout(like))
         tree = self.manager.restore(step, args=args.Composite(tree=args.StandardRestore(like))).tree
-        return Restored(step, jax.tree.map(_uncommitted, tree, like), notes)
+        return RestoredCheckpoint(step, jax.tree.map(_uncommitted, tree, like), notes)
 
     def close(self) -> None:
         """Ends what Orbax keeps running."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from lstm_jax import checks
-from lstm_jax.structs import PyTree
+from lstm_jax._core import checks
+from lstm_jax._core.structs import PyTree
 
 
 class Batches(Protocol):
@@ -58,7 +58,7 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
-class Text(NamedTuple):
+class TextWindow(NamedTuple):
     """A window of parallel streams, time first; what a language model reads and what it predicts."""
 
     inputs: Any
@@ -99,13 +99,13 @@ class Stream:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, step: int) -> Text:
+    def __getitem__(self, step: int) -> TextWindow:
         epoch, number = divmod(step, self.count)
         start, end = self._starts(epoch)[number : number + 2]
         piece = self.streams[start : end + 1]
         piece = np.pad(piece, ((0, self.longest + 1 - len(piece)), (0, 0)))
         place = np.arange(self.longest)[:, None] + np.zeros_like(piece[:1])
-        return Text(piece[:-1], piece[1:], (place == 0) & (number == 0), place < end - start)
+        return TextWindow(piece[:-1], piece[1:], (place == 0) & (number == 0), place < end - start)
 
     def _starts(self, epoch: int) -> np.ndarray:
         """Where windows begin, and the last one ends; of every epoch as many, so that a step has one epoch."""
@@ -120,7 +120,7 @@ class Stream:
         return np.minimum(np.concatenate([[0], np.cumsum(sizes)]), latest)
 
 
-class Ragged(NamedTuple):
+class RaggedBatch(NamedTuple):
     """Sequences of several lengths in one array, time first; ``real`` is false for rows that only fill up the batch."""
 
     xs: Any
@@ -134,7 +134,7 @@ class Ragged(NamedTuple):
 
 
 class Bucketed:
-    """Ragged sequences in batches of similar length, so that little is padding and few shapes are compiled.
+    """RaggedBatch sequences in batches of similar length, so that little is padding and few shapes are compiled.
 
     Lengths are cut into ``buckets`` groups of about as many sequences; a batch is filled up to its group's longest.
 
@@ -179,7 +179,7 @@ class Bucketed:
     def __len__(self) -> int:
         return len(self.plan(0))
 
-    def __getitem__(self, step: int) -> Ragged:
+    def __getitem__(self, step: int) -> RaggedBatch:
         epoch, number = divmod(step, len(self))
         group, some = self.plan(epoch)[number]
         rows = np.resize(some, self.batch_size)
@@ -191,8 +191,8 @@ class Bucketed:
         labels = jax.tree.map(lambda leaf: leaf[rows], self.labels)
         real = np.arange(self.batch_size) < len(some)
         if self.several:
-            return Ragged(tuple(xs), tuple(lengths), labels, real)
-        return Ragged(xs[0], lengths[0], labels, real)
+            return RaggedBatch(tuple(xs), tuple(lengths), labels, real)
+        return RaggedBatch(xs[0], lengths[0], labels, real)
 
     def _rounded(self, steps: int) -> int:
         return max(1, -(-steps // self.multiple)) * self.multiple
@@ -217,31 +217,31 @@ def _fill_up(sequences: Sequence[np.ndarray], rows: np.ndarray, steps: int) -> n
     return xs
 
 
-class Scale(NamedTuple):
+class Scaler(NamedTuple):
     """A series' mean and deviation, of its training part alone."""
 
     mean: np.ndarray
     deviation: np.ndarray
 
-    def apply(self, series: np.ndarray) -> np.ndarray:
+    def transform(self, series: np.ndarray) -> np.ndarray:
         """Mean 0 and deviation 1."""
         return ((series - self.mean) / self.deviation).astype(np.float32)
 
-    def undo(self, series: Any) -> Any:
+    def inverse(self, series: Any) -> Any:
         """Back to the series' own unit."""
         return series * self.deviation + self.mean
 
 
-def scale_of(train: np.ndarray) -> Scale:
+def fit_scaler(train: np.ndarray) -> Scaler:
     """Of ``train [N, features]``, feature by feature; one that never changes has deviation 1."""
     if not np.isfinite(train).all():
         row = int(np.argwhere(~np.isfinite(np.asarray(train)))[0][0])
         raise ValueError(f"train: got a value that is not finite in row {row}, want gaps filled or cut out")
     deviation = train.std(axis=0)
-    return Scale(train.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+    return Scaler(train.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
 
 
-def sliding(series: np.ndarray, history: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+def sliding_windows(series: np.ndarray, history: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
     """Every window of ``series [N, ...]``: the past ``[windows, history, ...]`` and what follows ``[windows, horizon,
     ...]``. Split the series before, not the windows, which overlap."""
     count = len(series) - history - horizon + 1

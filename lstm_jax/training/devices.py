@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.metrics import Mean
 from lstm_jax.training.step import Loss, TrainState
 
@@ -88,7 +88,7 @@ def place(mesh: Mesh, specs: PyTree, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree, is_leaf=is_spec)
 
 
-def cut_hidden(mesh: Mesh, params: PyTree) -> PyTree:
+def shard_hidden(mesh: Mesh, params: PyTree) -> PyTree:
     """Kernels and biases cut along their last axis over ``model``, for layers too wide for one device.
 
     A plain ``jit`` over such parameters computes with them where they lie.

@@ -13,18 +13,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.checks import check_kind
-from lstm_jax.structs import PyTree
+from lstm_jax._core.checks import check_type
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.checkpoints import CheckpointError
 from lstm_jax.training.data import Batches, prefetch
 from lstm_jax.training.devices import Devices
 from lstm_jax.training.metrics import add
 from lstm_jax.training.records import Records, Row
-from lstm_jax.training.run import Run, Saving, Validation, copied
+from lstm_jax.training.run import Run, Saving, Validation, copy_arrays
 from lstm_jax.training.step import Loss, TrainState, init_state, make_train_step
 
 
-class Fitted(NamedTuple):
+class FitResult(NamedTuple):
     """What training gives."""
 
     params: PyTree
@@ -51,12 +51,12 @@ def fit(
     minutes: float | None = None,
     validation: Validation | None = None,
     saving: Saving | None = None,
-    report: int = 10,
+    log_every: int = 10,
     callbacks: Sequence[Callable[[Row, TrainState], None]] = (),
     devices: Devices | None = None,
     loss_scale: float = 1.0,
-    bar: bool = True,
-) -> Fitted:
+    progress_bar: bool = True,
+) -> FitResult:
     """Trains for so many steps, or until the minutes or the patience are over, or Ctrl-C.
 
     With ``saving`` a run that dies, by kill -9 too, goes on from its newest checkpoint with ``resume=True`` and ends
@@ -79,25 +79,25 @@ def fit(
             finite states only.
         CheckpointError: the folder holds another run or could not be written.
     """
-    if steps < 0 or report < 1:
-        raise ValueError(f"steps, report: got {steps} and {report}, want at least 0 and 1")
-    check_kind("saving", saving, Saving | None, "for example training.Saving(folder)")
-    check_kind("validation", validation, Validation | None, "for example training.Validation(batches, every=100)")
+    if steps < 0 or log_every < 1:
+        raise ValueError(f"steps, report: got {steps} and {log_every}, want at least 0 and 1")
+    check_type("saving", saving, Saving | None, "for example training.Saving(folder)")
+    check_type("validation", validation, Validation | None, "for example training.Validation(batches, every=100)")
     if len(batches) == 0:
         raise ValueError("batches: got none in an epoch, want at least one")
-    state = copied(init_state(params, optimizer, key, carry))
+    state = copy_arrays(init_state(params, optimizer, key, carry))
     if devices is not None:
         loss_fn, state = devices.parallel(loss_fn), devices.place(state)
     put = jax.device_put if devices is None else devices.put
-    bar = bar and jax.process_index() == 0
+    progress_bar = progress_bar and jax.process_index() == 0
     run = Run(loss_fn, state, validation, saving, put)
     clock = Clock(steps, time.monotonic(), math.inf if minutes is None else 60 * minutes)
     with Records(run.folder, upto=int(run.state.step), tensorboard=run.tensorboard) as records, interrupts() as stop:
         run.records, run.callbacks = records, tuple(callbacks)
-        ended = _loop(run, _advance(loss_fn, optimizer, loss_scale), batches, clock, report, put, bar, stop)
+        ended = _loop(run, _advance(loss_fn, optimizer, loss_scale), batches, clock, log_every, put, progress_bar, stop)
         run.close()
     kept = run.state.params if run.best is None else run.best_params
-    fitted = Fitted(kept, run.state, records.rows, run.best, ended)
+    fitted = FitResult(kept, run.state, records.rows, run.best, ended)
     if run.unsaved is not None:
         raise CheckpointError(run.unsaved, fitted)
     return fitted
@@ -130,13 +130,13 @@ def _loop(
     from tqdm import tqdm
 
     start, ended = int(run.state.step), "steps"
-    if not run.is_patient():
+    if not run.has_patience_left():
         return "patience"
     with tqdm(total=clock.steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True) as shown:
         for number, batch in enumerate(prefetch(batches, start, clock.steps, put), start + 1):
             progress = clock.progress(number)
-            run.state, run.sums = advance(run.state, run.sums, batch, progress, run.fresh)
-            run.fresh = math.nan
+            run.state, run.sums = advance(run.state, run.sums, batch, progress, run.pending_validation)
+            run.pending_validation = math.nan
             shown.update()
             if progress >= 1 and number < clock.steps:
                 ended = "minutes"
@@ -160,11 +160,11 @@ def _report(run: Run, number: int, batch: PyTree, last: bool, report: int, shown
         shows = ("loss", validation and f"valid {validation.metric.removeprefix('-')}")
         names = [name for name in shows if name in row]
         shown.set_postfix_str(", ".join(f"{name} {row[name]:.4g}" for name in names))
-    if saves or not run.is_patient():
+    if saves or not run.has_patience_left():
         run.save(number)
         if run.unsaved is not None:
             shown.write(run.unsaved)
-    return not run.is_patient()
+    return not run.has_patience_left()
 
 
 def _advance(

@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.data import Batches
-from lstm_jax.training.metrics import standing
+from lstm_jax.training.metrics import rank_value
 from lstm_jax.training.population import Hypers, Population
 
 STEPS_A_CALL = 50
 """At most: a member takes them all before the next one does, with its numbers in the cache; and a call costs once."""
 
 
-class Searched(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search gives."""
 
     params: PyTree
@@ -34,8 +34,8 @@ def grid(**choices: Sequence[float]) -> Hypers:
     return {name: np.array(column) for name, column in zip(choices, columns, strict=True)}
 
 
-def draws(seed: int, members: int, **ranges: tuple[float, float] | tuple[float, float, str]) -> Hypers:
-    """Random ones: ``draws(0, 32, rate=(1e-4, 1e-1, "log"), dropout=(0.0, 0.5))``."""
+def sample_hyperparameters(seed: int, members: int, **ranges: tuple[float, float] | tuple[float, float, str]) -> Hypers:
+    """Random ones: ``sample_hyperparameters(0, 32, rate=(1e-4, 1e-1, "log"), dropout=(0.0, 0.5))``."""
     rng = np.random.default_rng(seed)
     hypers = {}
     for name, (low, high, *how) in ranges.items():
@@ -54,8 +54,8 @@ def search(
     steps: int,
     metric: str = "loss",
     halvings: Sequence[int] = (),
-    bar: bool = True,
-) -> Searched:
+    progress_bar: bool = True,
+) -> SearchResult:
     """Trains a population and finds the best member on what is held out: of the smallest metric, or with a minus in
     front, ``"-accuracy"``, of the largest.
 
@@ -71,22 +71,22 @@ def search(
         raise ValueError("halvings: got some with batches of each member's own, want a population with shared=True")
     out: list[dict[str, float]] = []
     piece = max(size for size in range(1, STEPS_A_CALL + 1) if math.gcd(steps, *halvings) % size == 0)
-    with tqdm(total=steps, unit="step", disable=not bar, dynamic_ncols=True) as shown:
+    with tqdm(total=steps, unit="step", disable=not progress_bar, dynamic_ncols=True) as shown:
         for number in range(piece, steps + 1, piece):
             population.run(batches, number - piece, number)
             shown.update(piece)
             if number in halvings and len(population.numbers) > 1:
                 rows = population.evaluate(held_out)
-                order = sorted(range(len(rows)), key=lambda place: standing(rows[place], metric))
+                order = sorted(range(len(rows)), key=lambda place: rank_value(rows[place], metric))
                 half = (len(rows) + 1) // 2
                 out = [rows[place] for place in order[half:]] + out
                 population.keep(order[:half])
     rows = population.evaluate(held_out)
-    order = sorted(range(len(rows)), key=lambda place: standing(rows[place], metric))
-    return Searched(population.params(order[0]), rows[order[0]], [rows[place] for place in order] + out)
+    order = sorted(range(len(rows)), key=lambda place: rank_value(rows[place], metric))
+    return SearchResult(population.params(order[0]), rows[order[0]], [rows[place] for place in order] + out)
 
 
-def draw_search(table: list[dict[str, float]], hypers: Sequence[str], path: Path, *, metric: str = "loss") -> None:
+def plot_search(table: list[dict[str, float]], hypers: Sequence[str], path: Path, *, metric: str = "loss") -> None:
     """A picture: the metric of each member against each hyper-parameter; members that were dropped early are pale."""
     from matplotlib.figure import Figure
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.structs import PyTree, accumulator_dtype
+from lstm_jax._core.structs import PyTree, accumulator_dtype
 
 
 class Mean(NamedTuple):
@@ -98,7 +98,7 @@ def values(tree: Any) -> dict[str, float]:
     return {name: float(accumulator.value()) for name, accumulator in tree.items()}
 
 
-def standing(row: dict[str, Any], metric: str) -> float:
+def rank_value(row: dict[str, Any], metric: str) -> float:
     """How good a row is, the smaller the better: ``"loss"``, or ``"-accuracy"`` where the larger is the better.
 
     A number that is not finite is the worst. The name may stand behind ``valid``.

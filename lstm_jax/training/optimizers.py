@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 
 
-def by_progress(schedule: Callable[[jax.Array], Any]) -> optax.GradientTransformationExtraArgs:
+def schedule_by_progress(schedule: Callable[[jax.Array], Any]) -> optax.GradientTransformationExtraArgs:
     """Multiplies updates by ``-schedule(progress)``, progress from 0 to 1 over the steps or minutes of ``fit``.
 
-    The last link of a chain: ``optax.chain(optax.scale_by_adam(), by_progress(half_cosine(4e-3)))``.
+    The last link of a chain: ``optax.chain(optax.scale_by_adam(), schedule_by_progress(warmup_cosine(4e-3)))``.
     """
 
     def update(
@@ -28,7 +28,7 @@ def by_progress(schedule: Callable[[jax.Array], Any]) -> optax.GradientTransform
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def half_cosine(peak: float, warmup: float = 0.0) -> Callable[[jax.Array], jax.Array]:
+def warmup_cosine(peak: float, warmup: float = 0.0) -> Callable[[jax.Array], jax.Array]:
     """A learning rate that rises linearly over the share ``warmup`` of a run and falls to 0 along half a cosine."""
 
     def schedule(progress: jax.Array) -> jax.Array:
@@ -42,9 +42,9 @@ def adam(
     peak: float, *, warmup: float = 0.02, clip: float = 1.0, weight_decay: float = 0.0, decayed: str = "kernel"
 ) -> optax.GradientTransformationExtraArgs:
     """What suits most LSTMs: the gradient clipped to a norm, Adam, decay of the weights that are ``named``, and a rate
-    that follows ``half_cosine`` of the progress."""
+    that follows ``warmup_cosine`` of the progress."""
     decay = [optax.add_decayed_weights(weight_decay, mask=named(decayed))] if weight_decay else []
-    last = by_progress(half_cosine(peak, warmup))
+    last = schedule_by_progress(warmup_cosine(peak, warmup))
     return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam(), *decay, last)
 
 
@@ -72,7 +72,7 @@ class AveragedState(NamedTuple):
     average: PyTree
     """the parameters themselves until averaging starts"""
     iterates: jax.Array
-    """how many are averaged"""
+    """how many are averaged_params"""
     recent: jax.Array
     """``[patience]``: the last validation losses, oldest first"""
     before: jax.Array
@@ -83,7 +83,7 @@ def nt_asgd(patience: int = 5) -> optax.GradientTransformationExtraArgs:
     """Non-monotonically triggered averaging (Merity, Keskar and Socher 2018, arXiv:1708.02182, algorithm 1).
 
     Updates pass unchanged; once a validation loss is worse than the best of those more than ``patience`` validations
-    ago, the iterates from there on are averaged. The last link of a chain around SGD; ``averaged`` reads the average.
+    ago, the iterates from there on are averaged_params. The last link of a chain around SGD; ``averaged_params`` reads the average.
     ``fit`` hands each validation's loss to the step that follows; elsewhere pass ``validation=``, or NaN for none.
     """
 
@@ -110,7 +110,7 @@ def nt_asgd(patience: int = 5) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def averaged(opt_state: PyTree) -> PyTree:
+def averaged_params(opt_state: PyTree) -> PyTree:
     """The average that ``nt_asgd`` keeps somewhere in an optimiser's state."""
     is_state = lambda node: isinstance(node, AveragedState)  # noqa: E731
     found = [node for node in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(node)]

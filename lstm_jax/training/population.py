@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.data import Batches
 from lstm_jax.training.metrics import add, values
 from lstm_jax.training.step import NEVER, Loss, TrainState, init_state, make_train_step, with_loss
@@ -26,8 +26,8 @@ Build = Callable[[Hypers], tuple[Loss, optax.GradientTransformation]]
 """A member's loss and optimiser from its hyper-parameters, which are traced."""
 
 
-class Together:
-    """Batches of K members, each its own, stacked: ``Together([Shuffled(arrays, 32, seed=k) for k in range(K)])``."""
+class StackedBatches:
+    """Batches of K members, each its own, stacked: ``StackedBatches([Shuffled(arrays, 32, seed=k) for k in range(K)])``."""
 
     def __init__(self, members: Sequence[Batches]) -> None:
         self.members = members
@@ -80,7 +80,7 @@ class Population:
         build: a member's loss and optimiser.
         draw: ``draw(key) -> params`` of a member.
         hypers: arrays ``[K]`` by name.
-        shared: whether all members read the same batches; else batches are stacked, see ``Together``.
+        shared: whether all members read the same batches; else batches are stacked, see ``StackedBatches``.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ def to_csv(rows: list[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
-def draw_curve(
+def plot_curve(
     rows: list[Row], path: Path, *, metric: str = "loss", title: str = "", lines: dict[str, float] | None = None
 ) -> None:
     """A picture of a metric in training and validation over steps.

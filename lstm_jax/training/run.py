@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.checkpoints import CheckpointError, Checkpoints
 from lstm_jax.training.data import Batches
-from lstm_jax.training.metrics import add, standing, values
+from lstm_jax.training.metrics import add, rank_value, values
 from lstm_jax.training.records import Records, Row
 from lstm_jax.training.step import NEVER, Loss, TrainState, describe, with_loss
 
@@ -62,9 +62,9 @@ class Run:
         self.tensorboard = saving is not None and saving.tensorboard
         self.sums: PyTree = None
         self.best: Row | None = None
-        self.best_params = copied(state.params if validation is None else validation.params(state))
-        self.worse = 0
-        self.fresh = math.nan
+        self.best_params = copy_arrays(state.params if validation is None else validation.params(state))
+        self.stale_validations = 0
+        self.pending_validation = math.nan
         self.unsaved: str | None = None
         self.records = Records(None)
         self.callbacks: tuple[Callable[[Row, TrainState], None], ...] = ()
@@ -81,18 +81,18 @@ class Run:
         if step is not None:
             restored = checkpoints.restore(self._tree())
             self.state, self.best_params = restored.tree["state"], restored.tree["best"]
-            self.best, self.worse = restored.notes["best"], restored.notes["worse"]
-            self.fresh = float(restored.notes["fresh"])
+            self.best, self.stale_validations = restored.notes["best"], restored.notes["worse"]
+            self.pending_validation = float(restored.notes["fresh"])
         return checkpoints
 
     def _tree(self) -> PyTree:
         """What a checkpoint holds; the best parameters are in it so that both are of one moment."""
         return {"state": self.state, "best": self.best_params}
 
-    def is_patient(self) -> bool:
+    def has_patience_left(self) -> bool:
         """Whether a new best may still come in time."""
         patience = None if self.validation is None else self.validation.patience
-        return patience is None or self.worse < patience
+        return patience is None or self.stale_validations < patience
 
     def write(self, row: Row) -> None:
         """A row to the records and the callbacks."""
@@ -117,11 +117,11 @@ class Run:
         found = self.evaluate(params, self.validation.batches, self.validation.carry)
         row = {"step": number} | {f"valid {name}": value for name, value in found.items()}
         metric = self.validation.metric
-        self.fresh = standing(row, metric)
-        self.worse += 1
-        if self.best is None or self.fresh < standing(self.best, metric):
-            self.best, self.worse = row, 0
-            self.best_params = copied(params)
+        self.pending_validation = rank_value(row, metric)
+        self.stale_validations += 1
+        if self.best is None or self.pending_validation < rank_value(self.best, metric):
+            self.best, self.stale_validations = row, 0
+            self.best_params = copy_arrays(params)
         self.write(row)
         return row
 
@@ -130,7 +130,7 @@ class Run:
         if self.checkpoints is None or self.checkpoints.latest() == number:
             return
         try:
-            notes = {"best": self.best, "worse": self.worse, "fresh": str(self.fresh)}
+            notes = {"best": self.best, "worse": self.stale_validations, "fresh": str(self.pending_validation)}
             self.checkpoints.save(number, self._tree(), notes)
             self.unsaved = None
         except CheckpointError as error:
@@ -164,6 +164,6 @@ def make_evaluate(loss_fn: Loss, put: Callable[[PyTree], PyTree] = jax.device_pu
     return evaluate
 
 
-def copied(tree: PyTree) -> PyTree:
+def copy_arrays(tree: PyTree) -> PyTree:
     """Arrays of its own, which no donation takes away."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)

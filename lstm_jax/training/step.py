@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.metrics import Mean
 
 Loss = Callable[[PyTree, PyTree, PyTree, Any], tuple[jax.Array, tuple[PyTree, dict[str, Any]]]]
@@ -74,7 +74,7 @@ def make_train_step(
     """A pure function ``step(state, batch, **extra) -> (state, metrics)``, ready for ``jit``, ``scan``, ``vmap``.
 
     Clipping, schedules, accumulation, weight decay and the like are Optax's: chain them. What is ``extra`` goes on to
-    the optimiser, for ``by_progress`` and ``nt_asgd``. If the loss or a new parameter is not finite the state stays as
+    the optimiser, for ``schedule_by_progress`` and ``nt_asgd``. If the loss or a new parameter is not finite the state stays as
     it was, from then on, and ``state.failure`` says where; ``describe`` puts it in words.
 
     Args:

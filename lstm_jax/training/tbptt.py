@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 from lstm_jax.training.step import Loss, TrainState, make_train_step
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax._core.sequence import Call, check_call, complete, step_shapes
+from lstm_jax._core.structs import Cell, PyTree
 from lstm_jax.cells.minimal import Linear
-from lstm_jax.sequence import Call, checked, complete, one_step
-from lstm_jax.structs import Cell, PyTree
 
 
 def parallel_unroll(
@@ -29,14 +29,14 @@ def parallel_unroll(
     combination is associative. It takes more work and memory than the loop, and pays where many cores wait. A NaN that
     a step computes spreads to the row's later steps, beyond resets too.
     """
-    call = checked(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    call = check_call(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     return _run(cell, reverse, call)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _run(cell: Cell, reverse: bool, call: Call) -> tuple[jax.Array, jax.Array]:
     initial, steps, reset_state = complete(cell, call, reverse)
-    _, y = one_step(cell, call)
+    _, y = step_shapes(cell, call)
     if call.xs.shape[0] == 0:
         return initial, jnp.zeros((0, *y.shape), y.dtype)
     taken, carried = (None if flags is None else flags[..., None] for flags in steps)

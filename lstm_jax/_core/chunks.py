@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax import tuning
-from lstm_jax.structs import PyTree
+from lstm_jax._core import tuning
+from lstm_jax._core.structs import PyTree
 
 
 class Chunks(NamedTuple):
@@ -21,11 +21,11 @@ class Chunks(NamedTuple):
     """the shorter one at the end of time, ``[remaining, ...]``"""
 
 
-NOTHING = Chunks(None, None)
+NO_CHUNKS = Chunks(None, None)
 
 
 def scan_chunks(
-    body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool, saved: Chunks = NOTHING
+    body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool, saved: Chunks = NO_CHUNKS
 ) -> tuple[PyTree, PyTree, Chunks]:
     """``lax.scan`` over chunks: ``body(carry, inputs [chunk, ...], saved) -> (carry, ys [chunk, ...], to save)``.
 
@@ -34,7 +34,7 @@ def scan_chunks(
     of time. A length that is a symbol, in an exported program, is one chunk.
     """
     length = jax.tree.leaves(inputs)[0].shape[0]
-    size = _chunk_size(length, limit) if tuning.is_known(length) else length
+    size = _chunk_size(length, limit) if tuning.is_concrete(length) else length
     count = 0 if size == length else length // size
 
     @partial(jax.checkpoint, prevent_cse=False)

@@ -18,15 +18,24 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import attention
+from lstm_jax._core.sequence import lstm
+from lstm_jax._core.stack import init_stack, lstm_stack
+from lstm_jax._core.steps import lengths_to_mask
+from lstm_jax._core.structs import LSTMParams, LSTMState, accumulator_dtype
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, locked, plus, split
-from lstm_jax.sequence import lstm
-from lstm_jax.stack import init_stack, lstm_stack
-from lstm_jax.steps import lengths_to_mask
-from lstm_jax.structs import LSTMParams, LSTMState, accumulator_dtype
+from lstm_jax.models.layers import (
+    DenseParams,
+    add_bias,
+    dense,
+    dropout,
+    init_dense,
+    init_embedding,
+    locked_dropout,
+    split_key,
+)
 
 
-class TranslatorParams(NamedTuple):
+class Seq2SeqParams(NamedTuple):
     """Parameters of the translator."""
 
     source: jax.Array
@@ -35,12 +44,12 @@ class TranslatorParams(NamedTuple):
     """``[W, E]``"""
     encoder: tuple[Any, ...]
     """one layer, both ways"""
-    bridge: Dense
+    bridge: DenseParams
     """``[4H, 2H]``: both directions' h and c to the decoder's"""
     decoder: LSTMParams
     attention: attention.AdditiveParams | None
     """None means none"""
-    mix: Dense
+    mix: DenseParams
     """``[3H, E]``, without attention ``[H, E]``"""
     bias: jax.Array
     """``[W]``; the last layer is ``target`` again"""
@@ -57,7 +66,7 @@ class Memory(NamedTuple):
     """bool ``[S, *batch]``"""
 
 
-class Translated(NamedTuple):
+class Seq2SeqOutput(NamedTuple):
     """Scores of the next token after each, and where the decoder looked."""
 
     logits: jax.Array
@@ -66,41 +75,46 @@ class Translated(NamedTuple):
     """``[T, S, *batch]``; without attention 0"""
 
 
-def init_translator(
+def init_seq2seq(
     key: jax.Array,
-    source_vocabulary: int,
-    target_vocabulary: int,
+    source_vocab_size: int,
+    target_vocab_size: int,
     *,
     embedding_size: int = 256,
     hidden_size: int = 256,
-    attends: bool = True,
+    use_attention: bool = True,
     dtype: jnp.dtype = jnp.float32,
-) -> TranslatorParams:
+) -> Seq2SeqParams:
     """Draws the parameters."""
     keys = jax.random.split(key, 7)
     H = hidden_size
-    return TranslatorParams(
-        init_embedding(keys[0], source_vocabulary, embedding_size, dtype),
-        init_embedding(keys[1], target_vocabulary, embedding_size, dtype),
+    return Seq2SeqParams(
+        init_embedding(keys[0], source_vocab_size, embedding_size, dtype),
+        init_embedding(keys[1], target_vocab_size, embedding_size, dtype),
         init_stack(keys[2], embedding_size, H, 1, bidirectional=True, dtype=dtype),
         init_dense(keys[3], 4 * H, 2 * H, dtype),
         init_params(keys[4], embedding_size, H, dtype=dtype),
-        attention.init_additive(keys[5], H, 2 * H, H, dtype=dtype) if attends else None,
-        init_dense(keys[6], 3 * H if attends else H, embedding_size, dtype),
-        jnp.zeros(target_vocabulary, dtype),
+        attention.init_additive(keys[5], H, 2 * H, H, dtype=dtype) if use_attention else None,
+        init_dense(keys[6], 3 * H if use_attention else H, embedding_size, dtype),
+        jnp.zeros(target_vocab_size, dtype),
     )
 
 
 def encode(
-    params: TranslatorParams, codes: jax.Array, lengths: jax.Array, *, key: jax.Array | None = None, rate: float = 0.0
+    params: Seq2SeqParams,
+    codes: jax.Array,
+    lengths: jax.Array,
+    *,
+    key: jax.Array | None = None,
+    dropout_rate: float = 0.0,
 ) -> tuple[Memory, LSTMState]:
     """Reads ``codes [S, *batch]``: (memory, the decoder's first state)."""
-    before, behind = split(key, 2)
-    xs = locked(before, params.source[codes], rate)
+    before, behind = split_key(key, 2)
+    xs = locked_dropout(before, params.source[codes], dropout_rate)
     (both,), ys = lstm_stack(params.encoder, xs, lengths=lengths)
     last = [part.astype(ys.dtype) for part in (both.forward.h, both.backward.h, both.forward.c, both.backward.c)]
     h, c = jnp.split(dense(params.bridge, jnp.concatenate(last, axis=-1)), 2, axis=-1)
-    ys = locked(behind, ys, rate)
+    ys = locked_dropout(behind, ys, dropout_rate)
     keys = ys if params.attention is None else attention.memory_keys(params.attention, ys)
     return Memory(ys, keys, lengths_to_mask(lengths, codes.shape[0])), LSTMState(
         jnp.tanh(h), c.astype(accumulator_dtype(c.dtype))
@@ -108,17 +122,17 @@ def encode(
 
 
 def decode(
-    params: TranslatorParams,
+    params: Seq2SeqParams,
     memory: Memory,
     state: LSTMState,
     codes: jax.Array,
     *,
     key: jax.Array | None = None,
-    rate: float = 0.0,
-) -> tuple[LSTMState, Translated]:
+    dropout_rate: float = 0.0,
+) -> tuple[LSTMState, Seq2SeqOutput]:
     """Reads the target's ``codes [T, *batch]``, each the token before the one to be scored."""
-    before, behind = split(key, 2)
-    state, ys = lstm(params.decoder, locked(before, params.target[codes], rate), state)
+    before, behind = split_key(key, 2)
+    state, ys = lstm(params.decoder, locked_dropout(before, params.target[codes], dropout_rate), state)
     if params.attention is None:
         weights, seen = jnp.zeros((codes.shape[0], *memory.mask.shape), ys.dtype), ys
     else:
@@ -126,23 +140,23 @@ def decode(
         # (gradient at S = T = 18, B = 64, H = 256, two Zen 4 cores): nothing of size [T, S, B, H] is kept.
         context, weights = jax.lax.map(jax.checkpoint(partial(_attend, params.attention, memory)), ys)
         seen = jnp.concatenate([ys, context], axis=-1)
-    mixed = dropout(behind, jnp.tanh(dense(params.mix, seen)), rate)
-    return state, Translated(plus(mixed @ params.target.T, params.bias), weights)
+    mixed = dropout(behind, jnp.tanh(dense(params.mix, seen)), dropout_rate)
+    return state, Seq2SeqOutput(add_bias(mixed @ params.target.T, params.bias), weights)
 
 
 def _attend(params: attention.AdditiveParams, memory: Memory, query: jax.Array) -> tuple[jax.Array, jax.Array]:
     return attention.additive(params, query, memory.ys, memory.mask, memory.keys)
 
 
-def translate(
-    params: TranslatorParams,
+def teacher_force(
+    params: Seq2SeqParams,
     source: jax.Array,
     lengths: jax.Array,
     target: jax.Array,
     *,
     key: jax.Array | None = None,
-    rate: float = 0.0,
-) -> Translated:
+    dropout_rate: float = 0.0,
+) -> Seq2SeqOutput:
     """Scores of every next token of a target that is known: for training and for evaluating its probability.
 
     Args:
@@ -151,15 +165,15 @@ def translate(
         key: None means no dropout.
         rate: of dropout, on embeddings, memory and before the last layer.
     """
-    encoding, decoding = split(key, 2)
-    memory, state = encode(params, source, lengths, key=encoding, rate=rate)
-    return decode(params, memory, state, target, key=decoding, rate=rate)[1]
+    encoding, decoding = split_key(key, 2)
+    memory, state = encode(params, source, lengths, key=encoding, dropout_rate=dropout_rate)
+    return decode(params, memory, state, target, key=decoding, dropout_rate=dropout_rate)[1]
 
 
-def next_token(
-    params: tuple[TranslatorParams, Memory], state: LSTMState, token: jax.Array
+def decode_step(
+    params: tuple[Seq2SeqParams, Memory], state: LSTMState, token: jax.Array
 ) -> tuple[LSTMState, jax.Array]:
     """One token read, and the scores of the next one: a ``step`` for ``decoding``, of one sentence."""
     model, memory = params
-    state, translated = decode(model, memory, state, token[None])
-    return state, translated.logits[0]
+    state, output = decode(model, memory, state, token[None])
+    return state, output.logits[0]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from lstm_jax.structs import PyTree
+from lstm_jax._core.structs import PyTree
 
 
 def check_replay(

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax import attention
+from lstm_jax._core.sequence import lstm
+from lstm_jax._core.stack import init_stack, lstm_stack
+from lstm_jax._core.structs import LSTMParams
 from lstm_jax.initializers import init_params
-from lstm_jax.models.parts import Dense, dense, dropout, init_dense, init_embedding, split
-from lstm_jax.sequence import lstm
-from lstm_jax.stack import init_stack, lstm_stack
-from lstm_jax.structs import LSTMParams
+from lstm_jax.models.layers import DenseParams, dense, dropout, init_dense, init_embedding, split_key
 
 
-class ReaderParams(NamedTuple):
+class MemoryQAParams(NamedTuple):
     """Parameters of the reader."""
 
     embedding: jax.Array
@@ -29,9 +29,9 @@ class ReaderParams(NamedTuple):
     """over the words of a sentence"""
     story: tuple[Any, ...]
     """over sentences, both ways"""
-    looks: tuple[tuple[attention.AdditiveParams, Dense], ...]
+    looks: tuple[tuple[attention.AdditiveParams, DenseParams], ...]
     """one for each look at the story"""
-    head: Dense
+    head: DenseParams
     """``[H, answers]``"""
 
 
@@ -48,7 +48,7 @@ class Story(NamedTuple):
     """integers ``[*batch]``"""
 
 
-class Answered(NamedTuple):
+class MemoryQAOutput(NamedTuple):
     """Scores of the answers, and where each look went."""
 
     logits: jax.Array
@@ -57,58 +57,60 @@ class Answered(NamedTuple):
     """``[looks, S, *batch]``"""
 
 
-def init_reader(
+def init_memory_qa(
     key: jax.Array,
-    vocabulary: int,
-    answers: int,
+    vocab_size: int,
+    num_answers: int,
     *,
     embedding_size: int = 64,
     hidden_size: int = 64,
-    looks: int = 2,
+    num_hops: int = 2,
     dtype: jnp.dtype = jnp.float32,
-) -> ReaderParams:
+) -> MemoryQAParams:
     """Draws the parameters."""
-    if looks < 1:
-        raise ValueError(f"looks: got {looks}, want at least 1")
+    if num_hops < 1:
+        raise ValueError(f"looks: got {num_hops}, want at least 1")
     keys = jax.random.split(key, 5)
-    look_keys = jax.random.split(keys[4], (looks, 2))
+    look_keys = jax.random.split(keys[4], (num_hops, 2))
     H = hidden_size
     reads = tuple(
         (attention.init_additive(scores, H, 2 * H, H, dtype=dtype), init_dense(take, 2 * H, H, dtype))
         for scores, take in look_keys
     )
-    return ReaderParams(
-        init_embedding(keys[0], vocabulary, embedding_size, dtype),
+    return MemoryQAParams(
+        init_embedding(keys[0], vocab_size, embedding_size, dtype),
         init_params(keys[1], embedding_size, H, dtype=dtype),
         init_stack(keys[2], 2 * H, H, 1, bidirectional=True, dtype=dtype),
         reads,
-        init_dense(keys[3], H, answers, dtype),
+        init_dense(keys[3], H, num_answers, dtype),
     )
 
 
-def answer(params: ReaderParams, story: Story, *, key: jax.Array | None = None, rate: float = 0.0) -> Answered:
+def answer(
+    params: MemoryQAParams, story: Story, *, key: jax.Array | None = None, dropout_rate: float = 0.0
+) -> MemoryQAOutput:
     """Scores of every answer.
 
     Args:
         key: None means no dropout.
         rate: of dropout, on embedded words, sentences and before the last layer.
     """
-    keys = split(key, 4)
-    told = _sentence(params, story.sentences, story.words, keys[0], rate)
-    asked = _sentence(params, story.question, story.question_words, keys[1], rate)
+    keys = split_key(key, 4)
+    told = _sentence(params, story.sentences, story.words, keys[0], dropout_rate)
+    asked = _sentence(params, story.question, story.question_words, keys[1], dropout_rate)
     beside = jnp.concatenate([told, jnp.broadcast_to(asked[None], told.shape)], axis=-1)
     mask = story.words > 0
-    _, ys = lstm_stack(params.story, dropout(keys[2], beside, rate), mask=mask)
+    _, ys = lstm_stack(params.story, dropout(keys[2], beside, dropout_rate), mask=mask)
     seen, weights = asked, []
     for scores, take in params.looks:
         context, where = attention.additive(scores, seen, ys, mask)
         seen = jnp.tanh(seen + dense(take, context))
         weights.append(where)
-    return Answered(dense(params.head, dropout(keys[3], seen[None], rate)[0]), jnp.stack(weights))
+    return MemoryQAOutput(dense(params.head, dropout(keys[3], seen[None], dropout_rate)[0]), jnp.stack(weights))
 
 
 def _sentence(
-    params: ReaderParams, codes: jax.Array, lengths: jax.Array, key: jax.Array | None, rate: float
+    params: MemoryQAParams, codes: jax.Array, lengths: jax.Array, key: jax.Array | None, rate: float
 ) -> jax.Array:
     """``[W, ...]`` words to ``[..., H]``."""
     state, _ = lstm(params.words, dropout(key, params.embedding[codes], rate), lengths=lengths)

@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax._core.checks import check_layers
+from lstm_jax._core.sequence import lstm, unroll
+from lstm_jax._core.structs import Bidirectional, Cell, LSTMParams, PyTree
 from lstm_jax.cells import LSTM, PROJECTED_LSTM, ProjectedLSTMParams
-from lstm_jax.checks import check_layers
 from lstm_jax.initializers import init_params
-from lstm_jax.sequence import lstm, unroll
-from lstm_jax.structs import Bidirectional, Cell, LSTMParams, PyTree
 
 Between = Callable[[int, jax.Array, jax.Array], jax.Array]
 """``between(layer, inputs, outputs) -> inputs of the next layer``"""
-RunOne = Callable[..., tuple[PyTree, jax.Array]]
-"""``run_one(params, xs, initial_state, **options) -> (final_state, ys)``, options of ``unroll``: one direction of a
+RunLayer = Callable[..., tuple[PyTree, jax.Array]]
+"""``run_layer(params, xs, initial_state, **options) -> (final_state, ys)``, options of ``unroll``: one direction of a
 layer"""
 
 
@@ -73,7 +73,7 @@ def _run_layer(implementation: str | None, params: PyTree, *arguments: Any, **op
         return lstm(params, *arguments, implementation=implementation, **options)
     if implementation not in (None, "scan"):
         raise ValueError(f"implementation: got {implementation!r} for {type(params).__name__}, want 'scan' or None")
-    return unroll(kind_of(params), params, *arguments, **options)
+    return unroll(cell_of_params(params), params, *arguments, **options)
 
 
 def unroll_stack(
@@ -138,13 +138,13 @@ def stack_zero_state(
     def zero(params: PyTree) -> PyTree:
         if isinstance(params, Bidirectional):
             return Bidirectional(*map(zero, params))
-        return (cell or kind_of(params)).zero_state(params, batch_shape)
+        return (cell or cell_of_params(params)).zero_state(params, batch_shape)
 
     return tuple(map(zero, layers))
 
 
 def run_layers(
-    run_one: RunOne,
+    run_layer: RunLayer,
     layers: Sequence[PyTree],
     xs: jax.Array,
     initial_state: Sequence[PyTree] | None,
@@ -158,7 +158,7 @@ def run_layers(
     resets = _one_a_layer("reset_state", reset_state, len(layers))
     finals = []
     for layer, (params, initial, reset) in enumerate(zip(layers, initials, resets, strict=True)):
-        final, ys = _layer(run_one, layer, params, xs, initial, reset, options)
+        final, ys = _layer(run_layer, layer, params, xs, initial, reset, options)
         finals.append(final)
         last = layer == len(layers) - 1
         xs = ys if between is None or last else between(layer, xs, ys)
@@ -166,7 +166,7 @@ def run_layers(
 
 
 def _layer(
-    run_one: RunOne,
+    run_layer: RunLayer,
     layer: int,
     params: PyTree,
     xs: jax.Array,
@@ -178,7 +178,7 @@ def _layer(
 
     def run(params: PyTree, initial: PyTree, reset: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
         try:
-            return run_one(params, xs, initial, reset_state=reset, **options)
+            return run_layer(params, xs, initial, reset_state=reset, **options)
         except ValueError as fault:
             raise ValueError(f"layers[{layer}]: {fault}") from fault
 
@@ -197,7 +197,7 @@ def _layer(
     return Bidirectional(*finals), jnp.concatenate(outputs, axis=-1)
 
 
-def kind_of(params: PyTree) -> Cell:
+def cell_of_params(params: PyTree) -> Cell:
     """The cell that such parameters of an LSTM's layer belong to."""
     return PROJECTED_LSTM if isinstance(params, ProjectedLSTMParams) else LSTM
 

@@ -32,7 +32,7 @@ def columns(array: jax.Array, value: float) -> jax.Array:
     return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % COLUMNS)], constant_values=value)
 
 
-def lay_back(array: jax.Array, rows: int, units: int) -> jax.Array:
+def from_kernel_layout(array: jax.Array, rows: int, units: int) -> jax.Array:
     """``[..., H, B]`` to ``[..., B, H]``, without what was filled up."""
     return jnp.swapaxes(array[..., :units, :rows], -1, -2)
 

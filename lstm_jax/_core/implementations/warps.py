@@ -10,14 +10,14 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu
 
-from lstm_jax.implementations.layout import COLUMNS, GATES, ROWS, split
+from lstm_jax._core.implementations.layout import COLUMNS, GATES, ROWS, split
 
 plgpu: Any = mosaic_gpu
 """Its functions differ between versions of jax."""
 
 
 class Flags(NamedTuple):
-    """Of each step, 1 or 0 ``[T, B]``: see ``steps.Steps``."""
+    """Of each step, 1 or 0 ``[T, B]``: see ``steps.StepFlags``."""
 
     taken: jax.Array
     carried: jax.Array

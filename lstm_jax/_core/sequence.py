@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax import checks, engine, implementations, tuning
+from lstm_jax._core import checks, engine, implementations, tuning
+from lstm_jax._core.implementations import cudnn
+from lstm_jax._core.steps import StepFlags, lengths_to_mask, step_flags
+from lstm_jax._core.structs import Cell, LSTMParams, LSTMState, PyTree, input_sequence
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.lstm import check as lstm_check
-from lstm_jax.implementations import cudnn
-from lstm_jax.steps import Steps, lengths_to_mask, plan_steps
-from lstm_jax.structs import Cell, LSTMParams, LSTMState, PyTree, sequence_of
 
 
 def lstm(
@@ -37,7 +37,7 @@ def lstm(
         params: kernels ``[D, 4H]`` and ``[H, 4H]`` and bias ``[4H]``, blocks in the order i, f, g, o.
         xs: inputs ``[T, *batch, D]``: time first, any number of batch axes, none included.
         initial_state: ``h`` and ``c``, each ``[*batch, H]``, before the first step read; None means zeros.
-        lengths: integers ``[*batch]``, 0 to T. Steps from there on are not taken: the state stays, y is 0, and
+        lengths: integers ``[*batch]``, 0 to T. StepFlags from there on are not taken: the state stays, y is 0, and
             whatever the input holds there, NaN included, reaches no output and no gradient.
         mask: bool ``[T, *batch]``: the same for any pattern of steps taken; give lengths or mask, not both.
         resets: bool ``[T, *batch]``: ``resets[t]`` is a boundary between t-1 and t that no state crosses, in
@@ -60,13 +60,13 @@ def lstm(
         Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
     """
     checks.check_remat(remat)
-    call = checked(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    call = check_call(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     name = implementations.resolve(implementation, _asked(call, implementation, remat))
     if name == "cudnn":
         return _run_cudnn(reverse, call)
     if name == "scan":
         return _run(LSTM, reverse, remat, _loop(), call)
-    from lstm_jax.implementations import mosaic_gpu
+    from lstm_jax._core.implementations import mosaic_gpu
 
     return _run(LSTM, reverse, remat, mosaic_gpu.LOOP, call)
 
@@ -92,14 +92,14 @@ def explain(
         ValueError: as ``lstm`` does.
     """
     checks.check_remat(remat)
-    call = checked(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    call = check_call(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     return implementations.describe(implementation, _asked(call, implementation, remat))
 
 
-def _asked(call: "Call", name: str | None, remat: str | int | None) -> implementations.Asked:
+def _asked(call: "Call", name: str | None, remat: str | int | None) -> implementations.CallSpec:
     if name is not None:
         checks.check_name("implementation", name, tuple(implementations.TABLE))
-    return implementations.Asked(call.xs, call.params.bias.shape[0] // 4, call.mask, call.resets, remat)
+    return implementations.CallSpec(call.xs, call.params.bias.shape[0] // 4, call.mask, call.resets, remat)
 
 
 def unroll(
@@ -123,12 +123,12 @@ def unroll(
         params: whatever the cell's functions take.
     """
     checks.check_remat(remat)
-    call = checked(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
+    call = check_call(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     return _run(cell, reverse, remat, _loop(), call)
 
 
 def _loop() -> engine.Loop:
-    return engine.scan_loop(tuning.scan_on(jax.default_backend()))
+    return engine.scan_loop(tuning.scan_config(jax.default_backend()))
 
 
 @jax.jit
@@ -153,7 +153,7 @@ def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMS
 
 
 class Call(NamedTuple):
-    """The arrays of a call, checked against each other."""
+    """The arrays of a call, check_call against each other."""
 
     params: PyTree
     xs: jax.Array
@@ -164,7 +164,7 @@ class Call(NamedTuple):
     reset_state: PyTree | None
 
 
-def checked(
+def check_call(
     cell: Cell,
     params: PyTree,
     xs: jax.Array,
@@ -176,15 +176,15 @@ def checked(
     reverse: bool,
 ) -> Call:
     """The arguments as arrays, or ValueError naming the one that is wrong."""
-    checks.check_kind("cell", cell, Cell, "for example cells.GRU, or CELLS[name].cell")
-    checks.check_kind("reverse", reverse, bool, "a Python value, since it decides what is compiled")
+    checks.check_type("cell", cell, Cell, "for example cells.GRU, or CELLS[name]")
+    checks.check_type("reverse", reverse, bool, "a Python value, since it decides what is compiled")
     checks.check_exclusive(lengths, mask, resets, reset_state)
-    checks.check_sequence(xs, cell.space)
+    checks.check_sequence(xs, cell.num_spatial_dims)
     params, xs, initial_state, reset_state = jax.tree.map(_as_jax, (params, xs, initial_state, reset_state))
     lengths, mask, resets = map(_as_array, (lengths, mask, resets))
     cell.check(params, xs)
-    shape = sequence_of(xs).shape
-    steps, *batch = shape[: -1 - cell.space]
+    shape = input_sequence(xs).shape
+    steps, *batch = shape[: -1 - cell.num_spatial_dims]
     zeros = jax.eval_shape(lambda: cell.zero_state(params, shape[1:-1]))
     if initial_state is not None:
         checks.check_state("initial_state", initial_state, zeros, broadcasts=False)
@@ -198,9 +198,9 @@ def checked(
     return Call(params, xs, initial_state, lengths, mask, resets, reset_state)
 
 
-def complete(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, Steps, PyTree]:
+def complete(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, StepFlags, PyTree]:
     """The state before the first step read, what happens at each step, and the state that resets give, if any do."""
-    shape = sequence_of(call.xs).shape
+    shape = input_sequence(call.xs).shape
     zeros = cell.zero_state(call.params, shape[1:-1])
     state = zeros if call.initial_state is None else call.initial_state
     mask, reset_state = call.mask, call.reset_state
@@ -210,19 +210,19 @@ def complete(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, Steps, PyTr
         reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
     elif mask is not None or call.resets is not None:
         reset_state = zeros
-    return state, plan_steps(mask, call.resets, reverse=reverse), reset_state
+    return state, step_flags(mask, call.resets, reverse=reverse), reset_state
 
 
-def one_step(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
-    """What a step returns, (state, y) as shapes, checked."""
-    zeros = cell.zero_state(call.params, sequence_of(call.xs).shape[1:-1])
+def step_shapes(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
+    """What a step returns, (state, y) as shapes, check_call."""
+    zeros = cell.zero_state(call.params, input_sequence(call.xs).shape[1:-1])
     state = zeros if call.initial_state is None else call.initial_state
 
     def over_time(leaf: jax.Array) -> jax.Array:
         return leaf.sum(axis=0, dtype=leaf.dtype)  # of no length too, and sharded as a step is
 
     step = jax.eval_shape(lambda xs: engine.step(cell, call.params, state, jax.tree.map(over_time, xs)), call.xs)
-    checks.check_step(zeros, step)
+    checks.check_cell_output(zeros, step)
     return step
 
 
@@ -230,9 +230,9 @@ def one_step(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
 def _run(cell: Cell, reverse: bool, remat: str | int | None, loop: engine.Loop, call: Call) -> tuple[PyTree, PyTree]:
     """Completes the arguments and runs the engine: the one compiled function behind every call."""
     state, steps, reset_state = complete(cell, call, reverse)
-    after, y = one_step(cell, call)
+    after, y = step_shapes(cell, call)
     params, xs = call.params, call.xs
-    if sequence_of(xs).shape[0] == 0:
+    if input_sequence(xs).shape[0] == 0:
         return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
     state, reset_state = _shard_alike((state, reset_state), after)
     params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))

@@ -1,7 +1,7 @@
 """What a run of an example found: its record, and the table of all records.
 
     python examples/translate.py ... --record examples/records/translation.json     # any example writes one
-    python examples/results.py                                                      # writes examples/RESULTS.md
+    python examples/common/results.py                                                      # writes examples/RESULTS.md
 
 Records whose names differ in what stands behind the last dash, sst-0 and sst-1, are runs of one row;
 examples/published.toml says what each row is and what others report.
@@ -26,7 +26,7 @@ import numpy as np
 
 from lstm_jax.training.metrics import Confusion
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 INSIDE = "inside the 80 % interval"
 """What forecasts measure besides."""
 OWN = ("--record", "--picture", "--save", "--seed")
@@ -34,7 +34,7 @@ OWN = ("--record", "--picture", "--save", "--seed")
 
 HEAD = """# Results
 
-Each row is one command; `examples/results.py` wrote this table from the records of the runs in `examples/records` and
+Each row is one command; `examples/common/results.py` wrote this table from the records of the runs in `examples/records` and
 the published figures in `examples/published.toml`. Several seeds: the mean, and all of them in brackets. What is naive
 needs no training of a network and was computed in the same run.
 

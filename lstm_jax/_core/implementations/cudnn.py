@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
 
+from lstm_jax._core.steps import lengths_to_mask, reading_order
+from lstm_jax._core.structs import LSTMParams, LSTMState
 from lstm_jax.interop.cudnn import export_lstm
-from lstm_jax.steps import lengths_to_mask, reading_order
-from lstm_jax.structs import LSTMParams, LSTMState
 
 MOST_STEPS = 65535
 PLATFORM = "gpu"
@@ -42,7 +42,7 @@ def run(
     params: LSTMParams, xs: jax.Array, initial_state: LSTMState, lengths: jax.Array | None, *, reverse: bool
 ) -> tuple[LSTMState, jax.Array]:
     """As ``lstm``, of complete arguments: xs ``[T, *batch, D]``."""
-    from lstm_jax.implementations.first_order import first_order  # here: jax.extend is slow to import
+    from lstm_jax._core.implementations.first_order import first_order  # here: jax.extend is slow to import
 
     params, xs, initial_state, lengths = first_order((params, xs, initial_state, lengths), "cudnn")
     time, *batch, inputs = xs.shape

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import mlir
 
-from lstm_jax import tuning
+from lstm_jax._core import tuning
+from lstm_jax._core.engine import Loop, LoopConfig, Residuals, StepResiduals, scan_loop
+from lstm_jax._core.implementations import layout, linear
+from lstm_jax._core.steps import StepFlags, select
+from lstm_jax._core.structs import LSTMState, PyTree
 from lstm_jax.cells.dense import add_bias
 from lstm_jax.cells.lstm import Coefficients, coefficients
-from lstm_jax.engine import Known, Loop, Recurrence, Saved, scan_loop
-from lstm_jax.implementations import layout, linear
-from lstm_jax.steps import Steps, select
-from lstm_jax.structs import LSTMState, PyTree
 
 PARTS = {jnp.dtype(jnp.bfloat16): 1, jnp.dtype(jnp.float32): 2}
 """Bfloat16 parts of a factor by the dtype of xs."""
@@ -44,14 +44,14 @@ def why_not(xs: jax.Array, units: int) -> str | None:
         return f"its kernel is for {' and '.join(map(str, PARTS))}, xs is {xs.dtype}"
     if units > MOST_UNITS[parts]:
         return f"its recurrent kernel of {units} units does not fit; at most {MOST_UNITS[parts]} in {xs.dtype}"
-    if not all(map(tuning.is_known, xs.shape)):
+    if not all(map(tuning.is_concrete, xs.shape)):
         return "its kernel is compiled for known sizes, and a size of xs is a symbol"
     return None
 
 
 def _forward(
-    how: Recurrence, params: Any, zs: jax.Array, steps: Steps, state: LSTMState, reset_state: LSTMState | None
-) -> tuple[LSTMState, jax.Array, Saved | None]:
+    how: LoopConfig, params: Any, zs: jax.Array, steps: StepFlags, state: LSTMState, reset_state: LSTMState | None
+) -> tuple[LSTMState, jax.Array, Residuals | None]:
     """The steps of a chunk: zs ``[T, *batch, 4H]``."""
     batch, dtype = zs.shape[1:-1], state.h.dtype
     z, start, flags, reset = _one_batch_axis(batch, add_bias(zs, params.bias), state, steps, reset_state)
@@ -66,21 +66,21 @@ def _forward(
     before = jax.tree.map(partial(_shifted, reverse=how.reverse), state, after)
     entering = select(steps.carried, before, reset_state)
     a = how.cell.recur(params, zs, entering) if how.remat == "gates" else None
-    return final, ys, Saved(entering, a)
+    return final, ys, Residuals(entering, a)
 
 
 def _tangent(
-    how: Recurrence,
+    how: LoopConfig,
     params: Any,
-    known: Known,
+    known: StepResiduals,
     inflow: jax.Array | None,
     own: None,
     dstate: LSTMState,
     dreset: LSTMState | None,
-) -> tuple[LSTMState, jax.Array, Saved | None]:
+) -> tuple[LSTMState, jax.Array, Residuals | None]:
     """Their tangents. Those of what is saved, in higher derivatives, come from the scan."""
     if how.saves:
-        return scan_loop(tuning.scan_on("gpu")).tangent(how, params, known, inflow, own, dstate, dreset)
+        return scan_loop(tuning.scan_config("gpu")).tangent(how, params, known, inflow, own, dstate, dreset)
     batch = known.a.shape[1:-1]
     by = jnp.concatenate(coefficients(known.a, known.entering), axis=-1)
     inflow = jnp.zeros_like(known.a) if inflow is None else inflow
@@ -89,13 +89,13 @@ def _tangent(
     always = jnp.ones(inflow.shape[:2], bool)
     taken, carried = (always, always) if flags is None else flags
     reset = reset if reset is not None else LSTMState(*map(jnp.zeros_like, start))
-    fixed = linear.Fixed(_kernel_of(params), by, taken, carried)
-    moved = linear.propagate(settings, fixed, linear.Moves(inflow, *start, *reset))
+    fixed = linear.LinearOperands(_kernel_of(params), by, taken, carried)
+    moved = linear.propagate(settings, fixed, linear.TangentInputs(inflow, *start, *reset))
     final = LSTMState(moved.h.reshape(dstate.h.shape).astype(dstate.h.dtype), moved.c.reshape(dstate.c.shape))
     return final, moved.ys.reshape(len(moved.ys), *batch, -1).astype(dstate.h.dtype), None
 
 
-LOOP = Loop(_forward, _tangent, tuning.kernel_limit)
+LOOP = Loop(_forward, _tangent, tuning.max_kernel_chunk_size)
 
 
 class Flat(NamedTuple):
@@ -106,12 +106,12 @@ class Flat(NamedTuple):
     state: LSTMState
     """``[B, H]``"""
     flags: tuple[jax.Array, jax.Array] | None
-    """bool ``[T, B]``, as in ``steps.Steps``; None if all are set"""
+    """bool ``[T, B]``, as in ``steps.StepFlags``; None if all are set"""
     reset: LSTMState | None
 
 
 def _one_batch_axis(
-    batch: tuple[int, ...], arrays: PyTree, state: LSTMState, steps: Steps, reset: LSTMState | None
+    batch: tuple[int, ...], arrays: PyTree, state: LSTMState, steps: StepFlags, reset: LSTMState | None
 ) -> Flat:
     def flat(leaf: jax.Array) -> jax.Array:
         return leaf.reshape(-1, leaf.shape[-1]).astype(jnp.float32)
@@ -145,7 +145,7 @@ def _states_by_kernel(reverse: bool, flagged: bool, parts: int) -> Any:
 
     @jax.custom_batching.custom_vmap
     def run(kernel: jax.Array, z: jax.Array, h: jax.Array, c: jax.Array, *more: jax.Array) -> tuple[jax.Array, ...]:
-        from lstm_jax.implementations import kernels
+        from lstm_jax._core.implementations import kernels
 
         units, rows = h.shape[-1], h.shape[0]
         flags = kernels.Flags(*(layout.columns(one.astype(jnp.float32), 1.0) for one in more[:2])) if flagged else None
@@ -159,7 +159,7 @@ def _states_by_kernel(reverse: bool, flagged: bool, parts: int) -> Any:
             flags,
             reset,
         )
-        return tuple(layout.lay_back(one, rows, units) for one in found)
+        return tuple(layout.from_kernel_layout(one, rows, units) for one in found)
 
     @run.def_vmap
     def _(size: int, mapped: list[bool], kernel: jax.Array, *others: jax.Array) -> tuple:
@@ -180,10 +180,10 @@ def _states_by_kernel(reverse: bool, flagged: bool, parts: int) -> Any:
 
 def _backpropagate(*arrays: jax.Array, how: linear.How) -> list[jax.Array]:
     """The kernel behind ``linear.backpropagate_p``."""
-    from lstm_jax.implementations import kernels
+    from lstm_jax._core.implementations import kernels
 
-    count = len(linear.Fixed._fields)
-    fixed, moved = linear.Fixed(*arrays[:count]), linear.Moved(*arrays[count:])
+    count = len(linear.LinearOperands._fields)
+    fixed, moved = linear.LinearOperands(*arrays[:count]), linear.TangentOutputs(*arrays[count:])
     units, rows = moved.h.shape[-1], moved.h.shape[0]
     flags = (fixed.taken, fixed.carried) if how.flagged else None
     gates = jnp.concatenate(layout.split(layout.square(fixed.kernel, transpose=False), how.parts))
@@ -195,8 +195,8 @@ def _backpropagate(*arrays: jax.Array, how: linear.How) -> list[jax.Array]:
         (layout.lay_out(moved.h), layout.lay_out(moved.c)),
         None if flags is None else kernels.Flags(*(layout.columns(one.astype(jnp.float32), 1.0) for one in flags)),
     )
-    dz = jnp.moveaxis(layout.lay_back(dz, rows, units), 1, 2).reshape(len(dz), rows, -1)
-    states = [layout.lay_back(one, rows, units) for one in (*first, *reset)]
+    dz = jnp.moveaxis(layout.from_kernel_layout(dz, rows, units), 1, 2).reshape(len(dz), rows, -1)
+    states = [layout.from_kernel_layout(one, rows, units) for one in (*first, *reset)]
     return [dz, *states, *[jnp.zeros_like(moved.h)] * (4 - len(states))]
 
 

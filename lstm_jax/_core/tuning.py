@@ -15,7 +15,7 @@ class Scan(NamedTuple):
     """... and where states alone are"""
 
 
-SCANS = {"cpu": Scan(1, 2**17, 2**16), "gpu": Scan(4, 2**22, 2**22)}
+SCAN_CONFIGS = {"cpu": Scan(1, 2**17, 2**16), "gpu": Scan(4, 2**22, 2**22)}
 """By platform, which is jax's default backend. On a CPU a chunk is what the caches hold, and 2 to 8 steps in a body
 change nothing. On a GPU a kernel and a start by the host cost time whatever they compute. Kernels and starts a time
 step, and MiB of memory, forward and backward in float32, by steps in a body, counted in programs compiled for an H100
@@ -26,11 +26,11 @@ by ``python -m benchmarks.gpu_programs``; times are not measured:
 | 128 512 | 12.5 2.1 614 | 7.2 0.6 615 | 5.9 0.2 619 | 10.3 0.5 403 | 40.0 2.0 1682 |
 
 More steps in a body are dearer to compile."""
-LEAST_ROWS = 512
+MIN_CHUNK_ROWS = 512
 """... but no fewer steps times rows, since each chunk reads and writes the gradient of every weight."""
-MOST_OF_TIME = 8
+MIN_NUM_CHUNKS = 8
 """With "states" a chunk is at most this part of time, for memory, unless there is one row."""
-UNBATCHED = {"gates": 64, "states": 12}
+MAX_UNBATCHED_CHUNK = {"gates": 64, "states": 12}
 """Steps a chunk at most without a batch axis: such a sequence is often a row under ``vmap``, which hides the others.
 Per-example gradients with "states" (T=96 B=32 D=64 H=128) took 42 ms with 8 steps, 35 with 12, 34 with 16 and 28 with
 32, since a chunk reads and writes every example's gradient of every weight; up to 12 steps the memory of a layer under
@@ -46,7 +46,7 @@ Training step in ms and its memory as a part of flax linen's, two x86 cores (Zen
 | 128 1 128 128 | 32: 2.4, 128: 2.05 | 16: 3.2, 32: 2.8, 128: 2.3 |
 | 64 1 512 1024 | 32: 87 1.55, 64: 51 .14 | 16: 100 1.50, 64: 53 .14 |"""
 
-GATES_UP_TO = 65536
+MAX_SAVED_GATES_SIZE = 65536
 """``remat=None`` saves the gates while T * H is at most this, and only states beyond, where memory is what limits.
 Training step at T=128, same machine, "states" against "gates": B=32 H=256 110 and 99 ms, B=64 H=512 775 and 652."""
 
@@ -54,10 +54,10 @@ CROSSOVERS: tuple[tuple[str, str, str, int, int], ...] = ()
 """Where ``implementation=None`` takes another than "scan": (platform, implementation, dtype of xs, least and most
 units), the first that can run. Empty, since nothing but CPUs has been measured."""
 
-KERNEL_CELLS = 2**24
+MAX_KERNEL_CHUNK_SIZE = 2**24
 """Steps times rows times H in a chunk whose loop is one kernel: 256 MiB of pre-activations. Not measured."""
 
-WRITTEN_OUT_FROM = 32768
+RATIONAL_TANH_MIN_SIZE = 32768
 """Elements from which a float32 tanh is written out on CPU. XLA divides an operation among cores by the count of its
 additions and multiplications, where tanh counts as none, so a slab that is small for memory but not for arithmetic
 stays on one core, and the others wake late for the next product. Forward pass, two x86 cores (Zen 4), written
@@ -68,31 +68,31 @@ core gives nothing, and with jax 0.12.0.1 it costs a tenth."""
 
 def choose_remat(time: int, width: int) -> str:
     """What ``remat=None`` means for T steps and H units; the batch is not asked, since ``vmap`` hides it."""
-    return "gates" if is_known(time) and time * width <= GATES_UP_TO else "states"
+    return "gates" if is_concrete(time) and time * width <= MAX_SAVED_GATES_SIZE else "states"
 
 
-def scan_on(platform: str) -> Scan:
+def scan_config(platform: str) -> Scan:
     """How the loop runs there; on TPUs, where nothing was counted or measured, as on CPUs."""
-    return SCANS.get(platform, SCANS["cpu"])
+    return SCAN_CONFIGS.get(platform, SCAN_CONFIGS["cpu"])
 
 
-def chunk_limit(scan: Scan, remat: str, shape: tuple[int, ...], width: int) -> int:
+def max_chunk_size(scan: Scan, remat: str, shape: tuple[int, ...], width: int) -> int:
     """Steps a chunk at most, for inputs ``[T, *batch, D]`` of this shape and a state of this width."""
     time, *batch = shape[:-1]
-    if not batch or not all(map(is_known, shape)):
-        return UNBATCHED[remat]
+    if not batch or not all(map(is_concrete, shape)):
+        return MAX_UNBATCHED_CHUNK[remat]
     rows = max(math.prod(batch), 1)
-    limit = max((scan.gates if remat == "gates" else scan.states) // width, LEAST_ROWS) // rows
+    limit = max((scan.gates if remat == "gates" else scan.states) // width, MIN_CHUNK_ROWS) // rows
     if remat == "states" and rows > 1:
-        limit = min(limit, time // MOST_OF_TIME)
+        limit = min(limit, time // MIN_NUM_CHUNKS)
     return max(limit, 1)
 
 
-def is_known(size: int) -> bool:
+def is_concrete(size: int) -> bool:
     """Whether a size is a number; in an exported program it may be a symbol, and choices are made without it."""
     return isinstance(size, int)
 
 
-def kernel_limit(remat: str, shape: tuple[int, ...], width: int) -> int:
+def max_kernel_chunk_size(remat: str, shape: tuple[int, ...], width: int) -> int:
     """Steps a chunk at most of a loop that is one kernel: as few launches as memory allows."""
-    return max(KERNEL_CELLS // (max(math.prod(shape[1:-1]), 1) * width), 1)
+    return max(MAX_KERNEL_CHUNK_SIZE // (max(math.prod(shape[1:-1]), 1) * width), 1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.structs import Inputs, PyTree
+from lstm_jax._core.structs import Inputs, PyTree
 
 REMAT_NAMES = ("gates", "states")
 
@@ -30,7 +30,7 @@ def check_one_dtype(arrays: Mapping[str, jax.Array]) -> None:
         raise ValueError(f"{odd}: got dtype {dtypes[odd]}, want one floating dtype throughout; cast one of: {listing}")
 
 
-def params_check(kind: type, **axes: str) -> Callable[..., None]:
+def make_params_check(kind: type, **axes: str) -> Callable[..., None]:
     """A cell's ``check(params, xs)``.
 
     Args:
@@ -40,10 +40,10 @@ def params_check(kind: type, **axes: str) -> Callable[..., None]:
     """
 
     def check(params: PyTree, xs: jax.Array, name: str = "xs") -> None:
-        check_kind("params", params, kind)
+        check_type("params", params, kind)
         for field, leaf in params._asdict().items():
             hint = "of zeros for a missing bias" * ("bias" in field)
-            check_kind(f"params.{field}", leaf, jax.Array | np.ndarray, hint)
+            check_type(f"params.{field}", leaf, jax.Array | np.ndarray, hint)
         shapes = {f"params.{field}": getattr(params, field).shape for field in axes}
         sizes = check_axes(shapes, {f"params.{field}": letters for field, letters in axes.items()})
         if xs.shape[-1] != sizes["D"]:
@@ -73,18 +73,23 @@ def check_axes(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, str]) -
     return sizes
 
 
-def check_drawn(key: Any, dtype: Any, **sizes: Any) -> None:
+def check_init_args(key: Any, dtype: Any, **sizes: Any) -> None:
     """What parameters are drawn from: a random key, a floating dtype, sizes of at least 1."""
     if not (isinstance(key, jax.Array | np.ndarray) and (key.ndim == 0 or key.dtype == jnp.uint32)):
         raise ValueError(f"key: got {key!r}, want a random key, for example jax.random.key(0)")
     for name, size in sizes.items():
-        if not isinstance(size, int | np.integer) or size < 1:
-            raise ValueError(f"{name}: got {size!r}, want an integer of at least 1")
+        check_size(name, size)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, want a floating dtype")
 
 
-def check_kind(name: str, value: Any, kind: Any, hint: str = "") -> None:
+def check_size(name: str, size: Any) -> None:
+    """An integer of at least 1."""
+    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"{name}: got {size!r}, want an integer of at least 1")
+
+
+def check_type(name: str, value: Any, kind: Any, hint: str = "") -> None:
     """The value is of this type, or one of these."""
     if not isinstance(value, kind):
         kinds = [one for one in getattr(kind, "__args__", (kind,)) if one is not type(None)]
@@ -92,7 +97,7 @@ def check_kind(name: str, value: Any, kind: Any, hint: str = "") -> None:
         raise ValueError(f"{name}: got {_kind_of(value)}, want {wanted}" + f"; {hint}" * bool(hint))
 
 
-def check_step(before: PyTree, after: Any) -> None:
+def check_cell_output(before: PyTree, after: Any) -> None:
     """What a cell's ``update`` returned, given the state before it, as shapes."""
     if not isinstance(after, tuple) or len(after) != 2:
         raise ValueError(f"cell.update: got {_kind_of(after)}, want the pair (state, y)")
@@ -107,14 +112,17 @@ def check_sequence(xs: Any, space: int = 0) -> None:
     axes = "[T, *batch, D]: time first, features last"
     if space:
         axes = f"[T, *batch, {'X, Y, Z, '[: 3 * space]}D]: time first, {space} spatial axes, features last"
-    x, name = (xs.x, "xs.x") if isinstance(xs, Inputs) else (xs, "xs")
-    check_kind(name, x, jax.Array | np.ndarray, axes)
+    x, name, per_step = xs, "xs", []
+    while isinstance(x, Inputs):
+        per_step += [(f"{name}.per_step", leaf) for leaf in jax.tree.leaves(x.per_step)]
+        x, name = x.x, f"{name}.x"
+    check_type(name, x, jax.Array | np.ndarray, axes)
     if x.ndim < 2 + space:
         raise ValueError(f"{name}: got shape {x.shape}, want {axes}")
     lead = x.shape[: -1 - space]
-    for leaf in jax.tree.leaves(xs.each) if isinstance(xs, Inputs) else ():
+    for part, leaf in per_step:
         if leaf.shape[: len(lead)] != lead:
-            raise ValueError(f"xs.each: got shape {leaf.shape}, want {lead} first, [T, *batch]")
+            raise ValueError(f"{part}: got shape {leaf.shape}, want {lead} first, [T, *batch]")
 
 
 def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool) -> None:

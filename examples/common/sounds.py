@@ -121,7 +121,7 @@ KEYS = {
 """The two tones of each telephone key, in Hz."""
 
 
-def made_up(count: int, seed: int) -> list[Clip]:
+def synthetic(count: int, seed: int) -> list[Clip]:
     """Telephone keys, pressed for a while, with noise."""
     draw = np.random.default_rng(seed)
     clips = []

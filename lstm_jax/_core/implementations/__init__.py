@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lstm_jax import tuning
-from lstm_jax.implementations import cudnn
+from lstm_jax._core import tuning
+from lstm_jax._core.implementations import cudnn
 
 
-class Asked(NamedTuple):
+class CallSpec(NamedTuple):
     """What of a call decides which can run it."""
 
     xs: jax.Array
@@ -19,13 +19,15 @@ class Asked(NamedTuple):
     remat: Any
 
 
-def _why_not_mosaic_gpu(asked: Asked) -> str | None:
-    from lstm_jax.implementations import mosaic_gpu  # it brings Pallas, a quarter of the time to import this package
+def _why_not_mosaic_gpu(asked: CallSpec) -> str | None:
+    from lstm_jax._core.implementations import (
+        mosaic_gpu,  # it brings Pallas, a quarter of the time to import this package
+    )
 
     return mosaic_gpu.why_not(asked.xs, asked.units)
 
 
-TABLE: dict[str, Callable[[Asked], str | None]] = {
+TABLE: dict[str, Callable[[CallSpec], str | None]] = {
     "scan": lambda asked: None,
     "cudnn": lambda asked: cudnn.why_not(asked.xs, mask=asked.mask, resets=asked.resets, remat=asked.remat),
     "mosaic_gpu": _why_not_mosaic_gpu,
@@ -36,7 +38,7 @@ COMPLETE = ("scan", "mosaic_gpu")
 """Those with every result and every derivative: what ``implementation=None`` chooses from."""
 
 
-def resolve(name: str | None, asked: Asked) -> str:
+def resolve(name: str | None, asked: CallSpec) -> str:
     """The implementation that runs.
 
     Raises:
@@ -50,7 +52,7 @@ def resolve(name: str | None, asked: Asked) -> str:
     return name
 
 
-def choose(asked: Asked) -> tuple[str, str]:
+def choose(asked: CallSpec) -> tuple[str, str]:
     """What None means for a call, and why: the first in ``tuning.CROSSOVERS`` that was measured to pay and can run."""
     for platform, name, dtype, least_units, most_units in tuning.CROSSOVERS:
         fits = asked.xs.dtype == dtype and least_units <= asked.units <= most_units
@@ -59,7 +61,7 @@ def choose(asked: Asked) -> tuple[str, str]:
     return "scan", "no measurement says that another is faster here"
 
 
-def describe(name: str | None, asked: Asked) -> str:
+def describe(name: str | None, asked: CallSpec) -> str:
     """A line for each implementation: what runs, and why each other one does not."""
     chosen, why = choose(asked) if name is None else (resolve(name, asked), "asked for by name")
     lines = []

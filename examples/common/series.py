@@ -161,9 +161,9 @@ def scaled(table: Table, rows: int, log: bool) -> tuple[Table, Callable[[np.ndar
     brings the target's numbers back into its own unit."""
     table = table._replace(target=np.log(table.target) if log else table.target)
     columns = {name: getattr(table, name) for name in ("target", "past", "known")}
-    scales = {name: training.scale_of(values[:rows]) for name, values in columns.items()}
-    undo = scales["target"].undo
-    small = table._replace(**{name: scales[name].apply(values) for name, values in columns.items()})
+    scales = {name: training.fit_scaler(values[:rows]) for name, values in columns.items()}
+    undo = scales["target"].inverse
+    small = table._replace(**{name: scales[name].transform(values) for name, values in columns.items()})
     return small, lambda values: np.exp(undo(values)) if log else undo(values)
 
 

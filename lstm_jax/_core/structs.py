@@ -49,19 +49,25 @@ class Bidirectional(NamedTuple):
 class Inputs(NamedTuple):
     """A sequence, and what a cell reads at each step besides it, such as the masks of a regulariser."""
 
-    x: jax.Array
-    """``[T, *batch, D]``"""
-    each: PyTree
+    x: Any
+    """``[T, *batch, D]``, or the ``Inputs`` of the cell within"""
+    per_step: PyTree
     """arrays ``[T, *batch, ...]``; no derivative is taken with respect to booleans and integers"""
 
 
-def sequence_of(xs: PyTree) -> jax.Array:
+def input_sequence(xs: PyTree) -> jax.Array:
     """The sequence itself."""
-    return xs.x if isinstance(xs, Inputs) else xs
+    while isinstance(xs, Inputs):
+        xs = xs.x
+    return xs
 
 
 for container in (LSTMParams, LSTMState, Bidirectional, Inputs):
     export.register_namedtuple_serialization(container, serialized_name=f"lstm_jax.{container.__name__}")
+
+
+def _no_init(*arguments: Any, **options: Any) -> PyTree:
+    raise ValueError("cell.init: this cell has none, want Cell(init=...), a function (key, input_size, hidden_size)")
 
 
 class Cell(NamedTuple):
@@ -88,7 +94,9 @@ class Cell(NamedTuple):
     gates: Callable[[PyTree, PyTree, PyTree], dict[str, jax.Array]] = lambda params, a, state: {}
     """``gates(params, a, state) -> gates`` by their letters, each ``[..., H]``: what ``update`` multiplies by; only
     ``diagnostics`` asks for them"""
-    space: int = 0
+    init: Callable[..., PyTree] = _no_init
+    """``init(key, input_size, hidden_size, *, dtype=float32, **options) -> params``: draws the parameters of one layer"""
+    num_spatial_dims: int = 0
     """spatial axes between the batch and the features, for convolutions: ``x [..., *space, D]``, and
     ``zero_state(params, (*batch, *space))``"""
 

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.pallas import mosaic_gpu
 
-from lstm_jax.implementations.layout import COLUMNS, GATES
-from lstm_jax.implementations.warps import Block, Flags, Memory, launch, put, sigmoid, sums, tell, wait
+from lstm_jax._core.implementations.layout import COLUMNS, GATES
+from lstm_jax._core.implementations.warps import Block, Flags, Memory, launch, put, sigmoid, sums, tell, wait
 
 plgpu: Any = mosaic_gpu
 COEFFICIENTS = 6

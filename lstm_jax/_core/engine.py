@@ -22,25 +22,34 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
-from lstm_jax import tuning
-from lstm_jax.chunks import NOTHING, Chunks, scan_chunks
-from lstm_jax.steps import Steps, select
-from lstm_jax.structs import Cell, PyTree, sequence_of
-from lstm_jax.tangents import add, cast, directional, drop_zero, fill_zero, linearize_steps, only_used, widen
+from lstm_jax._core import tuning
+from lstm_jax._core.chunks import NO_CHUNKS, Chunks, scan_chunks
+from lstm_jax._core.steps import StepFlags, select
+from lstm_jax._core.structs import Cell, PyTree, input_sequence
+from lstm_jax._core.tangents import (
+    add,
+    cast,
+    drop_unused,
+    instantiate_zero,
+    jvp_with_zeros,
+    linearize_steps,
+    symbolic_zero_to_none,
+    widen,
+)
 
 
 class Loop(NamedTuple):
     """A way to run the steps of a chunk, and their tangent; ``scan_loop`` gives the one that serves every cell."""
 
-    forward: Callable[..., tuple[PyTree, PyTree, "Saved | None"]]
+    forward: Callable[..., tuple[PyTree, PyTree, "Residuals | None"]]
     """``forward(how, params, zs, steps, state, reset_state) -> (state, ys, saved)``"""
-    tangent: Callable[..., tuple[PyTree, PyTree, "Saved | None"]]
-    """``tangent(how, params, Known, inflow, own, dstate, dreset) -> (dstate, dys, dsaved)``, linear in the last four"""
+    tangent: Callable[..., tuple[PyTree, PyTree, "Residuals | None"]]
+    """``tangent(how, params, StepResiduals, inflow, own, dstate, dreset) -> (dstate, dys, dsaved)``, linear in the last four"""
     limit: Callable[[str, tuple[int, ...], int], int]
     """``limit(remat, shape of xs, width)``: steps a chunk at most"""
 
 
-class Recurrence(NamedTuple):
+class LoopConfig(NamedTuple):
     """What is static about a run."""
 
     loop: Loop
@@ -54,16 +63,16 @@ class Recurrence(NamedTuple):
     """whether what was saved is returned"""
 
 
-class Known(NamedTuple):
+class StepResiduals(NamedTuple):
     """What the tangent of a chunk knows of its steps, ``[chunk, ...]`` each."""
 
     zs: PyTree
     a: PyTree
     entering: PyTree
-    steps: Steps
+    steps: StepFlags
 
 
-class Saved(NamedTuple):
+class Residuals(NamedTuple):
     """What the tangent rule needs from the forward pass."""
 
     entering: PyTree
@@ -77,7 +86,7 @@ def run(
     params: PyTree,
     xs: PyTree,
     state: PyTree,
-    steps: Steps,
+    steps: StepFlags,
     reset_state: PyTree,
     *,
     reverse: bool,
@@ -95,11 +104,11 @@ def run(
     Returns:
         (final state, ys ``[T, *batch, ...]``)
     """
-    width, shape = jax.tree.leaves(state)[0].shape[-1], sequence_of(xs).shape
+    width, shape = jax.tree.leaves(state)[0].shape[-1], input_sequence(xs).shape
     if remat is None:
         remat = tuning.choose_remat(shape[0], width)
     if isinstance(remat, str):
-        how = Recurrence(loop, cell, reverse, remat, loop.limit(remat, shape, width))
+        how = LoopConfig(loop, cell, reverse, remat, loop.limit(remat, shape, width))
         final, ys, _ = _recurrence(how, params, xs, steps, state, reset_state)
         return final, ys
 
@@ -107,7 +116,7 @@ def run(
     wide = widen(shared)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def segment(state: PyTree, inputs: tuple[PyTree, Steps], _: None) -> tuple[PyTree, PyTree, None]:
+    def segment(state: PyTree, inputs: tuple[PyTree, StepFlags], _: None) -> tuple[PyTree, PyTree, None]:
         xs, steps = inputs
         params, reset_state = cast(wide, shared)
         return *run(cell, params, xs, state, steps, reset_state, reverse=reverse, remat="gates", loop=loop), None
@@ -124,11 +133,11 @@ def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTre
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _recurrence(
-    how: Recurrence, params: PyTree, xs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
+    how: LoopConfig, params: PyTree, xs: PyTree, steps: StepFlags, state: PyTree, reset_state: PyTree
 ) -> tuple[PyTree, PyTree, Chunks]:
     """The loop over time: (final state, ys, what was saved)."""
 
-    def chunk(state: PyTree, inputs: tuple[PyTree, Steps], _: None) -> tuple[PyTree, PyTree, Saved | None]:
+    def chunk(state: PyTree, inputs: tuple[PyTree, StepFlags], _: None) -> tuple[PyTree, PyTree, Residuals | None]:
         xs, steps = inputs
         zs = how.cell.project(params, select(steps.taken, xs, None))
         return how.loop.forward(how, params, zs, steps, state, reset_state)
@@ -140,21 +149,21 @@ def _recurrence(
 def scan_loop(scan: tuning.Scan) -> Loop:
     """The loop by ``lax.scan``."""
     unroll = scan.unroll
-    return Loop(partial(_scan, unroll), partial(_scan_tangent, unroll), lambda *run: tuning.chunk_limit(scan, *run))
+    return Loop(partial(_scan, unroll), partial(_scan_tangent, unroll), lambda *run: tuning.max_chunk_size(scan, *run))
 
 
 def _scan(
-    unroll: int, how: Recurrence, params: PyTree, zs: PyTree, steps: Steps, state: PyTree, reset_state: PyTree
-) -> tuple[PyTree, PyTree, Saved | None]:
+    unroll: int, how: LoopConfig, params: PyTree, zs: PyTree, steps: StepFlags, state: PyTree, reset_state: PyTree
+) -> tuple[PyTree, PyTree, Residuals | None]:
     """The steps of a chunk, one after another."""
     cell = how.cell
 
-    def take(state: PyTree, inputs: tuple[PyTree, Steps]) -> tuple[PyTree, Any]:
+    def take(state: PyTree, inputs: tuple[PyTree, StepFlags]) -> tuple[PyTree, Any]:
         z, steps = inputs
         entering = select(steps.carried, state, reset_state)
         a = cell.recur(params, z, entering)
         new, y = cell.update(params, a, entering)
-        saved = Saved(entering, a if how.remat == "gates" else None) if how.saves else None
+        saved = Residuals(entering, a if how.remat == "gates" else None) if how.saves else None
         return select(steps.taken, new, state), (select(steps.taken, y, None), saved)
 
     state, (ys, saved) = lax.scan(take, state, (zs, steps), reverse=how.reverse, unroll=unroll)
@@ -162,27 +171,27 @@ def _scan(
 
 
 @partial(_recurrence.defjvp, symbolic_zeros=True)
-def _recurrence_tangent(how: Recurrence, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
+def _recurrence_tangent(how: LoopConfig, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     """Its tangent. The loop is called through its own rule again, so that higher derivatives take the same way."""
     params, xs, steps, *states = primals
-    dparams, dxs = jax.tree.map(drop_zero, tangents[:2])
-    dstate, dreset = jax.tree.map(fill_zero, tuple(states), tangents[3:])
+    dparams, dxs = jax.tree.map(symbolic_zero_to_none, tangents[:2])
+    dstate, dreset = jax.tree.map(instantiate_zero, tuple(states), tangents[3:])
     final, ys, saved = _recurrence(how._replace(saves=True), *primals)
     wide = (widen(dparams), widen(dreset))
     chunk = jax.checkpoint(partial(_tangent_chunk, how, params, *wide), prevent_cse=False)
     dfinal, dys, dsaved = scan_chunks(chunk, dstate, (xs, dxs, steps), how.chunk, how.reverse, saved)
-    return (final, ys, saved if how.saves else NOTHING), (dfinal, dys, dsaved)
+    return (final, ys, saved if how.saves else NO_CHUNKS), (dfinal, dys, dsaved)
 
 
 def _tangent_chunk(
-    how: Recurrence,
+    how: LoopConfig,
     params: PyTree,
     dparams: PyTree,
     dreset: PyTree,
     dstate: PyTree,
-    inputs: tuple[PyTree, PyTree, Steps],
-    saved: Saved,
-) -> tuple[PyTree, PyTree, Saved | None]:
+    inputs: tuple[PyTree, PyTree, StepFlags],
+    saved: Residuals,
+) -> tuple[PyTree, PyTree, Residuals | None]:
     """The tangent over a chunk, linear in ``dparams, dreset, dstate`` and ``dxs``; a None tangent is zero."""
     cell = how.cell
     (xs, dxs, steps), (entering, a) = inputs, saved
@@ -190,25 +199,25 @@ def _tangent_chunk(
     xs = select(steps.taken, xs, None)
     dxs = None if dxs is None else select(steps.taken, dxs, None)
     zs = cell.project(params, xs)
-    recomputed, inflow = directional(
+    recomputed, inflow = jvp_with_zeros(
         lambda params, xs: cell.recur(params, cell.project(params, xs), entering), (params, xs), (dparams, dxs)
     )
     a = recomputed if a is None else a
-    used = only_used(lambda params: cell.update(params, a, entering), params, dparams)
-    _, own = directional(lambda params: cell.update(params, a, entering), (params,), (used,))
-    return how.loop.tangent(how, params, Known(zs, a, entering, steps), inflow, own, dstate, dreset)
+    used = drop_unused(lambda params: cell.update(params, a, entering), params, dparams)
+    _, own = jvp_with_zeros(lambda params: cell.update(params, a, entering), (params,), (used,))
+    return how.loop.tangent(how, params, StepResiduals(zs, a, entering, steps), inflow, own, dstate, dreset)
 
 
 def _scan_tangent(
     unroll: int,
-    how: Recurrence,
+    how: LoopConfig,
     params: PyTree,
-    known: Known,
+    known: StepResiduals,
     inflow: PyTree | None,
     own: PyTree | None,
     dstate: PyTree,
     dreset: PyTree,
-) -> tuple[PyTree, PyTree, Saved | None]:
+) -> tuple[PyTree, PyTree, Residuals | None]:
     """The tangents of the steps of a chunk, one after another; what an element-wise step needs is computed before."""
     cell = how.cell
     coefficients, linear = linearize_steps(partial(cell.update, params), known.a, known.entering)
@@ -220,7 +229,7 @@ def _scan_tangent(
         _, da = jax.jvp(partial(cell.recur, params, z), (entering,), (dentering,))
         da = add(da, inflow)
         dnew, dy = add(linear(coefficients)(da, dentering), own)
-        dsaved = Saved(dentering, da if how.remat == "gates" else None) if how.saves else None
+        dsaved = Residuals(dentering, da if how.remat == "gates" else None) if how.saves else None
         return select(steps.taken, dnew, dstate), (select(steps.taken, dy, None), dsaved)
 
     each = (known.zs, coefficients, inflow, own, known.steps, known.entering)

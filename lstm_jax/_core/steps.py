@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lstm_jax.checks import check_flags
-from lstm_jax.structs import PyTree
+from lstm_jax._core.checks import check_flags
+from lstm_jax._core.structs import PyTree
 
 
-class Steps(NamedTuple):
+class StepFlags(NamedTuple):
     """What happens at each step, in input order; None means "always"."""
 
     taken: jax.Array | None
@@ -22,7 +22,7 @@ class Steps(NamedTuple):
     (so that nothing computed there can be NaN)"""
 
 
-def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: bool) -> Steps:
+def step_flags(mask: jax.Array | None, resets: jax.Array | None, *, reverse: bool) -> StepFlags:
     """The flags for a run over ``[T, *batch]``, read forward or in reverse.
 
     With ``segment = cumsum(resets)``, the state passes from one taken step to the next one taken only if both
@@ -30,7 +30,7 @@ def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: boo
     taken step replaces it; read in reverse, it belongs to the segment of the last taken step.
     """
     if resets is None:
-        return Steps(mask, mask)
+        return StepFlags(mask, mask)
     segment = jnp.cumsum(resets, axis=0, dtype=jnp.int32)
     taken = jnp.ones_like(resets) if mask is None else mask
     if reverse:
@@ -42,7 +42,7 @@ def plan_steps(mask: jax.Array | None, resets: jax.Array | None, *, reverse: boo
         preceding = lax.cummax(jnp.where(taken, segment, 0), axis=0)
         before = jnp.concatenate([jnp.zeros_like(segment[:1]), preceding[:-1]])
         same = before == segment
-    return Steps(mask, taken & same)
+    return StepFlags(mask, taken & same)
 
 
 def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:

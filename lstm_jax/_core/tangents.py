@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.structs import PyTree, accumulator_dtype
+from lstm_jax._core.structs import PyTree, accumulator_dtype
 
 
-def directional(function: Callable, primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree | None]:
+def jvp_with_zeros(function: Callable, primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree | None]:
     """``jax.jvp`` in which a None tangent is zero and costs nothing; the output's tangent is None if all are."""
     leaves, structure = jax.tree.flatten(primals, is_leaf=_is_none)
     dleaves = jax.tree.leaves(tangents, is_leaf=_is_none)
@@ -57,7 +57,7 @@ def linearize_steps(function: Callable, *primals: PyTree) -> tuple[list[jax.Arra
     return [leaf for move, leaf in zip(moves, leaves, strict=True) if move], linear
 
 
-def only_used(function: Callable, argument: PyTree, tangent: PyTree) -> PyTree:
+def drop_unused(function: Callable, argument: PyTree, tangent: PyTree) -> PyTree:
     """The tangent with None for the leaves of the argument that the function does not read."""
     jaxpr = jax.make_jaxpr(function)(argument).jaxpr
     read = {id(var) for equation in jaxpr.eqns for var in equation.invars} | {id(var) for var in jaxpr.outvars}
@@ -89,11 +89,11 @@ def _is_none(leaf: Any) -> bool:
     return leaf is None
 
 
-def drop_zero(tangent: Any) -> Any:
+def symbolic_zero_to_none(tangent: Any) -> Any:
     """A tangent as a ``custom_jvp`` rule receives it; None if it is known to be zero."""
     return None if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent
 
 
-def fill_zero(primal: jax.Array, tangent: Any) -> Any:
+def instantiate_zero(primal: jax.Array, tangent: Any) -> Any:
     """The same as an array of zeros."""
     return jnp.zeros_like(primal) if isinstance(tangent, jax.custom_derivatives.SymbolicZero) else tangent

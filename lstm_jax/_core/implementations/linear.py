@@ -17,14 +17,14 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from lstm_jax import tuning
+from lstm_jax._core import tuning
+from lstm_jax._core.steps import select
+from lstm_jax._core.structs import LSTMState
 from lstm_jax.cells.lstm import Coefficients
 from lstm_jax.cells.lstm import linear as step_tangent
-from lstm_jax.steps import select
-from lstm_jax.structs import LSTMState
 
 
-class Fixed(NamedTuple):
+class LinearOperands(NamedTuple):
     """What the recurrence is linear for."""
 
     kernel: jax.Array
@@ -32,11 +32,11 @@ class Fixed(NamedTuple):
     by: jax.Array
     """``[T, B, 6H]``, the ``Coefficients`` side by side"""
     taken: jax.Array
-    """bool ``[T, B]``, as in ``steps.Steps``"""
+    """bool ``[T, B]``, as in ``steps.StepFlags``"""
     carried: jax.Array
 
 
-class Moves(NamedTuple):
+class TangentInputs(NamedTuple):
     """What it is linear in: arrays in the accumulator dtype."""
 
     inflow: jax.Array
@@ -48,7 +48,7 @@ class Moves(NamedTuple):
     reset_c: jax.Array
 
 
-class Moved(NamedTuple):
+class TangentOutputs(NamedTuple):
     """What comes of it."""
 
     ys: jax.Array
@@ -68,13 +68,16 @@ class How(NamedTuple):
     """in which a device's own product takes its factors, see ``kernels``"""
 
 
-def propagate(how: How, fixed: Fixed, moves: Moves) -> Moved:
+def propagate(how: How, fixed: LinearOperands, moves: TangentInputs) -> TangentOutputs:
     """The tangent of every output and of the final state."""
-    return Moved(*propagate_p.bind(*fixed, *moves, how=how))
+    return TangentOutputs(*propagate_p.bind(*fixed, *moves, how=how))
 
 
 def _scan(*arrays: jax.Array, how: How) -> list[jax.Array]:
-    fixed, moves = Fixed(*arrays[: len(Fixed._fields)]), Moves(*arrays[len(Fixed._fields) :])
+    fixed, moves = (
+        LinearOperands(*arrays[: len(LinearOperands._fields)]),
+        TangentInputs(*arrays[len(LinearOperands._fields) :]),
+    )
     reset = LSTMState(moves.reset_h, moves.reset_c)
 
     def take(dstate: LSTMState, each: tuple) -> tuple[LSTMState, jax.Array]:
@@ -86,23 +89,23 @@ def _scan(*arrays: jax.Array, how: How) -> list[jax.Array]:
         return select(taken, new, dstate), select(taken, new.h, None)
 
     each = (moves.inflow, fixed.by, fixed.taken, fixed.carried)
-    unroll = tuning.scan_on("gpu").unroll
+    unroll = tuning.scan_config("gpu").unroll
     dstate, ys = lax.scan(take, LSTMState(moves.h, moves.c), each, reverse=how.reverse, unroll=unroll)
     return [ys, *dstate]
 
 
 def scan_transposed(*arrays: jax.Array, how: How) -> list[jax.Array]:
-    """What the second primitive means, as JAX transposes the first: ``(*Fixed, *Moved) -> [*Moves]``."""
-    fixed, back = arrays[: len(Fixed._fields)], arrays[len(Fixed._fields) :]
-    like = jax.eval_shape(lambda *moved: _moves_like(Fixed(*fixed), Moved(*moved)), *back)
+    """What the second primitive means, as JAX transposes the first: ``(*LinearOperands, *TangentOutputs) -> [*TangentInputs]``."""
+    fixed, back = arrays[: len(LinearOperands._fields)], arrays[len(LinearOperands._fields) :]
+    like = jax.eval_shape(lambda *moved: _moves_like(LinearOperands(*fixed), TangentOutputs(*moved)), *back)
     transpose = jax.linear_transpose(lambda *moves: _scan(*fixed, *moves, how=how), *like)
     return list(transpose(list(back)))
 
 
-def _moves_like(fixed: Fixed, moved: Moved) -> Moves:
+def _moves_like(fixed: LinearOperands, moved: TangentOutputs) -> TangentInputs:
     """Zeros of the shapes of what is moved."""
     inflow = jnp.zeros((*moved.ys.shape[:-1], fixed.kernel.shape[-1]), moved.ys.dtype)
-    return Moves(inflow, *([jnp.zeros_like(moved.h)] * 4))
+    return TangentInputs(inflow, *([jnp.zeros_like(moved.h)] * 4))
 
 
 def _define(name: str, meaning: Callable) -> Primitive:
@@ -165,7 +168,7 @@ def join_axis(array: jax.Array, axis: int | None, size: int, place: int) -> jax.
 
 def _has_time(count: int) -> list[bool]:
     """Which arguments begin with time; after the fixed ones, only the first."""
-    moving = count - len(Fixed._fields)
+    moving = count - len(LinearOperands._fields)
     return [False, True, True, True, True, *[False] * (moving - 1)]
 
 
@@ -174,7 +177,7 @@ backpropagate_p = _define("lstm_backpropagate", scan_transposed)
 
 
 def _transpose(other: Primitive, cotangents: Sequence, *arrays: Any, how: How) -> list:
-    fixed = arrays[: len(Fixed._fields)]
+    fixed = arrays[: len(LinearOperands._fields)]
     filled = [ad.instantiate_zeros(one) for one in cotangents]
     return [None] * len(fixed) + list(other.bind(*fixed, *filled, how=how))
 
