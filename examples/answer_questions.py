@@ -209,11 +209,11 @@ def train(task: Task, codes: Codes, options: argparse.Namespace) -> training.Fit
 def sizes(codes: Codes, options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_memory_qa``."""
     return {
-        "vocabulary": codes.words.get_vocab_size(),
-        "answers": len(codes.answers),
+        "vocab_size": codes.words.get_vocab_size(),
+        "num_answers": len(codes.answers),
         "embedding_size": options.hidden,
         "hidden_size": options.hidden,
-        "looks": options.looks,
+        "num_hops": options.looks,
     }
 
 

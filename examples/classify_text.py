@@ -275,11 +275,11 @@ def main(arguments: list[str] | None = None) -> float:
 def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_classifier``."""
     return {
-        "vocabulary": corpus.codes.get_vocab_size(),
-        "classes": len(corpus.names),
+        "vocab_size": corpus.codes.get_vocab_size(),
+        "num_classes": len(corpus.names),
         "embedding_size": options.hidden,
         "hidden_size": options.hidden,
-        "attends": options.pooling == "attention",
+        "use_attention": options.pooling == "attention",
     }
 
 

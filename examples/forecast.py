@@ -100,12 +100,12 @@ def train(data: Windows, held_out: Windows, options: argparse.Namespace) -> trai
 def sizes(data: Windows, options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_forecaster``."""
     return {
-        "inputs": data.past.shape[-1],
-        "known": data.future.shape[-1],
+        "input_size": data.past.shape[-1],
+        "future_size": data.future.shape[-1],
         "horizon": options.horizon,
-        "quantiles": len(LEVELS),
+        "num_quantiles": len(LEVELS),
         "hidden_size": options.hidden,
-        "decodes": not options.direct,
+        "use_decoder": not options.direct,
     }
 
 

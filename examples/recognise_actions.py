@@ -224,7 +224,7 @@ def train(data: Part, names: list[str], options: argparse.Namespace) -> training
 
 def sizes(count: int, names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_classifier``."""
-    size = {"vocabulary": None, "classes": len(names), "embedding_size": count}
+    size = {"vocab_size": None, "num_classes": len(names), "embedding_size": count}
     return {**size, "hidden_size": options.hidden, "num_layers": 2}
 
 

@@ -160,10 +160,10 @@ def padding(lengths: jax.Array, steps: int) -> jax.Array:
 def sizes(names: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init``."""
     if options.task == "letters":
-        return {"features": sounds.BINS, "labels": len(LETTERS), "hidden_size": options.hidden}
+        return {"num_features": sounds.BINS, "num_labels": len(LETTERS), "hidden_size": options.hidden}
     return {
-        "vocabulary": None,
-        "classes": len(names),
+        "vocab_size": None,
+        "num_classes": len(names),
         "embedding_size": sounds.BINS,
         "hidden_size": options.hidden,
         "num_layers": 2,

@@ -159,11 +159,11 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.FitResult:
 def sizes(corpus: Corpus, options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_seq2seq``."""
     return {
-        "source_vocabulary": corpus.source.get_vocab_size(),
-        "target_vocabulary": corpus.target.get_vocab_size(),
+        "source_vocab_size": corpus.source.get_vocab_size(),
+        "target_vocab_size": corpus.target.get_vocab_size(),
         "embedding_size": options.hidden,
         "hidden_size": options.hidden,
-        "attends": options.attention == "additive",
+        "use_attention": options.attention == "additive",
     }
 
 

@@ -150,7 +150,7 @@ def train(corpus: Corpus, options: argparse.Namespace) -> tuple[training.FitResu
 def sizes(vocabulary: int, options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of ``init_language_model``."""
     return {
-        "vocabulary": vocabulary,
+        "vocab_size": vocabulary,
         "embedding_size": options.embedding,
         "hidden_size": options.hidden,
         "num_layers": LAYERS,
@@ -170,11 +170,11 @@ def write(params: lm.LanguageModelParams, codes: Tokenizer, prompt: str, options
     read = np.array(codes.encode(prompt).ids or texts.encode(codes, [texts.END])[0])
     states = lm.apply(params, None, jnp.asarray(read[:-1])).states if len(read) > 1 else stack_zero_state(params.layers)
     drawn = decoding.sample(
+        jax.random.key(options.seed),
         lm.decode_step,
         params._replace(bias=params.bias.at[:2].set(-jnp.inf)),  # no unknown word and no start
         states,
         read[-1],
-        jax.random.key(options.seed),
         max_length=options.length,
         temperature=options.temperature,
         top_p=options.top_p,

@@ -14,7 +14,7 @@ T, B, D, H = 7, 5, 3, 4
 
 @pytest.fixture
 def problem():
-    params = cells.CELLS["batch_norm"].init(jax.random.key(0), D, H, dtype=jnp.float64, places=T)
+    params = cells.CELLS["batch_norm"].init(jax.random.key(0), D, H, dtype=jnp.float64, max_steps=T)
     rng = np.random.default_rng(0)
     trained = {"bias", "input_scale", "recurrent_scale", "memory_scale", "memory_bias"}
     moved = {name: leaf + rng.normal(size=leaf.shape) for name, leaf in params._asdict().items() if name in trained}

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("short_chunks")
 
 T, B, D, H = 19, 3, 4, 6
 SPACE = 5
-OPTIONS = {"projected": {"projection_size": 3}, "mogrifier": {"rounds": 3}, "batch_norm": {"places": 5}}
+OPTIONS = {"projected": {"projection_size": 3}, "mogrifier": {"num_rounds": 3}, "batch_norm": {"max_steps": 5}}
 every_cell = pytest.mark.parametrize("name", CELLS)
 WAYS = [("gates", False), ("states", True), (4, False)]
 every_way = pytest.mark.parametrize(("remat", "reverse"), WAYS, ids=["gates", "states-reverse", "4"])

@@ -112,7 +112,7 @@ def test_an_empty_sequence_has_a_place():
 
 def test_windows_slide_and_statistics_are_of_the_training_part():
     series = np.arange(12.0)[:, None] * [1.0, 2.0]
-    past, future = data.sliding(series, 3, 2)
+    past, future = data.sliding_windows(series, 3, 2)
     assert past.shape == (8, 3, 2)
     np.testing.assert_array_equal(past[1, :, 0], [1, 2, 3])
     np.testing.assert_array_equal(future[1, :, 0], [4, 5])
@@ -154,7 +154,7 @@ def test_prefetching_keeps_order_and_passes_errors_on():
         (lambda: data.Bucketed([], np.zeros(0), 2), "sequences: got none"),
         (lambda: data.Bucketed(ragged(3), np.zeros(2), 2), "labels: got 2, want 3"),
         (lambda: data.Bucketed((ragged(3), ragged(2))), "sequences: got lists of \\[3, 2\\], want lists of as many"),
-        (lambda: data.sliding(np.zeros(4), 3, 2), r"series: got 4 steps, want at least history \+ horizon = 5"),
+        (lambda: data.sliding_windows(np.zeros(4), 3, 2), r"series: got 4 steps, want at least history \+ horizon = 5"),
         (lambda: data.fit_scaler(np.array([[1.0], [np.nan]])), "train: got a value that is not finite in row 1"),
         (lambda: data.check_labels(np.array([0, 3]), 3), "labels: got values from 0 to 3, want 0 to 2"),
         (lambda: data.check_labels(np.array([0.0]), 3), "labels: got dtype float64, want integers"),

@@ -91,28 +91,28 @@ WORDS = jax.random.randint(jax.random.key(2), (9, 2), 0, 13)
 
 
 def test_a_text_in_pieces_is_the_text_in_one():
-    whole = lm.read(LM, None, WORDS)
-    first = lm.read(LM, None, WORDS[:4])
-    rest = lm.read(LM, first.states, WORDS[4:])
+    whole = lm.apply(LM, None, WORDS)
+    first = lm.apply(LM, None, WORDS[:4])
+    rest = lm.apply(LM, first.states, WORDS[4:])
     np.testing.assert_allclose(np.concatenate([first.ys, rest.ys]), whole.ys, rtol=1e-12)
     states = lj.stack_zero_state(LM.layers)
     for number in range(9):
-        states, scores = lm.next_word(LM, states, WORDS[number, 0])
-        np.testing.assert_allclose(scores, lm.score(LM, whole.ys[number, 0]), rtol=1e-10)
+        states, scores = lm.decode_step(LM, states, WORDS[number, 0])
+        np.testing.assert_allclose(scores, lm.logits(LM, whole.ys[number, 0]), rtol=1e-10)
 
 
 def test_the_embedding_is_tied():
-    scores = lm.score(LM, jnp.eye(4, dtype=jnp.float64))
+    scores = lm.logits(LM, jnp.eye(4, dtype=jnp.float64))
     np.testing.assert_allclose(np.asarray(scores) - np.asarray(LM.bias), LM.embedding.T, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", lm.DropoutRates._fields)
 def test_each_dropout_does_something_and_none_without_a_key(name):
-    plain = lm.read(LM, None, WORDS)
+    plain = lm.apply(LM, None, WORDS)
     some = lm.DropoutRates(**{name: 0.5})
-    np.testing.assert_array_equal(lm.read(LM, None, WORDS, dropout_rates=some).ys, plain.ys)
-    np.testing.assert_array_equal(lm.read(LM, None, WORDS, key=KEY).ys, plain.ys)
-    found = lm.read(LM, None, WORDS, key=KEY, dropout_rates=some)
+    np.testing.assert_array_equal(lm.apply(LM, None, WORDS, dropout_rates=some).ys, plain.ys)
+    np.testing.assert_array_equal(lm.apply(LM, None, WORDS, key=KEY).ys, plain.ys)
+    found = lm.apply(LM, None, WORDS, key=KEY, dropout_rates=some)
     assert not np.allclose(found.ys, plain.ys)
     if name == "outputs":
         np.testing.assert_allclose(found.raw_ys, plain.ys, rtol=1e-12)
@@ -131,7 +131,7 @@ def test_a_sampled_softmax_nears_the_full_one():
         return lm.sampled_softmax_loss(key, params, ys, targets, share, count).mean()
 
     def full(params):
-        logp = jax.nn.log_softmax(lm.score(params, ys))
+        logp = jax.nn.log_softmax(lm.logits(params, ys))
         return -jnp.take_along_axis(logp, targets[..., None], -1).mean()
 
     far = sampled(params, jax.random.key(4), 20)
@@ -293,7 +293,7 @@ def classify_all(params, codes, count):
 
 
 def sampled_loss(params, codes, count):
-    return lm.sampled_softmax_loss(KEY, params, lm.read(params, None, codes).ys, codes, jnp.zeros(8), 64)
+    return lm.sampled_softmax_loss(KEY, params, lm.apply(params, None, codes).ys, codes, jnp.zeros(8), 64)
 
 
 def test_dropout_of_each_model_needs_its_key():

@@ -43,7 +43,7 @@ def test_zoneout_keeps_what_its_mask_says(name):
     assert {0.0, 1.0} == set(np.unique(jnp.concatenate([mask.ravel() for mask in jax.tree.leaves(masks)])))
     want = jax.tree.map(lambda mask, old, new: jnp.where(mask == 1, old, new), masks, old, new)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-14), got, want)
-    np.testing.assert_array_equal(ys[0], regularizers.visible(got))
+    np.testing.assert_array_equal(ys[0], regularizers.get_h(got))
 
 
 @every_cell
