@@ -45,10 +45,8 @@ def pytest_collection_modifyitems(config, items):
 def short_chunks():
     """Chunks of at most 8 steps, so that small problems have several and a remainder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "max_chunk_size", lambda *_: 8)
-        jax.clear_caches()
+        patch.setitem(tuning.SCAN_CONFIGS, "cpu", tuning.SCAN_CONFIGS["cpu"]._replace(max_chunk_steps=8))
         yield
-    jax.clear_caches()
 
 
 @pytest.fixture

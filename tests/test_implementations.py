@@ -13,7 +13,7 @@ from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, fla
 
 import lstm_jax as lj
 from lstm_jax._core import implementations, tuning
-from lstm_jax._core.implementations import cudnn, mosaic_gpu
+from lstm_jax._core.implementations import TABLE, Implementation, cudnn, mosaic_gpu
 
 LENGTHS_ONLY = [options for options in GRID if options.steps != "mask" and options.resets == "none"]
 
@@ -55,11 +55,8 @@ def reference(monkeypatch):
         )
         return call(x, h_0, c_0, weights, seq_lengths)
 
-    monkeypatch.setattr(rnn, "lstm", lstm)
-    monkeypatch.setattr(cudnn, "PLATFORM", "cpu")
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+    run = partial(cudnn.run, rnn_lstm=lstm)
+    monkeypatch.setitem(TABLE, "cudnn", Implementation(cudnn.why_not_on_a_gpu, is_complete=False, run=run))
 
 
 @pytest.mark.parametrize("options", LENGTHS_ONLY, ids=str)
@@ -94,7 +91,7 @@ def test_cudnn_takes_any_batch_axes(reference):
         ({"mask": jnp.ones((4, 2), bool)}, "no mask"),
         ({"resets": jnp.ones((4, 2), bool)}, "no resets"),
         ({"remat": "gates"}, "leave out remat"),
-        ({"time": 65536}, "65535 steps at most, xs has 65536"),
+        ({"time": 65536}, "at most 65535 steps, xs has 65536"),
         ({"time": 0}, "no empty arrays"),
     ],
     ids=str,
@@ -182,7 +179,8 @@ def test_no_gpu_is_a_reason():
 
 
 def test_what_the_kernel_refuses(monkeypatch):
-    monkeypatch.setattr(mosaic_gpu, "INTERPRET", lambda kernel, *arrays: kernel(*arrays))
+    on_hopper = TABLE["mosaic_gpu"]._replace(why_not=mosaic_gpu.why_not_on_hopper)
+    monkeypatch.setitem(TABLE, "mosaic_gpu", on_hopper)
     monkeypatch.setattr(jax, "__version_info__", (0, 11, 0))
     for dtype, units, reason in (
         (jnp.float16, 8, "for bfloat16 and float32, xs is float16"),
@@ -198,10 +196,10 @@ def test_what_the_kernel_refuses(monkeypatch):
 def test_none_follows_the_table_of_crossovers(monkeypatch):
     """A row is taken where platform, dtype and size fit, and the implementation can run and lacks nothing."""
     params, xs = lj.init_params(jax.random.key(0), 2, 8), jnp.zeros((4, 2), FLOAT)
-    asked = implementations.CallSpec(xs, 8, None, None, None)
-    assert implementations.choose(asked)[0] == "scan"
+    spec = implementations.CallSpec(xs, 8, None, None, None)
+    assert implementations.choose(None, spec)[0] == "scan"
     for name in ("mosaic_gpu", "cudnn"):
-        monkeypatch.setitem(implementations.TABLE, name, lambda asked: None)
+        monkeypatch.setitem(TABLE, name, TABLE[name]._replace(why_not=lambda spec: None))
     for row, chosen in (
         (("cpu", "mosaic_gpu", "float32", 1, 64), "mosaic_gpu"),
         (("gpu", "mosaic_gpu", "float32", 1, 64), "scan"),
@@ -210,7 +208,7 @@ def test_none_follows_the_table_of_crossovers(monkeypatch):
         (("cpu", "cudnn", "float32", 1, 64), "scan"),
     ):
         monkeypatch.setattr(tuning, "CROSSOVERS", (row,))
-        assert implementations.choose(asked)[0] == chosen
+        assert implementations.choose(None, spec)[0] == chosen
         assert f"{chosen:12} runs: " in lj.explain(params, xs)
 
 

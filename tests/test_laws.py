@@ -203,9 +203,9 @@ def test_jit_equals_eager_with_one_trace_a_shape():
     assert_trees_close(compiled(args), call(args, {}, PLAIN), TOL)
     compiled(jax.tree.map(lambda leaf: leaf + 1, args))
     assert len(traces) == 1
-    before = sequence._run._cache_size()
+    before = sequence.run._cache_size()
     call(jax.tree.map(lambda leaf: leaf * 2, args), {}, PLAIN)
-    assert sequence._run._cache_size() == before
+    assert sequence.run._cache_size() == before
 
 
 @pytest.mark.parametrize("steps", ["lengths", "mask"])

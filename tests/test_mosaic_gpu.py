@@ -10,8 +10,10 @@ import pytest
 from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, flags, random_problem, weigh
 
 import lstm_jax as lj
-from lstm_jax._core import sequence
-from lstm_jax._core.implementations import mosaic_gpu
+from lstm_jax._core import sequence, tuning
+from lstm_jax._core.call import check_call
+from lstm_jax._core.implementations import TABLE, Implementation, mosaic_gpu
+from lstm_jax._core.structs import SequenceOptions
 
 if jax.__version_info__ < (0, 11):
     pytest.skip("the kernels are written for jax 0.11 and newer", allow_module_level=True)
@@ -36,7 +38,10 @@ def interpreted(monkeypatch):
 
         return jax.pure_callback(on_the_host, shapes, *arrays)
 
-    monkeypatch.setattr(mosaic_gpu, "INTERPRET", interpret)
+    plans = partial(mosaic_gpu.plans, launch=interpret)
+    monkeypatch.setitem(
+        TABLE, "mosaic_gpu", Implementation(mosaic_gpu.why_not_on_hopper, is_complete=True, plans=plans)
+    )
 
 
 def call(args, chosen, options, remat=None):
@@ -111,7 +116,12 @@ def test_two_groups_of_warps_and_two_blocks_of_sequences(dtype, hidden):
 @pytest.mark.parametrize("remat", ["gates", "states", 4])
 def test_chunks_and_batch_axes(remat, monkeypatch):
     """Chunks of 4 of 6 steps, and of 3 in reverse with lengths, over two batch axes and none."""
-    monkeypatch.setattr(mosaic_gpu, "LOOP", mosaic_gpu.LOOP._replace(limit=lambda *_: 4))
+    whole = TABLE["mosaic_gpu"].plans
+
+    def in_chunks(*arguments):
+        return {platform: plan._replace(max_chunk=4) for platform, plan in whole(*arguments).items()}
+
+    monkeypatch.setitem(TABLE, "mosaic_gpu", TABLE["mosaic_gpu"]._replace(plans=in_chunks))
     lengths = jnp.array([[6, 0], [2, 4], [1, 6]])
     cases = [(small(2, batch=(3, 2)), {"lengths": lengths, "reverse": True}), (small(3, batch=()), {})]
     for arguments_, options in cases:
@@ -159,15 +169,16 @@ def test_forward_mode_and_second_derivatives():
 
 
 @pytest.mark.parametrize(("dtype", "hidden"), [(jnp.bfloat16, 128), (jnp.float32, 64)], ids=str)
-def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden, monkeypatch):
+def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden):
     """The whole gradient, exported for CUDA from here: layouts, transfers and shared memory are settled by then."""
-    monkeypatch.setattr(mosaic_gpu, "INTERPRET", None)
+    by_kernel = Implementation(mosaic_gpu.why_not, is_complete=True, plans=mosaic_gpu.plans)
+    spec = sequence.RunSpec(sequence.LSTM, by_kernel, False, None, tuple(tuning.SCAN_CONFIGS.items()))
     params, xs, state = small(6, hidden, dtype, (40,))
     for lengths in (None, jnp.full(40, 3)):
-        call = sequence.check_call(sequence.LSTM, params, xs, state, lengths, None, None, None, False)
+        call = check_call(sequence.LSTM, params, xs, state, SequenceOptions(lengths=lengths))
 
         def total(params, call=call):
-            (_, _), ys = sequence._run(sequence.LSTM, False, None, mosaic_gpu.LOOP, call._replace(params=params))
+            (_, _), ys = sequence.run(spec, call._replace(params=params))
             return jnp.sum(ys.astype(jnp.float32))
 
         text = jax.export.export(jax.jit(jax.grad(total)), platforms=["cuda"])(params).mlir_module()
@@ -178,7 +189,7 @@ def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden, monkeypatch):
 def test_the_most_units_are_what_shared_memory_holds():
     from lstm_jax._core.implementations import kernels
 
-    for parts, units in mosaic_gpu.MOST_UNITS.items():
+    for parts, units in mosaic_gpu.MAX_HIDDEN_SIZE.items():
         for rows, fits in ((units, True), (units + 64, False)):
             shapes = [(2, 4, rows, 16), (parts * 4, rows, rows), (rows, 16), (rows, 16)]
             z, kernel, h, c = (

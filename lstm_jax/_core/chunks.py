@@ -15,9 +15,9 @@ from lstm_jax._core.structs import PyTree
 class Chunks(NamedTuple):
     """Arrays over time, cut into chunks."""
 
-    whole: PyTree | None
-    """the chunks of full size, ``[count, chunk, ...]``"""
-    rest: PyTree | None
+    full: PyTree | None
+    """the chunks of full size, ``[num_chunks, chunk_size, ...]``"""
+    remainder: PyTree | None
     """the shorter one at the end of time, ``[remaining, ...]``"""
 
 
@@ -25,45 +25,55 @@ NO_CHUNKS = Chunks(None, None)
 
 
 def scan_chunks(
-    body: Callable, carry: PyTree, inputs: PyTree, limit: int, reverse: bool, saved: Chunks = NO_CHUNKS
+    body: Callable, carry: PyTree, inputs: PyTree, max_size: int, reverse: bool, saved: Chunks = NO_CHUNKS
 ) -> tuple[PyTree, PyTree, Chunks]:
-    """``lax.scan`` over chunks: ``body(carry, inputs [chunk, ...], saved) -> (carry, ys [chunk, ...], to save)``.
+    """Scans over chunks of time: ``lax.scan`` whose body sees ``[chunk_size, ...]`` instead of one step.
 
     Inputs are sliced where they lie, since a copy would be linear in time; so would one of what is saved, which stays
-    in chunks for the next call. What remains when the chunk does not divide the length is a shorter chunk at the end
-    of time. A length that is a symbol, in an exported program, is one chunk.
+    in chunks for the next call. What remains when the chunk size does not divide the length is a shorter chunk at the
+    end of time. A length that is a symbol, in an exported program, is one chunk.
+
+    Args:
+        body: ``body(carry, inputs [chunk_size, ...], saved) -> (carry, ys [chunk_size, ...], to_save)``.
+        carry: what goes from chunk to chunk.
+        inputs: arrays ``[T, ...]``.
+        max_size: steps in a chunk at most.
+        reverse: whether the last chunk comes first; the body itself orders the steps within a chunk.
+        saved: what an earlier call with the same inputs and ``max_size`` returned, for the body to read.
+    Returns:
+        (carry, ys ``[T, ...]``, what the body saved in each chunk).
     """
     length = jax.tree.leaves(inputs)[0].shape[0]
-    size = _chunk_size(length, limit) if tuning.is_concrete(length) else length
-    count = 0 if size == length else length // size
+    size = _chunk_size(length, max_size) if tuning.is_concrete(length) else length
+    num_chunks = 0 if size == length else length // size
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def chunk(carry: PyTree, place: tuple[jax.Array, PyTree]) -> tuple[PyTree, tuple]:
-        index, saved = place
-        carry, *outputs = body(
-            carry, jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, index * size, size), inputs), saved
-        )
-        return carry, tuple(outputs)
+    def full_chunk(carry: PyTree, chunk: tuple[jax.Array, PyTree]) -> tuple[PyTree, tuple]:
+        index, saved = chunk
+        sliced = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, index * size, size), inputs)
+        carry, ys, to_save = body(carry, sliced, saved)
+        return carry, (ys, to_save)
 
-    whole = rest = (None, None)
-    for part in ("rest", "whole") if reverse else ("whole", "rest"):
-        if part == "whole" and count > 0:
-            carry, whole = lax.scan(chunk, carry, (jnp.arange(count), saved.whole), reverse=reverse)
-        if part == "rest" and count * size != length:
-            carry, *rest = body(carry, jax.tree.map(lambda leaf: leaf[count * size :], inputs), saved.rest)
-    return carry, _join(whole[0], rest[0]), Chunks(whole[1], rest[1])
-
-
-def _join(whole: PyTree | None, rest: PyTree | None) -> PyTree:
-    """Chunks ``[count, chunk, ...]`` and what remains ``[remaining, ...]`` as ``[T, ...]``."""
-    whole = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
-    if whole is None or rest is None:
-        return rest if whole is None else whole
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), whole, rest)
+    full = remainder = (None, None)
+    for part in ("remainder", "full") if reverse else ("full", "remainder"):
+        if part == "full" and num_chunks > 0:
+            carry, full = lax.scan(full_chunk, carry, (jnp.arange(num_chunks), saved.full), reverse=reverse)
+        if part == "remainder" and num_chunks * size != length:
+            rest = jax.tree.map(lambda leaf: leaf[num_chunks * size :], inputs)
+            carry, *remainder = body(carry, rest, saved.remainder)
+    return carry, _join(full[0], remainder[0]), Chunks(full[1], remainder[1])
 
 
-def _chunk_size(length: int, limit: int) -> int:
+def _join(full: PyTree | None, remainder: PyTree | None) -> PyTree:
+    """Chunks ``[num_chunks, chunk_size, ...]`` and the remainder ``[remaining, ...]`` as ``[T, ...]``."""
+    full = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), full)
+    if full is None or remainder is None:
+        return remainder if full is None else full
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), full, remainder)
+
+
+def _chunk_size(length: int, max_size: int) -> int:
     """The largest size up to the limit that divides the length, or the limit if that is less than half of it."""
-    limit = min(length, limit)
-    even = max(size for size in range(1, limit + 1) if length % size == 0)
-    return even if 2 * even >= limit else limit
+    max_size = min(length, max_size)
+    divisor = max(size for size in range(1, max_size + 1) if length % size == 0)
+    return divisor if 2 * divisor >= max_size else max_size

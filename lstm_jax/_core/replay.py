@@ -31,6 +31,16 @@ def check_replay(
         tolerance: absolute and relative.
     Raises:
         ValueError: naming the first step that differs and whether a reset lies there.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.init_params(jax.random.key(0), 3, 8)
+        >>> def step(state, x, reset):
+        ...     state = jax.tree.map(lambda leaf: jnp.where(reset, 0, leaf), state)
+        ...     return lj.lstm_cell(params, state, x)
+        >>> def replay(state, xs, resets):
+        ...     return lj.lstm(params, xs, state, resets=resets)
+        >>> resets = jnp.array([False, False, True, False])
+        >>> lj.check_replay(step, replay, lj.zero_state(params), jnp.ones((4, 3)), resets)
     """
     replayed_state, replayed = replay(initial_state, xs, resets)
     state = initial_state
@@ -40,6 +50,6 @@ def check_replay(
         if wrong.any():
             where = "a reset lies there" if bool(np.any(resets[t])) else "no reset lies there"
             raise ValueError(f"replay: outputs differ from the roll-out's, first at step {t} ({where})")
-    for mine, other in zip(jax.tree.leaves(state), jax.tree.leaves(replayed_state), strict=True):
-        if not np.allclose(mine, other, rtol=tolerance, atol=tolerance):
+    for acted, relearned in zip(jax.tree.leaves(state), jax.tree.leaves(replayed_state), strict=True):
+        if not np.allclose(acted, relearned, rtol=tolerance, atol=tolerance):
             raise ValueError("replay: the outputs agree but the final state differs from the roll-out's")

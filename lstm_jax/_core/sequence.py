@@ -5,24 +5,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import ArrayLike
 
 from lstm_jax._core import checks, engine, implementations, tuning
-from lstm_jax._core.implementations import cudnn
-from lstm_jax._core.steps import StepFlags, lengths_to_mask, step_flags
-from lstm_jax._core.structs import Cell, LSTMParams, LSTMState, PyTree, input_sequence
+from lstm_jax._core.call import Call, check_call, complete_call, step_shapes, to_jax, zero_state_shapes
+from lstm_jax._core.implementations import TABLE, CallSpec, Implementation
+from lstm_jax._core.structs import Cell, Inputs, LSTMParams, LSTMState, PyTree, SequenceOptions, input_sequence
 from lstm_jax.cells.lstm import LSTM
-from lstm_jax.cells.lstm import check as lstm_check
 
 
 def lstm(
     params: LSTMParams,
-    xs: jax.Array,
+    xs: ArrayLike,
     initial_state: LSTMState | None = None,
     *,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: LSTMState | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
@@ -56,84 +55,93 @@ def lstm(
         (final_state, ys): the state after the last step taken, each part ``[*batch, H]``; outputs ``[T, *batch, H]``.
     Raises:
         ValueError: naming the argument, what it got and what it wants.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.init_params(jax.random.key(0), input_size=3, hidden_size=8)
+        >>> final_state, ys = lj.lstm(params, jnp.ones((5, 2, 3)), lengths=jnp.array([5, 3]))
+        >>> ys.shape, final_state.h.shape
+        ((5, 2, 8), (2, 8))
     Reference:
         Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
     """
-    checks.check_remat(remat)
-    call = check_call(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
-    name = implementations.resolve(implementation, _asked(call, implementation, remat))
-    if name == "cudnn":
-        return _run_cudnn(reverse, call)
-    if name == "scan":
-        return _run(LSTM, reverse, remat, _loop(), call)
-    from lstm_jax._core.implementations import mosaic_gpu
-
-    return _run(LSTM, reverse, remat, mosaic_gpu.LOOP, call)
+    options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat, implementation)
+    call = check_call(LSTM, params, xs, initial_state, options)
+    name, _ = implementations.choose(implementation, _spec(call, remat))
+    return run(RunSpec(LSTM, TABLE[name], reverse, remat, _scan_configs()), call)
 
 
 def explain(
     params: LSTMParams,
-    xs: jax.Array,
+    xs: ArrayLike,
     initial_state: LSTMState | None = None,
     *,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: LSTMState | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
     implementation: str | None = None,
 ) -> str:
-    """Which implementation ``lstm`` runs for these arguments on the default device, and why each other does not.
+    """Tells which implementation ``lstm`` runs for these arguments on the default device, and why each other does not.
 
+    Args:
+        params, xs, initial_state, lengths, mask, resets, reset_state, reverse, remat, implementation: as for ``lstm``.
     Returns:
-        a line for each; the arguments are those of ``lstm``.
+        a line for each implementation.
     Raises:
         ValueError: as ``lstm`` does.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.init_params(jax.random.key(0), input_size=3, hidden_size=8)
+        >>> print(lj.explain(params, jnp.ones((5, 3))).splitlines()[0])
+        scan         runs: no measurement says that another is faster here
     """
-    checks.check_remat(remat)
-    call = check_call(LSTM, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
-    return implementations.describe(implementation, _asked(call, implementation, remat))
-
-
-def _asked(call: "Call", name: str | None, remat: str | int | None) -> implementations.CallSpec:
-    if name is not None:
-        checks.check_name("implementation", name, tuple(implementations.TABLE))
-    return implementations.CallSpec(call.xs, call.params.bias.shape[0] // 4, call.mask, call.resets, remat)
+    options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat, implementation)
+    call = check_call(LSTM, params, xs, initial_state, options)
+    return implementations.describe(implementation, _spec(call, remat))
 
 
 def unroll(
     cell: Cell,
     params: PyTree,
-    xs: jax.Array,
+    xs: ArrayLike | Inputs,
     initial_state: PyTree | None = None,
     *,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: PyTree | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
 ) -> tuple[PyTree, PyTree]:
-    """Runs any cell over a sequence; arguments, results and semantics are those of ``lstm``.
+    """Runs any cell over a sequence, with the options and the meaning of ``lstm``.
 
     Args:
-        cell: for example ``cells.GRU``; one object a program, since its identity is part of what is compiled.
-        xs: ``[T, *batch, D]``, or ``Inputs`` for cells that read more at each step.
-        params: whatever the cell's functions take.
+        cell: one of ``cells.CELLS``, or your own. Make it once: its identity is part of what is compiled.
+        params: what the cell's functions take; ``cell.init`` draws them.
+        xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell that reads more at each step.
+        initial_state: the state before the first step read; None means ``cell.zero_state``.
+        lengths, mask, resets, reset_state, reverse, remat: as for ``lstm``.
+    Returns:
+        (final_state, ys): the state after the last step taken; the cell's outputs ``[T, *batch, ...]``.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> gru = lj.cells.CELLS["gru"]
+        >>> params = gru.init(jax.random.key(0), input_size=3, hidden_size=8)
+        >>> h, ys = lj.unroll(gru, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 8)
     """
-    checks.check_remat(remat)
-    call = check_call(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
-    return _run(cell, reverse, remat, _loop(), call)
+    options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat)
+    call = check_call(cell, params, xs, initial_state, options)
+    return run(RunSpec(cell, TABLE["scan"], reverse, remat, _scan_configs()), call)
 
 
-def _loop() -> engine.Loop:
-    return engine.scan_loop(tuning.scan_config(jax.default_backend()))
-
-
-@jax.jit
-def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
-    """One step of the LSTM; with ``params`` bound by ``functools.partial`` it is a body for ``jax.lax.scan``.
+def lstm_cell(params: LSTMParams, state: LSTMState, x: ArrayLike) -> tuple[LSTMState, jax.Array]:
+    """Runs one step of the LSTM; with ``params`` bound by ``functools.partial`` it is a body for ``jax.lax.scan``.
 
     Args:
         params: as for ``lstm``.
@@ -143,120 +151,79 @@ def lstm_cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMS
         (state, y): the next state, and the output, which is its ``h``.
     Raises:
         ValueError: naming the argument, what it got and what it wants.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.init_params(jax.random.key(0), input_size=3, hidden_size=8)
+        >>> state, y = lj.lstm_cell(params, lj.zero_state(params, (2,)), jnp.ones((2, 3)))
+        >>> y.shape
+        (2, 8)
     """
+    return _lstm_step(*to_jax((params, state, x)))
+
+
+@jax.jit
+def _lstm_step(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     if not isinstance(x, jax.Array) or x.ndim < 1:
         raise ValueError(f"x: got {getattr(x, 'shape', type(x).__name__)}, want an array [*batch, D]")
-    lstm_check(params, x, "x")
-    zeros = jax.eval_shape(lambda: LSTM.zero_state(params, x.shape[:-1]))
-    checks.check_state("state", state, zeros, broadcasts=False)
+    LSTM.check(params, x, "x")  # type: ignore[call-arg]
+    checks.check_state("state", state, zero_state_shapes(LSTM, params, x.shape[:-1]), broadcasts=False)
     return engine.step(LSTM, params, state, x)
 
 
-class Call(NamedTuple):
-    """The arrays of a call, check_call against each other."""
+class RunSpec(NamedTuple):
+    """What is static about a call, and so part of what is compiled."""
 
-    params: PyTree
-    xs: jax.Array
-    initial_state: PyTree | None
-    lengths: jax.Array | None
-    mask: jax.Array | None
-    resets: jax.Array | None
-    reset_state: PyTree | None
-
-
-def check_call(
-    cell: Cell,
-    params: PyTree,
-    xs: jax.Array,
-    initial_state: PyTree | None,
-    lengths: jax.Array | None,
-    mask: jax.Array | None,
-    resets: jax.Array | None,
-    reset_state: PyTree | None,
-    reverse: bool,
-) -> Call:
-    """The arguments as arrays, or ValueError naming the one that is wrong."""
-    checks.check_type("cell", cell, Cell, "for example cells.GRU, or CELLS[name]")
-    checks.check_type("reverse", reverse, bool, "a Python value, since it decides what is compiled")
-    checks.check_exclusive(lengths, mask, resets, reset_state)
-    checks.check_sequence(xs, cell.num_spatial_dims)
-    params, xs, initial_state, reset_state = jax.tree.map(_as_jax, (params, xs, initial_state, reset_state))
-    lengths, mask, resets = map(_as_array, (lengths, mask, resets))
-    cell.check(params, xs)
-    shape = input_sequence(xs).shape
-    steps, *batch = shape[: -1 - cell.num_spatial_dims]
-    zeros = jax.eval_shape(lambda: cell.zero_state(params, shape[1:-1]))
-    if initial_state is not None:
-        checks.check_state("initial_state", initial_state, zeros, broadcasts=False)
-    if reset_state is not None:
-        checks.check_state("reset_state", reset_state, zeros, broadcasts=True)
-    if lengths is not None:
-        checks.check_lengths(lengths, tuple(batch), steps)
-    for name, flags in (("mask", mask), ("resets", resets)):
-        if flags is not None:
-            checks.check_flags(name, flags, (steps, *batch))
-    return Call(params, xs, initial_state, lengths, mask, resets, reset_state)
-
-
-def complete(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, StepFlags, PyTree]:
-    """The state before the first step read, what happens at each step, and the state that resets give, if any do."""
-    shape = input_sequence(call.xs).shape
-    zeros = cell.zero_state(call.params, shape[1:-1])
-    state = zeros if call.initial_state is None else call.initial_state
-    mask, reset_state = call.mask, call.reset_state
-    if call.lengths is not None:
-        mask = lengths_to_mask(call.lengths, shape[0])
-    if reset_state is not None:
-        reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
-    elif mask is not None or call.resets is not None:
-        reset_state = zeros
-    return state, step_flags(mask, call.resets, reverse=reverse), reset_state
-
-
-def step_shapes(cell: Cell, call: Call) -> tuple[PyTree, PyTree]:
-    """What a step returns, (state, y) as shapes, check_call."""
-    zeros = cell.zero_state(call.params, input_sequence(call.xs).shape[1:-1])
-    state = zeros if call.initial_state is None else call.initial_state
-
-    def over_time(leaf: jax.Array) -> jax.Array:
-        return leaf.sum(axis=0, dtype=leaf.dtype)  # of no length too, and sharded as a step is
-
-    step = jax.eval_shape(lambda xs: engine.step(cell, call.params, state, jax.tree.map(over_time, xs)), call.xs)
-    checks.check_cell_output(zeros, step)
-    return step
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _run(cell: Cell, reverse: bool, remat: str | int | None, loop: engine.Loop, call: Call) -> tuple[PyTree, PyTree]:
-    """Completes the arguments and runs the engine: the one compiled function behind every call."""
-    state, steps, reset_state = complete(cell, call, reverse)
-    after, y = step_shapes(cell, call)
-    params, xs = call.params, call.xs
-    if input_sequence(xs).shape[0] == 0:
-        return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
-    state, reset_state = _shard_alike((state, reset_state), after)
-    params, xs, state, steps, reset_state = _vary_alike((params, xs, state, steps, reset_state))
-    return engine.run(
-        cell, cell.prepare(params), xs, state, steps, reset_state, reverse=reverse, remat=remat, loop=loop
-    )
+    cell: Cell
+    implementation: Implementation
+    reverse: bool
+    remat: str | int | None
+    scan_configs: tuple[tuple[str, tuning.ScanConfig], ...]
 
 
 @partial(jax.jit, static_argnums=0)
-def _run_cudnn(reverse: bool, call: Call) -> tuple[LSTMState, jax.Array]:
-    state, _, _ = complete(LSTM, call, reverse)
-    return cudnn.run(call.params, call.xs, state, call.lengths, reverse=reverse)
+def run(spec: RunSpec, call: Call) -> tuple[PyTree, PyTree]:
+    """Completes the arguments and runs them: the one compiled function that every call goes through."""
+    cell, implementation = spec.cell, spec.implementation
+    state, flags, reset_state = complete_call(cell, call, spec.reverse)
+    if implementation.run is not None:
+        return implementation.run(call.params, call.xs, state, call.lengths, reverse=spec.reverse)
+    new_state, y = step_shapes(cell, call, state)
+    shape, width = input_sequence(call.xs).shape, jax.tree.leaves(state)[0].shape[-1]
+    if shape[0] == 0:
+        return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
+    state, reset_state = _match_sharding((state, reset_state), new_state)
+    params, *operands = _match_varying_axes((call.params, call.xs, flags, state, reset_state))
+    remat = tuning.choose_remat(shape[0], width) if spec.remat is None else spec.remat
+    config = engine.LoopConfig(cell, spec.reverse, remat if isinstance(remat, str) else "gates", unroll=1)
+    recurrence: Any = engine.recurrence
+    if not isinstance(remat, str):
+        recurrence = partial(engine.recurrence_in_segments, remat)
+    assert implementation.plans is not None
+    plans = implementation.plans(config, dict(spec.scan_configs), shape, width)
+    by_platform = {platform: partial(recurrence, plan) for platform, plan in plans.items()}
+    with jax.named_scope("recurrent_layer"):
+        final, ys, _ = jax.lax.platform_dependent(cell.prepare(params), *operands, **by_platform)
+    return final, ys
 
 
-def _shard_alike(states: tuple[PyTree, ...], after: PyTree) -> tuple[PyTree, ...]:
+def _spec(call: Call, remat: str | int | None) -> CallSpec:
+    return CallSpec(call.xs, call.params.bias.shape[0] // 4, call.mask, call.resets, remat)
+
+
+def _scan_configs() -> tuple[tuple[str, tuning.ScanConfig], ...]:
+    return tuple(tuning.SCAN_CONFIGS.items())
+
+
+def _match_sharding(states: tuple[PyTree, ...], like: PyTree) -> tuple[PyTree, ...]:
     """On a mesh with explicit axes, shards states as a step leaves them, since a loop's carry keeps its sharding."""
 
     def shard(leaf: jax.Array, like: jax.ShapeDtypeStruct) -> jax.Array:
         return leaf if like.sharding is None else jax.sharding.reshard(leaf, like.sharding)
 
-    return tuple(None if state is None else jax.tree.map(shard, state, after) for state in states)
+    return tuple(None if state is None else jax.tree.map(shard, state, like) for state in states)
 
 
-def _vary_alike(arrays: PyTree) -> PyTree:
+def _match_varying_axes(arrays: PyTree) -> PyTree:
     """Inside ``jax.shard_map``, lets all arrays vary over the mesh axes that any of them varies over.
 
     A loop's carry must not change what it varies over; and the parameters' gradient is then reduced once, here,
@@ -264,18 +231,8 @@ def _vary_alike(arrays: PyTree) -> PyTree:
     """
     axes = {axis for leaf in jax.tree.leaves(arrays) for axis in jax.typeof(leaf).manual_axis_type.varying}
 
-    def widen(leaf: jax.Array) -> jax.Array:
+    def vary(leaf: jax.Array) -> jax.Array:
         missing = tuple(sorted(axes - jax.typeof(leaf).manual_axis_type.varying))
         return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
 
-    return jax.tree.map(widen, arrays)
-
-
-def _as_jax(leaf: Any) -> Any:
-    """What is not a number at all stays, for the cell's check to name."""
-    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic | int | float) else leaf
-
-
-def _as_array(array: Any) -> Any:
-    """Host data stays on the host, where its values can be checked without waiting for a device."""
-    return array if array is None or isinstance(array, jax.Array) else np.asarray(array)
+    return jax.tree.map(vary, arrays)

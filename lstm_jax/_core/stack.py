@@ -6,44 +6,41 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.typing import ArrayLike, DTypeLike
 
-from lstm_jax._core.checks import check_layers
+from lstm_jax._core import engine
+from lstm_jax._core.checks import check_layers, check_size, check_type
 from lstm_jax._core.sequence import lstm, unroll
-from lstm_jax._core.structs import Bidirectional, Cell, LSTMParams, PyTree
-from lstm_jax.cells import LSTM, PROJECTED_LSTM, ProjectedLSTMParams
-from lstm_jax.initializers import init_params
+from lstm_jax._core.structs import Bidirectional, Cell, PyTree, SequenceOptions
+from lstm_jax.cells.lstm import LSTM
+from lstm_jax.cells.projected import PROJECTED_LSTM, ProjectedLSTMParams
 
 Between = Callable[[int, jax.Array, jax.Array], jax.Array]
 """``between(layer, inputs, outputs) -> inputs of the next layer``"""
-RunLayer = Callable[..., tuple[PyTree, jax.Array]]
-"""``run_layer(params, xs, initial_state, **options) -> (final_state, ys)``, options of ``unroll``: one direction of a
-layer"""
+RunLayer = Callable[[PyTree, Any, PyTree, SequenceOptions], tuple[PyTree, jax.Array]]
+"""``run_layer(params, xs, initial_state, options) -> (final_state, ys)``: one direction of a layer"""
 
 
 def lstm_stack(
     layers: Sequence[PyTree],
-    xs: jax.Array,
+    xs: ArrayLike,
     initial_state: Sequence[PyTree] | None = None,
     *,
     between: Between | None = None,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: Sequence[PyTree] | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
     implementation: str | None = None,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
-    """Runs LSTM layers one on top of the other; every option means what it means for ``lstm``.
-
-        layers = init_stack(key, 40, 256, 2, bidirectional=True)
-        final_states, ys = lstm_stack(layers, xs, lengths=lengths)     # ys [T, *batch, 512]
+    """Runs LSTM layers on top of each other; every option means what it means for ``lstm``.
 
     Args:
         layers: a tuple of parameters, lowest first: ``LSTMParams``, ``ProjectedLSTMParams``, or ``Bidirectional`` of
             two of them, whose outputs are joined on the last axis, forward first. Layers may differ in width.
-        xs: ``[T, *batch, D]``.
+        xs: inputs ``[T, *batch, D]``.
         initial_state: one state a layer, ``Bidirectional`` for such a layer; None means zeros throughout.
         between: ``between(layer, inputs, outputs)`` returns the inputs of the next layer: dropout, a norm, a
             residual sum. It is called after layer 0, 1, ... but not after the last. None hands on the outputs.
@@ -55,51 +52,74 @@ def lstm_stack(
         (final_states, ys): a tuple with each layer's final state, and the last layer's outputs.
     Raises:
         ValueError: naming the argument, what it got and what it wants.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> layers = lj.init_stack(jax.random.key(0), 3, 8, num_layers=2, bidirectional=True)
+        >>> final_states, ys = lj.lstm_stack(layers, jnp.ones((5, 2, 3)), lengths=jnp.array([5, 3]))
+        >>> ys.shape
+        (5, 2, 16)
     """
-    return run_layers(
-        partial(_run_layer, implementation),
-        layers,
-        xs,
-        initial_state,
-        reset_state,
-        between,
-        {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat},
-    )
+    options = SequenceOptions(lengths, mask, resets, None, reverse, remat, implementation)
+    return run_layers(_run_lstm_layer, layers, xs, initial_state, reset_state, between, options)
 
 
-def _run_layer(implementation: str | None, params: PyTree, *arguments: Any, **options: Any) -> tuple[PyTree, jax.Array]:
-    """One direction of a layer of an LSTM."""
-    if isinstance(params, LSTMParams):
-        return lstm(params, *arguments, implementation=implementation, **options)
-    if implementation not in (None, "scan"):
-        raise ValueError(f"implementation: got {implementation!r} for {type(params).__name__}, want 'scan' or None")
-    return unroll(cell_of_params(params), params, *arguments, **options)
+def _run_lstm_layer(
+    params: PyTree, xs: Any, initial_state: PyTree, options: SequenceOptions
+) -> tuple[PyTree, jax.Array]:
+    """One direction of a layer of an LSTM, with or without a projection."""
+    if not isinstance(params, ProjectedLSTMParams):
+        return lstm(params, xs, initial_state, **options._asdict())
+    if options.implementation not in (None, "scan"):
+        raise ValueError(
+            f"implementation: got {options.implementation!r} for {type(params).__name__}, want 'scan' or None"
+        )
+    return run_cell(PROJECTED_LSTM, params, xs, initial_state, options)
+
+
+def run_cell(
+    cell: Cell, params: PyTree, xs: Any, initial_state: PyTree, options: SequenceOptions
+) -> tuple[PyTree, PyTree]:
+    """``unroll`` with its options in one tuple; bound to a cell it is a ``RunLayer``."""
+    by_name = options._asdict()
+    del by_name["implementation"]
+    return unroll(cell, params, xs, initial_state, **by_name)
 
 
 def unroll_stack(
     cell: Cell,
     layers: Sequence[PyTree],
-    xs: jax.Array,
+    xs: ArrayLike,
     initial_state: Sequence[PyTree] | None = None,
     *,
     between: Between | None = None,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: Sequence[PyTree] | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
-    """The same as ``lstm_stack`` for layers of any one cell, whose output must be an array."""
-    return run_layers(
-        partial(unroll, cell),
-        layers,
-        xs,
-        initial_state,
-        reset_state,
-        between,
-        {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat},
-    )
+    """Runs layers of any one cell on top of each other, as ``lstm_stack`` does for LSTMs.
+
+    Args:
+        cell: one of ``cells.CELLS`` or your own, whose output is an array.
+        layers: a tuple of the cell's parameters, lowest first, or ``Bidirectional`` of two; see ``init_stack``.
+        xs: inputs ``[T, *batch, D]``.
+        initial_state, between, lengths, mask, resets, reset_state, reverse, remat: as for ``lstm_stack``.
+    Returns:
+        (final_states, ys): a tuple with each layer's final state, and the last layer's outputs.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> gru = lj.cells.GRU
+        >>> layers = lj.init_stack(jax.random.key(0), 3, 8, num_layers=2, cell=gru)
+        >>> final_states, ys = lj.unroll_stack(gru, layers, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 8)
+    """
+    options = SequenceOptions(lengths, mask, resets, None, reverse, remat)
+    return run_layers(partial(run_cell, cell), layers, xs, initial_state, reset_state, between, options)
 
 
 def init_stack(
@@ -108,31 +128,80 @@ def init_stack(
     hidden_size: int,
     num_layers: int,
     *,
+    cell: Cell = LSTM,
     bidirectional: bool = False,
-    scheme: str = "orthogonal_per_gate",
-    max_time: int | None = None,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
+    **options: Any,
 ) -> tuple[PyTree, ...]:
-    """Draws LSTM layers of one width, each with a key of its own; options as for ``init_params``."""
-    if not isinstance(num_layers, int | np.integer) or num_layers < 1:
-        raise ValueError(f"num_layers: got {num_layers!r}, want an integer of at least 1")
+    """Draws the parameters of layers of one width, each with a key of its own.
 
-    def draw(key: jax.Array, inputs: int) -> LSTMParams:
-        return init_params(key, inputs, hidden_size, scheme=scheme, max_time=max_time, dtype=dtype)
+    Args:
+        key: a JAX random key.
+        input_size: ``D`` of the lowest layer; the others read the outputs below them.
+        hidden_size: ``H`` of every layer.
+        num_layers: how many, at least 1.
+        cell: whose parameters, one of ``cells.CELLS`` or your own with an ``init``; the LSTM by default.
+        bidirectional: whether each layer is ``Bidirectional``, two sets of parameters whose outputs are joined.
+        dtype: of the parameters.
+        options: of ``cell.init``, such as ``scheme="chrono", max_time=100`` for the LSTM.
+    Returns:
+        a tuple of parameters, lowest first, for ``lstm_stack`` or ``unroll_stack``.
+    Raises:
+        ValueError: a size below 1, or what ``cell.init`` refuses.
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> layers = lj.init_stack(jax.random.key(0), 3, 8, num_layers=2, bidirectional=True)
+        >>> layers[1].forward.input_kernel.shape
+        (16, 32)
+    """
+    check_type("cell", cell, Cell, "for example cells.GRU, or CELLS[name]")
+    check_type("bidirectional", bidirectional, bool)
+    check_size("num_layers", num_layers)
 
-    width = 2 * hidden_size if bidirectional else hidden_size
-    layers = []
-    for layer, layer_key in enumerate(jax.random.split(key, num_layers)):
-        inputs = width if layer else input_size
-        one = Bidirectional(*(draw(k, inputs) for k in jax.random.split(layer_key))) if bidirectional else None
-        layers.append(one or draw(layer_key, inputs))
+    layers: list[PyTree] = []
+    for layer_key in jax.random.split(key, num_layers):
+        if bidirectional:
+            directions = (
+                cell.init(direction_key, input_size, hidden_size, dtype=dtype, **options)
+                for direction_key in jax.random.split(layer_key)
+            )
+            layers.append(Bidirectional(*directions))
+        else:
+            layers.append(cell.init(layer_key, input_size, hidden_size, dtype=dtype, **options))
+        if len(layers) < num_layers:
+            input_size = _output_size(cell, layers[-1], input_size, dtype)
     return tuple(layers)
+
+
+def _output_size(cell: Cell, params: PyTree, input_size: int, dtype: DTypeLike) -> int:
+    """The size of a layer's outputs, on their last axis."""
+    if isinstance(params, Bidirectional):
+        return sum(_output_size(cell, direction, input_size, dtype) for direction in params)
+    place = (1,) * cell.num_spatial_dims
+    x = jax.ShapeDtypeStruct((*place, input_size), dtype)
+    y = jax.eval_shape(lambda x: engine.step(cell, params, cell.zero_state(params, place), x)[1], x)
+    return int(y.shape[-1])
 
 
 def stack_zero_state(
     layers: Sequence[PyTree], batch_shape: tuple[int, ...] = (), cell: Cell | None = None
 ) -> tuple[PyTree, ...]:
-    """The zero state of each layer; ``cell`` for layers that are not LSTMs."""
+    """Makes the zero state of each layer of a stack.
+
+    Args:
+        layers: a tuple of parameters, as for ``lstm_stack``.
+        batch_shape: the batch axes, for example ``(32,)``.
+        cell: of all layers; None means LSTMs, with or without projections.
+    Returns:
+        a tuple of states, ``Bidirectional`` where a layer is, for ``initial_state``.
+    Raises:
+        ValueError: layers that are no tuple.
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> layers = lj.init_stack(jax.random.key(0), 3, 8, num_layers=2)
+        >>> lj.stack_zero_state(layers, (4,))[1].h.shape
+        (4, 8)
+    """
     check_layers(layers)
 
     def zero(params: PyTree) -> PyTree:
@@ -146,52 +215,45 @@ def stack_zero_state(
 def run_layers(
     run_layer: RunLayer,
     layers: Sequence[PyTree],
-    xs: jax.Array,
+    xs: Any,
     initial_state: Sequence[PyTree] | None,
     reset_state: Sequence[PyTree] | None,
     between: Between | None,
-    options: dict,
+    options: SequenceOptions,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
-    """The loop over layers, whatever runs one of them: see ``lstm_stack``; ``options`` are those of ``unroll``."""
+    """The loop over layers, whatever runs one of them; the arguments are those of ``lstm_stack``."""
     check_layers(layers)
-    initials = _one_a_layer("initial_state", initial_state, len(layers))
-    resets = _one_a_layer("reset_state", reset_state, len(layers))
+    initials = _state_of_each_layer("initial_state", initial_state, len(layers))
+    resets = _state_of_each_layer("reset_state", reset_state, len(layers))
     finals = []
-    for layer, (params, initial, reset) in enumerate(zip(layers, initials, resets, strict=True)):
-        final, ys = _layer(run_layer, layer, params, xs, initial, reset, options)
+    for number, (params, initial, reset) in enumerate(zip(layers, initials, resets, strict=True)):
+        try:
+            with jax.named_scope(f"layer_{number}"):
+                final, ys = _run_directions(run_layer, params, xs, initial, options._replace(reset_state=reset))
+        except ValueError as error:
+            raise ValueError(f"layers[{number}]: {error}") from error
         finals.append(final)
-        last = layer == len(layers) - 1
-        xs = ys if between is None or last else between(layer, xs, ys)
+        is_last = number == len(layers) - 1
+        xs = ys if between is None or is_last else between(number, xs, ys)
     return tuple(finals), xs
 
 
-def _layer(
-    run_layer: RunLayer,
-    layer: int,
-    params: PyTree,
-    xs: jax.Array,
-    initial: PyTree,
-    reset: PyTree,
-    options: dict,
+def _run_directions(
+    run_layer: RunLayer, params: PyTree, xs: Any, initial: PyTree, options: SequenceOptions
 ) -> tuple[PyTree, jax.Array]:
     """One layer, in one direction or both."""
-
-    def run(params: PyTree, initial: PyTree, reset: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-        try:
-            return run_layer(params, xs, initial, reset_state=reset, **options)
-        except ValueError as fault:
-            raise ValueError(f"layers[{layer}]: {fault}") from fault
-
     if not isinstance(params, Bidirectional):
-        return run(params, initial, reset, **options)
-    if options["reverse"]:
-        raise ValueError(f"reverse: got True, but layers[{layer}] is Bidirectional and reads both ways; want False")
+        return run_layer(params, xs, initial, options)
+    if options.reverse:
+        raise ValueError("reverse: got True, but the layer is Bidirectional and reads both ways; want False")
+    initials = _state_of_each_direction("initial_state", initial)
+    resets = _state_of_each_direction("reset_state", options.reset_state)
     finals, outputs = [], []
-    pairs = [
-        _both(f"{name} of layer {layer}", state) for name, state in (("initial_state", initial), ("reset_state", reset))
-    ]
-    for one, start, again, reverse in zip(params, *pairs, (False, True), strict=True):
-        final, ys = run(one, start, again, **{**options, "reverse": reverse})
+    for name, own_params, state, reset in zip(params._fields, params, initials, resets, strict=True):
+        with jax.named_scope(name):
+            final, ys = run_layer(
+                own_params, xs, state, options._replace(reset_state=reset, reverse=name == "backward")
+            )
         finals.append(final)
         outputs.append(ys)
     return Bidirectional(*finals), jnp.concatenate(outputs, axis=-1)
@@ -202,16 +264,16 @@ def cell_of_params(params: PyTree) -> Cell:
     return PROJECTED_LSTM if isinstance(params, ProjectedLSTMParams) else LSTM
 
 
-def _one_a_layer(name: str, states: Sequence[PyTree] | None, count: int) -> Sequence[PyTree]:
+def _state_of_each_layer(name: str, states: Sequence[PyTree] | None, num_layers: int) -> Sequence[PyTree]:
     if states is None:
-        return [None] * count
-    if hasattr(states, "_fields") or not isinstance(states, tuple | list) or len(states) != count:
+        return [None] * num_layers
+    if hasattr(states, "_fields") or not isinstance(states, tuple | list) or len(states) != num_layers:
         got = f"{len(states)} parts" if type(states) in (tuple, list) else type(states).__name__
-        raise ValueError(f"{name}: got {got}, want a tuple of {count}, one state a layer")
+        raise ValueError(f"{name}: got {got}, want a tuple of {num_layers}, one state a layer")
     return states
 
 
-def _both(name: str, state: PyTree) -> tuple[PyTree, PyTree]:
+def _state_of_each_direction(name: str, state: PyTree) -> tuple[PyTree, PyTree]:
     if state is None:
         return None, None
     if not isinstance(state, Bidirectional):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from lstm_jax._core.checks import check_flags
 from lstm_jax._core.structs import PyTree
@@ -45,15 +46,28 @@ def step_flags(mask: jax.Array | None, resets: jax.Array | None, *, reverse: boo
     return StepFlags(mask, taken & same)
 
 
-def lengths_to_mask(lengths: jax.Array, steps: int) -> jax.Array:
-    """Lengths ``[*batch]`` to the mask ``[steps, *batch]`` that is true before each sequence's end."""
+def lengths_to_mask(lengths: ArrayLike, steps: int) -> jax.Array:
+    """Turns lengths into the mask that is true before each sequence's end.
+
+    Args:
+        lengths: integers ``[*batch]``; values outside 0 to ``steps`` are clamped.
+        steps: T.
+    Returns:
+        bool ``[steps, *batch]``.
+    Raises:
+        ValueError: the arguments are in the wrong order.
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> lj.lengths_to_mask(jnp.array([2, 0]), 3).astype(int).tolist()
+        [[1, 0], [1, 0], [0, 0]]
+    """
     if isinstance(steps, jax.Array | np.ndarray | tuple | list):
         raise ValueError(f"steps: got {steps!r}, want the number of steps T; lengths come first")
     lengths = _within(lengths, steps)
     return jnp.arange(steps, dtype=jnp.int32).reshape(steps, *(1,) * lengths.ndim) < lengths[None]
 
 
-def _within(lengths: jax.Array, steps: int) -> jax.Array:
+def _within(lengths: ArrayLike, steps: int) -> jax.Array:
     """Lengths as int32 in ``0..steps``, compared in a dtype that holds both, so that none turns negative."""
     lengths = jnp.asarray(lengths)
     wide = lengths if lengths.dtype.itemsize >= 4 else lengths.astype(jnp.int32)
@@ -70,8 +84,8 @@ def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
     return jnp.take_along_axis(ys, (lengths[None, ..., None] - 1 - steps) % time, axis=0)
 
 
-def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Array:
-    """Episode ends to resets: ``resets[t + 1] = done[t]``, since ``done[t]`` comes back from the action at ``t``.
+def resets_from_done(done: ArrayLike, first: ArrayLike | None = None) -> jax.Array:
+    """Turns episode ends into resets: ``resets[t + 1] = done[t]``, since ``done[t]`` comes back from the action at ``t``.
 
     Args:
         done: bool ``[T, *batch]``, as the environment returned it with the transition at ``t``.
@@ -79,6 +93,12 @@ def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Arr
             None means no, so the initial state is used.
     Returns:
         bool ``[T, *batch]`` for ``resets=`` of ``lstm`` and ``unroll``.
+    Raises:
+        ValueError: flags that are no booleans, or do not fit each other.
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> lj.resets_from_done(jnp.array([False, True, False])).tolist()
+        [False, False, True]
     """
     done = jnp.asarray(done)
     start = jnp.zeros(done.shape[1:], bool) if first is None else jnp.asarray(first)
@@ -87,24 +107,35 @@ def resets_from_done(done: jax.Array, first: jax.Array | None = None) -> jax.Arr
     return jnp.concatenate([start[None], done])[: done.shape[0]]
 
 
-def resets_from_segment_ids(segment_ids: jax.Array) -> jax.Array:
-    """Packed sequences to resets: a boundary wherever the id ``[T, *batch]`` changes; none before step 0."""
+def resets_from_segment_ids(segment_ids: ArrayLike) -> jax.Array:
+    """Turns the ids of packed sequences into resets: a boundary wherever the id changes; none before step 0.
+
+    Args:
+        segment_ids: ``[T, *batch]``, a number for each sequence that is packed into a row.
+    Returns:
+        bool ``[T, *batch]`` for ``resets=`` of ``lstm`` and ``unroll``.
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> lj.resets_from_segment_ids(jnp.array([1, 1, 2, 2])).tolist()
+        [False, False, True, False]
+    """
     segment_ids = jnp.asarray(segment_ids)
     changes = segment_ids[1:] != segment_ids[:-1]
     return jnp.concatenate([jnp.zeros_like(segment_ids[:1], bool), changes])
 
 
-def select(flags: jax.Array | None, there: PyTree, elsewhere: PyTree) -> PyTree:
-    """``there`` where the flags ``[..., *batch]`` are set or None, else ``elsewhere``, or 0 if that is None.
+def select(pred: jax.Array | None, on_true: PyTree, on_false: PyTree) -> PyTree:
+    """Selects between two trees: ``on_true`` where the flags ``[..., *batch]`` are set or None, else ``on_false``.
 
-    By selection: a NaN on the side not taken reaches neither the result nor its derivative.
+    A None for ``on_false`` is 0. By selection, not multiplication: a NaN on the side that is not selected reaches
+    neither the result nor its derivative.
     """
-    if flags is None:
-        return there
-    if elsewhere is None:
-        elsewhere = jax.tree.map(jnp.zeros_like, there)
+    if pred is None:
+        return on_true
+    if on_false is None:
+        on_false = jax.tree.map(jnp.zeros_like, on_true)
 
-    def choose(there: jax.Array, elsewhere: jax.Array) -> jax.Array:
-        return jnp.where(flags.reshape(*flags.shape, *(1,) * (there.ndim - flags.ndim)), there, elsewhere)
+    def where(on_true: jax.Array, on_false: jax.Array) -> jax.Array:
+        return jnp.where(pred.reshape(*pred.shape, *(1,) * (on_true.ndim - pred.ndim)), on_true, on_false)
 
-    return jax.tree.map(choose, there, elsewhere)
+    return jax.tree.map(where, on_true, on_false)

@@ -2,7 +2,7 @@
 
 Axis letters, used in every docstring: ``T`` time (always axis 0), ``D`` input size, ``H`` hidden size,
 ``*batch`` any number of batch axes, none included. Cells have more: ``G`` gates with weights, ``P`` the width of a
-projection, ``*space`` the spatial axes of a map, ``*window`` the size of a convolution's kernel.
+projection, ``*spatial`` the spatial axes of a map, ``*kernel_size`` those of a convolution's kernel.
 
 The four gates of an LSTM lie side by side in blocks of ``H`` along the last axis, in the order
 ``i, f, g, o``: input gate, forget gate, candidate, output gate.
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import export
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 PyTree = Any
 
 
 class LSTMParams(NamedTuple):
-    """Parameters of one LSTM layer, stored as the matrix products want them."""
+    """The parameters of one LSTM layer, stored as the matrix products want them; ``init_params`` draws them."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -31,7 +31,7 @@ class LSTMParams(NamedTuple):
 
 
 class LSTMState(NamedTuple):
-    """State of an LSTM between two steps."""
+    """The state of an LSTM between two steps; ``zero_state`` makes the one before the first step."""
 
     h: jax.Array
     """``[*batch, H]``, the output; dtype of the parameters"""
@@ -40,23 +40,25 @@ class LSTMState(NamedTuple):
 
 
 class Bidirectional(NamedTuple):
-    """One of something for each reading direction: a layer's parameters, or its states."""
+    """A pair for a layer that reads in both directions: its parameters, or its states."""
 
     forward: PyTree
+    """for the direction from the first step to the last"""
     backward: PyTree
+    """for the direction from the last step to the first"""
 
 
 class Inputs(NamedTuple):
-    """A sequence, and what a cell reads at each step besides it, such as the masks of a regulariser."""
+    """A sequence together with what a cell reads at each step besides it, such as a regularizer's masks."""
 
     x: Any
-    """``[T, *batch, D]``, or the ``Inputs`` of the cell within"""
+    """``[T, *batch, D]``, or the ``Inputs`` of the cell within, see ``cells.with_inputs``"""
     per_step: PyTree
     """arrays ``[T, *batch, ...]``; no derivative is taken with respect to booleans and integers"""
 
 
 def input_sequence(xs: PyTree) -> jax.Array:
-    """The sequence itself."""
+    """The array ``[T, *batch, D]`` inside ``Inputs``, or the array itself."""
     while isinstance(xs, Inputs):
         xs = xs.x
     return xs
@@ -66,16 +68,38 @@ for container in (LSTMParams, LSTMState, Bidirectional, Inputs):
     export.register_namedtuple_serialization(container, serialized_name=f"lstm_jax.{container.__name__}")
 
 
+class SequenceOptions(NamedTuple):
+    """The options that ``lstm``, ``unroll`` and the stacks share; the docstring of ``lstm`` says what each means."""
+
+    lengths: ArrayLike | None = None
+    mask: ArrayLike | None = None
+    resets: ArrayLike | None = None
+    reset_state: PyTree = None
+    reverse: bool = False
+    remat: str | int | None = None
+    implementation: str | None = None
+
+
 def _no_init(*arguments: Any, **options: Any) -> PyTree:
-    raise ValueError("cell.init: this cell has none, want Cell(init=...), a function (key, input_size, hidden_size)")
+    raise ValueError("cell.init: this cell has none; give Cell(init=...), a function (key, input_size, hidden_size)")
 
 
 class Cell(NamedTuple):
-    """What makes a recurrent cell: pure functions over pytrees of arrays with any leading axes.
+    """A recurrent cell: pure functions over pytrees of arrays with any leading axes.
 
-    The engine calls them on one time step or on many at once; no function may mix the rows of a batch, and every
-    array that is differentiated comes in through ``params``, not through a closure. Whatever sees no state leaves the
-    loop over time, in both directions; see ``engine.py``.
+    ``unroll`` calls them on one time step or on many at once. No function may mix the rows of a batch, and every array
+    that is differentiated comes in through ``params``, not through a closure. What sees no state belongs in
+    ``project``: it leaves the loop over time, in both directions.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> elman = lj.Cell(  # h' = tanh(x W + h R)
+        ...     project=lambda params, x: x @ params["W"],
+        ...     recur=lambda params, z, h: z + h @ params["R"],
+        ...     update=lambda params, a, h: (jnp.tanh(a), jnp.tanh(a)),
+        ...     zero_state=lambda params, batch_shape: jnp.zeros((*batch_shape, 8)),
+        ... )
+        >>> h, ys = lj.unroll(elman, {"W": jnp.ones((3, 8)), "R": jnp.eye(8)}, jnp.ones((5, 3)))
     """
 
     project: Callable[[PyTree, Any], PyTree]
@@ -85,29 +109,29 @@ class Cell(NamedTuple):
     update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
     """``update(params, a, state) -> (state, y)``: the rest, element by element"""
     zero_state: Callable[[PyTree, tuple[int, ...]], PyTree]
-    """``zero_state(params, batch_shape) -> state``"""
+    """``zero_state(params, batch_shape) -> state``: the state before the first step"""
+    init: Callable[..., PyTree] = _no_init
+    """``init(key, input_size, hidden_size, *, dtype=float32, **options) -> params``: draws the parameters of a layer"""
     prepare: Callable[[PyTree], PyTree] = lambda params: params
-    """``prepare(params) -> params``: what is done once before the loop, such as laying out a kernel for it; the three
+    """``prepare(params) -> params``: what is done once before the loop, such as laying out a kernel for it; the other
     functions take parameters with and without it"""
     check: Callable[[PyTree, Any], None] = lambda params, xs: None
     """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
     gates: Callable[[PyTree, PyTree, PyTree], dict[str, jax.Array]] = lambda params, a, state: {}
     """``gates(params, a, state) -> gates`` by their letters, each ``[..., H]``: what ``update`` multiplies by; only
-    ``diagnostics`` asks for them"""
-    init: Callable[..., PyTree] = _no_init
-    """``init(key, input_size, hidden_size, *, dtype=float32, **options) -> params``: draws the parameters of one layer"""
+    ``diagnostics`` calls it"""
     num_spatial_dims: int = 0
-    """spatial axes between the batch and the features, for convolutions: ``x [..., *space, D]``, and
-    ``zero_state(params, (*batch, *space))``"""
+    """spatial axes between the batch and the features, for convolutions: ``x [..., *spatial, D]``, and
+    ``zero_state(params, (*batch, *spatial))``"""
 
 
 def split_gates(slab: jax.Array) -> list[jax.Array]:
-    """``[..., 4H]`` to ``i, f, g, o``, each ``[..., H]``."""
+    """Splits ``[..., 4H]`` into ``i, f, g, o``, each ``[..., H]``."""
     return jnp.split(slab, 4, axis=-1)
 
 
 def join_gates(i: jax.Array, f: jax.Array, g: jax.Array, o: jax.Array) -> jax.Array:
-    """``i, f, g, o``, each ``[..., H]``, to ``[..., 4H]``."""
+    """Joins ``i, f, g, o``, each ``[..., H]``, to ``[..., 4H]``."""
     return jnp.concatenate([i, f, g, o], axis=-1)
 
 

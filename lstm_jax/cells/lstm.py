@@ -52,51 +52,51 @@ def advance(a: jax.Array, state: LSTMState) -> LSTMState:
 
 
 class Coefficients(NamedTuple):
-    """Of a step's tangent; ``[..., H]`` each.
+    """The coefficients of a step's tangent, ``[..., H]`` each: partial derivatives of c' and h'.
 
-    dc' = kept dc + by_i da_i + by_f da_f + by_g da_g
-    dh' = by_c dc' + by_o da_o
+    dc' = dc_dc dc + dc_di da_i + dc_df da_f + dc_dg da_g
+    dh' = dh_dc dc' + dh_do da_o
     """
 
-    by_i: jax.Array
+    dc_di: jax.Array
     """``g i (1 - i)``"""
-    by_f: jax.Array
+    dc_df: jax.Array
     """``c f (1 - f)``"""
-    by_g: jax.Array
+    dc_dg: jax.Array
     """``i (1 - g^2)``"""
-    by_o: jax.Array
+    dh_do: jax.Array
     """``tanh(c') o (1 - o)``"""
-    by_c: jax.Array
+    dh_dc: jax.Array
     """``o (1 - tanh(c')^2)``"""
-    kept: jax.Array
+    dc_dc: jax.Array
     """``f``"""
 
 
 def coefficients(a: jax.Array, state: LSTMState) -> Coefficients:
-    """Of the tangent of ``update`` at the pre-activations ``a [..., 4H]`` and the state it starts from."""
+    """The coefficients of the tangent of ``update`` at the pre-activations ``a [..., 4H]`` and the state it starts from."""
     return _coefficients(state.c, *_advance_with_gates(a, state)[1:])
 
 
-def _coefficients(c: jax.Array, found: Gates, tanh_c: jax.Array) -> Coefficients:
-    i, f, g, o = (found[name] for name in STANDARD_GATES.blocks)
-    by_i, by_f, by_g = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)
-    return Coefficients(by_i, by_f, by_g, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f)
+def _coefficients(c: jax.Array, gates: Gates, tanh_c: jax.Array) -> Coefficients:
+    i, f, g, o = (gates[name] for name in STANDARD_GATES.blocks)
+    dc_di, dc_df, dc_dg = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)
+    return Coefficients(dc_di, dc_df, dc_dg, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f)
 
 
-def linear(by: Coefficients, da: jax.Array, dstate: LSTMState) -> LSTMState:
-    """The tangent itself."""
+def step_tangent(coefficients: Coefficients, da: jax.Array, dstate: LSTMState) -> LSTMState:
+    """The tangent of ``update``, linear in ``da`` and ``dstate``."""
     di, df, dg, do = split_gates(da)
-    dc = by.kept * dstate.c + (by.by_i * di + by.by_f * df + by.by_g * dg)
-    dh = by.by_c * dc + by.by_o * do
+    dc = coefficients.dc_dc * dstate.c + (coefficients.dc_di * di + coefficients.dc_df * df + coefficients.dc_dg * dg)
+    dh = coefficients.dh_dc * dc + coefficients.dh_do * do
     return LSTMState(dh.astype(dstate.h.dtype), dc)
 
 
 def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gates, jax.Array]:
     """The new state, and what the derivative is made of: the gates and tanh(c')."""
-    found = apply_gates(STANDARD_GATES, a)
-    c = new_memory(STANDARD_GATES, found, state.c)
+    activated = apply_gates(STANDARD_GATES, a)
+    c = new_memory(STANDARD_GATES, activated, state.c)
     tanh_c = STANDARD_GATES.output(c)
-    return LSTMState((found["o"] * tanh_c).astype(state.h.dtype), c), found, tanh_c
+    return LSTMState((activated["o"] * tanh_c).astype(state.h.dtype), c), activated, tanh_c
 
 
 @advance.defjvp
@@ -105,8 +105,8 @@ def _advance_tangent(
 ) -> tuple[LSTMState, LSTMState]:
     """Six coefficients, computed for a whole chunk outside the loop, which then only multiplies and adds."""
     (a, state), (da, dstate) = primals, tangents
-    new, found, tanh_c = _advance_with_gates(a, state)
-    return new, linear(_coefficients(state.c, found, tanh_c), da, dstate)
+    new, activated, tanh_c = _advance_with_gates(a, state)
+    return new, step_tangent(_coefficients(state.c, activated, tanh_c), da, dstate)
 
 
 check = make_params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")

@@ -3,7 +3,7 @@
     minGRU      z = sigmoid(x W_z + b_z)     v = x W_v + b_v     h' = (1 - z) h + z v
     minLSTM     f, i = sigmoid(x W + b)      v = x W_v + b_v     h' = (f h + i v) / (f + i)
 
-Both are ``h' = decay * h + inflow`` with numbers known before the loop, so the loop has no product, and
+Both are ``h' = decay * h + increment`` with numbers known before the loop, so the loop has no product, and
 ``lstm_jax.parallel_unroll`` needs no loop: log2 T steps of an associative scan.
 """
 
@@ -37,39 +37,39 @@ class MinLSTMParams(NamedTuple):
     """``[3H]``"""
 
 
-class Linear(NamedTuple):
-    """``h' = decay * h + inflow``, each ``[..., H]``."""
+class AffineStep(NamedTuple):
+    """``h' = decay * h + increment``, each ``[..., H]``."""
 
     decay: jax.Array
-    inflow: jax.Array
+    increment: jax.Array
 
 
-def project_gru(params: MinGRUParams, x: jax.Array) -> Linear:
+def project_gru(params: MinGRUParams, x: jax.Array) -> AffineStep:
     """The two numbers of each unit."""
     z, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 2, axis=-1)
     z = jax.nn.sigmoid(z)
-    return Linear(1 - z, z * v)
+    return AffineStep(1 - z, z * v)
 
 
-def project_lstm(params: MinLSTMParams, x: jax.Array) -> Linear:
+def project_lstm(params: MinLSTMParams, x: jax.Array) -> AffineStep:
     """The two numbers of each unit; f / (f + i) = sigmoid(log f - log i), which no small gates can break."""
     f, i, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 3, axis=-1)
     decay = jax.nn.sigmoid(jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i))
-    return Linear(decay, (1 - decay) * v)
+    return AffineStep(decay, (1 - decay) * v)
 
 
-def recur(params: PyTree, z: Linear, h: jax.Array) -> Linear:
+def recur(params: PyTree, z: AffineStep, h: jax.Array) -> AffineStep:
     """The state contributes nothing."""
     return z
 
 
-def update(params: PyTree, a: Linear, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+def update(params: PyTree, a: AffineStep, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, carried in the accumulator dtype, and the output in that of the parameters."""
-    h = a.decay * h + a.inflow
+    h = a.decay * h + a.increment
     return h, h.astype(params.bias.dtype)
 
 
-def gates(params: PyTree, a: Linear, h: jax.Array) -> dict[str, jax.Array]:
+def gates(params: PyTree, a: AffineStep, h: jax.Array) -> dict[str, jax.Array]:
     """``f``, the share of the state that is kept, ``[..., H]``: 1 - z of a minGRU, f / (f + i) of a minLSTM."""
     return {"f": a.decay}
 
@@ -88,7 +88,9 @@ def init_lstm(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtyp
     return MinLSTMParams(kernel, forget_bias(hidden_size, dtype, "fiv"))
 
 
-def _cell(init: Callable[..., PyTree], kind: type, project: Callable[[PyTree, jax.Array], Linear], blocks: int) -> Cell:
+def _cell(
+    init: Callable[..., PyTree], kind: type, project: Callable[[PyTree, jax.Array], AffineStep], blocks: int
+) -> Cell:
     def zero_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> jax.Array:
         """``h = 0``: ``[*batch, H]``."""
         return jnp.zeros((*batch_shape, params.bias.shape[0] // blocks), accumulator_dtype(params.bias.dtype))

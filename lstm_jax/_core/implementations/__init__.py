@@ -1,77 +1,85 @@
 """Ways to run the LSTM's loop over time, the one table of them, and the choice among them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from lstm_jax._core import tuning
-from lstm_jax._core.implementations import cudnn
+from lstm_jax._core.engine import LoopConfig, Plan
+from lstm_jax._core.implementations import cudnn, mosaic_gpu, scan
+from lstm_jax._core.implementations.spec import CallSpec
+from lstm_jax._core.structs import PyTree
 
 
-class CallSpec(NamedTuple):
-    """What of a call decides which can run it."""
+class Implementation(NamedTuple):
+    """One way to run the LSTM: a loop for the engine's chunks, or a function of the whole call."""
 
-    xs: jax.Array
-    units: int
-    mask: Any
-    resets: Any
-    remat: Any
-
-
-def _why_not_mosaic_gpu(asked: CallSpec) -> str | None:
-    from lstm_jax._core.implementations import (
-        mosaic_gpu,  # it brings Pallas, a quarter of the time to import this package
-    )
-
-    return mosaic_gpu.why_not(asked.xs, asked.units)
+    why_not: Callable[[CallSpec], str | None]
+    """why it cannot run a call; None if it can"""
+    is_complete: bool
+    """whether it has every result and every derivative: ``implementation=None`` chooses among those"""
+    plans: Callable[..., dict[str, Plan]] | None = None
+    """``plans(config, scan_configs, shape of xs, width of the state)``: a plan for each platform that has its own, and
+    ``"default"``"""
+    run: Callable[..., tuple[PyTree, jax.Array]] | None = None
+    """``run(params, xs, state, lengths, reverse=...) -> (state, ys)``, of complete arguments"""
 
 
-TABLE: dict[str, Callable[[CallSpec], str | None]] = {
-    "scan": lambda asked: None,
-    "cudnn": lambda asked: cudnn.why_not(asked.xs, mask=asked.mask, resets=asked.resets, remat=asked.remat),
-    "mosaic_gpu": _why_not_mosaic_gpu,
+def _scan_plans(
+    config: LoopConfig, scan_configs: dict[str, tuning.ScanConfig], shape: tuple[int, ...], width: int
+) -> dict[str, Plan]:
+    """A plan of chunks and bodies for each platform that has a configuration; that of "cpu" serves the others."""
+    return {
+        "default" if platform == "cpu" else platform: Plan(
+            scan.LOOP,
+            config._replace(unroll=scan_config.unroll),
+            tuning.max_scan_chunk(scan_config, config.remat, shape, width),
+        )
+        for platform, scan_config in scan_configs.items()
+    }
+
+
+TABLE = {
+    "scan": Implementation(lambda spec: None, is_complete=True, plans=_scan_plans),
+    "cudnn": Implementation(cudnn.why_not, is_complete=False, run=cudnn.run),
+    "mosaic_gpu": Implementation(mosaic_gpu.why_not, is_complete=True, plans=mosaic_gpu.plans),
 }
-"""The implementations by name, and why each cannot run a call; None if it can."""
-
-COMPLETE = ("scan", "mosaic_gpu")
-"""Those with every result and every derivative: what ``implementation=None`` chooses from."""
+"""The implementations by name. Read at each call, so that a test may put another entry in."""
 
 
-def resolve(name: str | None, asked: CallSpec) -> str:
-    """The implementation that runs.
+def choose(name: str | None, spec: CallSpec) -> tuple[str, str]:
+    """The implementation that runs a call, and why: the one asked for by name, or what None means.
+
+    None is the first row of ``tuning.CROSSOVERS`` that was measured to pay and can run, else "scan".
 
     Raises:
-        ValueError: the one that was named cannot, and why.
+        ValueError: the one asked for cannot run the call; the message says why.
     """
-    if name is None:
-        return choose(asked)[0]
-    reason = TABLE[name](asked)
-    if reason is not None:
-        raise ValueError(f"implementation: got {name!r}, but {reason}")
-    return name
-
-
-def choose(asked: CallSpec) -> tuple[str, str]:
-    """What None means for a call, and why: the first in ``tuning.CROSSOVERS`` that was measured to pay and can run."""
-    for platform, name, dtype, least_units, most_units in tuning.CROSSOVERS:
-        fits = asked.xs.dtype == dtype and least_units <= asked.units <= most_units
-        if name in COMPLETE and fits and jax.default_backend() == platform and TABLE[name](asked) is None:
-            return name, f"measured to be faster on {platform} from {least_units} to {most_units} units in {dtype}"
+    if name is not None:
+        reason = TABLE[name].why_not(spec)
+        if reason is not None:
+            raise ValueError(f"implementation: got {name!r}, but {reason}")
+        return name, "asked for by name"
+    for platform, candidate, dtype, smallest, largest in tuning.CROSSOVERS:
+        fits = spec.xs.dtype == dtype and smallest <= spec.hidden_size <= largest
+        able = TABLE[candidate].is_complete and TABLE[candidate].why_not(spec) is None
+        if fits and jax.default_backend() == platform and able:
+            return candidate, f"measured to be faster on {platform} from {smallest} to {largest} units in {dtype}"
     return "scan", "no measurement says that another is faster here"
 
 
-def describe(name: str | None, asked: CallSpec) -> str:
+def describe(name: str | None, spec: CallSpec) -> str:
     """A line for each implementation: what runs, and why each other one does not."""
-    chosen, why = choose(asked) if name is None else (resolve(name, asked), "asked for by name")
+    chosen, why = choose(name, spec)
     lines = []
-    for one, why_not in TABLE.items():
-        reason = why_not(asked)
-        if one == chosen:
+    for each, implementation in TABLE.items():
+        reason = implementation.why_not(spec)
+        if each == chosen:
             text = f"runs: {why}"
         elif reason is not None:
             text = f"cannot: {reason}"
         else:
-            text = "could, by name" + ("" if one in COMPLETE else "; first-order reverse-mode derivatives only")
-        lines.append(f"{one:12} {text}")
+            text = "could, by name" + "; first-order reverse-mode derivatives only" * (not implementation.is_complete)
+        lines.append(f"{each:12} {text}")
     return "\n".join(lines)

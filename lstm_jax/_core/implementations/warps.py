@@ -10,7 +10,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu
 
-from lstm_jax._core.implementations.layout import COLUMNS, GATES, ROWS, split
+from lstm_jax._core.implementations.layout import BLOCK_SEQUENCES, GROUP_UNITS, NUM_GATES, split_bfloat16
 
 plgpu: Any = mosaic_gpu
 """Its functions differ between versions of jax."""
@@ -37,22 +37,22 @@ class Block(NamedTuple):
         step = lax.min(step, jnp.int32(self.steps - 1))
         return self.steps - 1 - step if self.backwards else step
 
-    def load(self, ref: Any, *place: Any) -> jax.Array:
-        """``[ROWS, COLUMNS]`` of an array that ends in units and sequences."""
-        return plgpu.load(ref.at[(*place, self.units, self.columns)], layout=plgpu.Layout.WGMMA, optimized=False)
+    def load(self, ref: Any, *index: Any) -> jax.Array:
+        """Reads ``[GROUP_UNITS, BLOCK_SEQUENCES]`` of an array that ends in units and sequences."""
+        return plgpu.load(ref.at[(*index, self.units, self.columns)], layout=plgpu.Layout.WGMMA, optimized=False)
 
-    def store(self, ref: Any, value: jax.Array, *place: Any) -> None:
-        """The reverse."""
-        plgpu.store(ref.at[(*place, self.units, self.columns)], value, optimized=False)
+    def store(self, ref: Any, value: jax.Array, *index: Any) -> None:
+        """Writes ``[GROUP_UNITS, BLOCK_SEQUENCES]`` of an array that ends in units and sequences."""
+        plgpu.store(ref.at[(*index, self.units, self.columns)], value, optimized=False)
 
     def flag(self, ref: Any, step: jax.Array) -> jax.Array:
-        """Whether a flag is set, ``[ROWS, COLUMNS]``."""
+        """Whether a flag is set, ``[GROUP_UNITS, BLOCK_SEQUENCES]``."""
         row = ref.at[self.time(step), self.columns]
         row = plgpu.load(row, layout=plgpu.Layout.WGMMA.reduce(0), optimized=False)
-        return lax.broadcast_in_dim(row, (ROWS, COLUMNS), (1,)) > 0.5
+        return lax.broadcast_in_dim(row, (GROUP_UNITS, BLOCK_SEQUENCES), (1,)) > 0.5
 
 
-class Memory(NamedTuple):
+class SharedMemory(NamedTuple):
     """Shared memory of a block, and its barriers."""
 
     kernel: Any
@@ -60,13 +60,13 @@ class Memory(NamedTuple):
     shared: Any
     """what the groups exchange, twice"""
     loaded: Any
-    """the kernel is there"""
+    """barrier: the kernel has arrived"""
     complete: Any
-    """all groups have written their units"""
+    """barrier: all groups have written their units"""
 
 
 def launch(
-    body: Callable[[Block, Memory, Any, Any], None],
+    body: Callable[[Block, SharedMemory, Any, Any], None],
     kernel: jax.Array,
     inputs: Any,
     outputs: Any,
@@ -84,64 +84,66 @@ def launch(
     """
     leaves, structure = jax.tree.flatten(inputs)
     results, out_structure = jax.tree.flatten(outputs)
-    groups, count = kernel.shape[-1] // ROWS, len(leaves)
+    groups, count = kernel.shape[-1] // GROUP_UNITS, len(leaves)
 
-    def entry(source: Any, *refs: Any) -> None:
-        memory = Memory(*refs[-len(Memory._fields) :])
+    def entry(kernel_ref: Any, *refs: Any) -> None:
+        memory = SharedMemory(*refs[-len(SharedMemory._fields) :])
         group, number = lax.axis_index("group"), lax.axis_index("block")
-        block = Block(pl.ds(group * ROWS, ROWS), pl.ds(number * COLUMNS, COLUMNS), steps, backwards)
+        block = Block(
+            pl.ds(group * GROUP_UNITS, GROUP_UNITS), pl.ds(number * BLOCK_SEQUENCES, BLOCK_SEQUENCES), steps, backwards
+        )
 
         @pl.when(group == 0)
         def _() -> None:
-            plgpu.copy_gmem_to_smem(source, memory.kernel, memory.loaded)
+            plgpu.copy_gmem_to_smem(kernel_ref, memory.kernel, memory.loaded)
 
-        given = jax.tree.unflatten(structure, refs[:count])
-        body(block, memory, given, jax.tree.unflatten(out_structure, refs[count : -len(Memory._fields)]))
+        input_refs = jax.tree.unflatten(structure, refs[:count])
+        body(block, memory, input_refs, jax.tree.unflatten(out_structure, refs[count : -len(SharedMemory._fields)]))
 
-    places = [plgpu.SMEM(kernel.shape, kernel.dtype), plgpu.SMEM(shared, kernel.dtype)]
-    found = plgpu.kernel(
+    scratch = [plgpu.SMEM(kernel.shape, kernel.dtype), plgpu.SMEM(shared, kernel.dtype)]
+    results = plgpu.kernel(
         entry,
         out_type=tuple(results),
-        scratch_types=[*places, plgpu.Barrier(), plgpu.Barrier(num_arrivals=groups)],
-        grid=(leaves[0].shape[-1] // COLUMNS,),
+        scratch_types=[*scratch, plgpu.Barrier(), plgpu.Barrier(num_arrivals=groups)],
+        grid=(leaves[0].shape[-1] // BLOCK_SEQUENCES,),
         grid_names=("block",),
         num_threads=groups,
         thread_name="group",
         interpret=interpret,
     )(kernel, *leaves)
-    return jax.tree.unflatten(out_structure, found)
+    return jax.tree.unflatten(out_structure, results)
 
 
-def put(slot: Any, units: Any, value: jax.Array, *place: Any) -> None:
+def write_shared(slot: Any, units: Any, value: jax.Array, *index: Any) -> None:
     """This group's units of what is shared, in its parts."""
-    for number, part in enumerate(split(value, slot.shape[0])):
-        plgpu.store(slot.at[(number, *place, units)], part)
+    for number, part in enumerate(split_bfloat16(value, slot.shape[0])):
+        plgpu.store(slot.at[(number, *index, units)], part)
 
 
-def tell(memory: Memory) -> None:
+def arrive(memory: SharedMemory) -> None:
     """This group has written its units."""
     plgpu.commit_smem()
     plgpu.barrier_arrive(memory.complete)
 
 
-def wait(memory: Memory) -> None:
+def wait(memory: SharedMemory) -> None:
     """Until all groups have told."""
     plgpu.barrier_wait(memory.complete)
 
 
-def sums(kernel: Any, slot: Any, units: Any, terms: list[list[tuple[int, int | None]]]) -> list[jax.Array]:
-    """Sums of products ``kernel[gate] @ slot[place]``, each ``[ROWS, COLUMNS]``, all under way at once."""
-    pairs = [(0, 0)] if kernel.shape[0] == GATES else [(0, 0), (0, 1), (1, 0)]
+def multiply_gates(kernel: Any, slot: Any, units: Any, terms: list[list[tuple[int, int | None]]]) -> list[jax.Array]:
+    """Sums of products ``kernel[gate] @ slot[slot_gate]``, each ``[GROUP_UNITS, BLOCK_SEQUENCES]``, all under way at once."""
+    pairs = [(0, 0)] if kernel.shape[0] == NUM_GATES else [(0, 0), (0, 1), (1, 0)]
 
     def multiply(*totals: Any) -> list[jax.Array]:
-        for total, own in zip(totals, terms, strict=True):
-            for gate, place in own:
-                for one, other in pairs:
-                    right = slot.at[other] if place is None else slot.at[other, place]
-                    plgpu.wgmma(total, kernel.at[one * GATES + gate, units], right)
+        for total, factors in zip(totals, terms, strict=True):
+            for gate, slot_gate in factors:
+                for left_part, right_part in pairs:
+                    right = slot.at[right_part] if slot_gate is None else slot.at[right_part, slot_gate]
+                    plgpu.wgmma(total, kernel.at[left_part * NUM_GATES + gate, units], right)
         return [total[...] for total in totals]
 
-    return pl.run_scoped(multiply, *[plgpu.ACC((ROWS, COLUMNS), jnp.float32)] * len(terms))
+    return pl.run_scoped(multiply, *[plgpu.ACC((GROUP_UNITS, BLOCK_SEQUENCES), jnp.float32)] * len(terms))
 
 
 def sigmoid(x: jax.Array) -> jax.Array:

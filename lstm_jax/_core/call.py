@@ -1,0 +1,112 @@
+"""The arguments of a call: checked against each other, turned into arrays, and completed."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax._core import checks, engine
+from lstm_jax._core.implementations import TABLE
+from lstm_jax._core.steps import StepFlags, lengths_to_mask, step_flags
+from lstm_jax._core.structs import Cell, PyTree, SequenceOptions, input_sequence
+
+
+class Call(NamedTuple):
+    """The arrays of a call, checked against each other."""
+
+    params: PyTree
+    xs: jax.Array
+    initial_state: PyTree | None
+    lengths: jax.Array | None
+    mask: jax.Array | None
+    resets: jax.Array | None
+    reset_state: PyTree | None
+
+
+def check_call(cell: Cell, params: PyTree, xs: Any, initial_state: PyTree | None, options: SequenceOptions) -> Call:
+    """The arguments as arrays, or ValueError naming the one that is wrong."""
+    checks.check_type("cell", cell, Cell, "for example cells.GRU, or CELLS[name]")
+    checks.check_type("reverse", options.reverse, bool, "a Python value, since it decides what is compiled")
+    checks.check_remat(options.remat)
+    checks.check_name("implementation", options.implementation, (None, *TABLE))
+    checks.check_exclusive(options.lengths, options.mask, options.resets, options.reset_state)
+    params, xs, initial_state, reset_state = to_jax((params, xs, initial_state, options.reset_state))
+    checks.check_sequence(xs, cell.num_spatial_dims)
+    lengths, mask, resets = map(to_array, (options.lengths, options.mask, options.resets))
+    cell.check(params, xs)
+    shape = input_sequence(xs).shape
+    time, *batch = shape[: -1 - cell.num_spatial_dims]
+    zeros = zero_state_shapes(cell, params, shape[1:-1])
+    if lengths is not None:
+        checks.check_lengths(lengths, tuple(batch), time)
+    if initial_state is not None:
+        checks.check_state("initial_state", initial_state, zeros, broadcasts=False, time=time)
+    if reset_state is not None:
+        checks.check_state("reset_state", reset_state, zeros, broadcasts=True)
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            checks.check_flags(name, flags, (time, *batch))
+    return Call(params, xs, initial_state, lengths, mask, resets, reset_state)
+
+
+def complete_call(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, StepFlags, PyTree]:
+    """The state before the first step read, what happens at each step, and the state that resets give, if any do."""
+    shape = input_sequence(call.xs).shape
+    zeros = cell.zero_state(call.params, shape[1:-1])
+    state = zeros if call.initial_state is None else call.initial_state
+    mask, reset_state = call.mask, call.reset_state
+    if call.lengths is not None:
+        mask = lengths_to_mask(call.lengths, shape[0])
+    if reset_state is not None:
+        reset_state = jax.tree.map(lambda leaf, zero: jnp.broadcast_to(leaf, zero.shape), reset_state, zeros)
+    elif mask is not None or call.resets is not None:
+        reset_state = zeros
+    return state, step_flags(mask, call.resets, reverse=reverse), reset_state
+
+
+def step_shapes(cell: Cell, call: Call, state: PyTree) -> tuple[PyTree, PyTree]:
+    """What a step from this state returns, (state, y) as shapes, checked."""
+
+    def one_step_of(leaf: jax.Array) -> jax.Array:
+        return leaf.sum(axis=0, dtype=leaf.dtype)  # of no length too, and sharded as a step is
+
+    shapes = jax.eval_shape(
+        lambda state, xs: engine.step(cell, call.params, state, jax.tree.map(one_step_of, xs)), state, call.xs
+    )
+    checks.check_cell_output(state, shapes)
+    return shapes
+
+
+def zero_state_shapes(cell: Cell, params: PyTree, batch_shape: tuple[int, ...]) -> PyTree:
+    """The shapes and dtypes of the zero state, remembered: an un-jitted call would spend a third of its time on them."""
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+    return _traced_zero_state_shapes(cell, structure, shapes, tuple(batch_shape))
+
+
+@lru_cache(maxsize=256)
+def _traced_zero_state_shapes(cell: Cell, structure: Any, shapes: tuple, batch_shape: tuple[int, ...]) -> PyTree:
+    params = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return jax.eval_shape(lambda params: cell.zero_state(params, batch_shape), params)
+
+
+def to_jax(tree: PyTree) -> PyTree:
+    """NumPy arrays, numbers and what wraps an array, such as ``nnx.Variable``, as arrays of JAX.
+
+    What is none of these stays, for the cell's check to name.
+    """
+
+    def convert(leaf: Any) -> Any:
+        convertible = isinstance(leaf, np.ndarray | np.generic | int | float) or hasattr(leaf, "__jax_array__")
+        return jnp.asarray(leaf) if convertible else leaf
+
+    return jax.tree.map(convert, tree, is_leaf=lambda leaf: hasattr(leaf, "__jax_array__"))
+
+
+def to_array(array: Any) -> Any:
+    """Host data stays on the host, where its values can be checked without waiting for a device."""
+    if array is None or isinstance(array, jax.Array):
+        return array
+    return jnp.asarray(array) if hasattr(array, "__jax_array__") else np.asarray(array)
