@@ -80,7 +80,8 @@ def zero_lstm_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> LSTMSt
 
 
 def cell_init(draw: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """Makes a cell's ``init`` of a function that draws parameters in a wide dtype: checks the arguments, casts the result.
+    """Makes a cell's ``init`` of a function that draws parameters in a wide dtype: checks the arguments, casts the
+    result.
 
     Args:
         draw: ``draw(key, input_size, hidden_size, dtype, *, options of the cell) -> params``.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lstm_jax._core.tuning import RATIONAL_TANH_MIN_SIZE
-from lstm_jax.cells.activations import BOUND, tanh, tanh_rational
+from lstm_jax.cells.activations import CLIP_BOUND, tanh, tanh_rational
 
 EPS = float(np.finfo(np.float32).eps)
 VALUE = 4 * EPS
@@ -26,7 +26,7 @@ def test_the_written_out_form_equals_tanh():
 
 def test_far_out_it_is_exactly_one():
     """Else a gate would never be fully open, and a memory would depend on how many rows stand beside it."""
-    x = jnp.append(jnp.linspace(BOUND, 100, 10001, dtype=jnp.float32), jnp.inf)
+    x = jnp.append(jnp.linspace(CLIP_BOUND, 100, 10001, dtype=jnp.float32), jnp.inf)
     np.testing.assert_array_equal(tanh_rational(jnp.concatenate([x, -x])), jnp.repeat(jnp.asarray([1, -1]), x.size))
 
 

@@ -39,7 +39,7 @@ def test_training_equals_the_paper(problem):
     final, ys, statistics = cells.batch_norm_train(params, xs)
     np.testing.assert_allclose(ys, np.array(want), atol=1e-12)
     np.testing.assert_allclose(final.c, c, atol=1e-12)
-    np.testing.assert_array_equal(final.place, np.full((B, 1), T))
+    np.testing.assert_array_equal(final.step, np.full((B, 1), T))
     np.testing.assert_allclose(statistics["memory"].variance[-1], c.var(0), atol=1e-12)
 
 

@@ -48,7 +48,7 @@ def make_problem(name, dtype=jnp.float64):
     if name == "slstm":  # a normaliser is positive
         initial, reset = (state._replace(n=jnp.exp(state.n)) for state in (initial, reset))
     if name == "batch_norm":  # a place is a whole number
-        initial, reset = (state._replace(place=jnp.round(jnp.abs(3 * state.place))) for state in (initial, reset))
+        initial, reset = (state._replace(step=jnp.round(jnp.abs(3 * state.step))) for state in (initial, reset))
     xs = jnp.asarray(rng.normal(size=(T, B, *space, D)), dtype)
     resets = jnp.asarray(rng.random((T, B)) < 0.2)
     return Problem(cell, params, xs, initial, reset, jnp.array([0, T - 3, T]), resets)

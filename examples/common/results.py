@@ -34,9 +34,9 @@ OWN = ("--record", "--picture", "--save", "--seed")
 
 HEAD = """# Results
 
-Each row is one command; `examples/common/results.py` wrote this table from the records of the runs in `examples/records` and
-the published figures in `examples/published.toml`. Several seeds: the mean, and all of them in brackets. What is naive
-needs no training of a network and was computed in the same run.
+Each row is one command; `examples/common/results.py` wrote this table from the records of the runs in
+`examples/records` and the published figures in `examples/published.toml`. Several seeds: the mean, and all of them in
+brackets. What is naive needs no training of a network and was computed in the same run.
 
 """
 

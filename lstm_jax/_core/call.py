@@ -80,7 +80,8 @@ def step_shapes(cell: Cell, call: Call, state: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def zero_state_shapes(cell: Cell, params: PyTree, batch_shape: tuple[int, ...]) -> PyTree:
-    """The shapes and dtypes of the zero state, remembered: an un-jitted call would spend a third of its time on them."""
+    """The shapes and dtypes of the zero state, remembered: an un-jitted call would spend a third of its time on
+    them."""
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
     return _traced_zero_state_shapes(cell, structure, shapes, tuple(batch_shape))

@@ -66,13 +66,14 @@ class StepResiduals(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A way to run the steps of a chunk, and their tangent: ``implementations.scan`` has the one that serves every cell."""
+    """A way to run the steps of a chunk, and their tangent: ``implementations.scan`` has the one that serves every
+    cell."""
 
     forward: Callable[..., tuple[PyTree, PyTree, Residuals | None]]
     """``forward(config, params, zs, flags, state, reset_state) -> (state, ys, residuals)``"""
     tangent: Callable[..., tuple[PyTree, PyTree, Residuals | None]]
-    """``tangent(config, params, step_residuals, da_direct, dupdate, dstate, dreset) -> (dstate, dys, dresiduals)``, linear
-    in the last four"""
+    """``tangent(config, params, step_residuals, da_direct, dupdate, dstate, dreset) -> (dstate, dys, dresiduals)``,
+    linear in the last four"""
 
 
 class Plan(NamedTuple):

@@ -24,7 +24,8 @@ def parallel_unroll(
     reset_state: ArrayLike | None = None,
     reverse: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """Runs ``cells.MIN_GRU`` or ``cells.MIN_LSTM`` by an associative scan, with the arguments and results of ``unroll``.
+    """Runs ``cells.MIN_GRU`` or ``cells.MIN_LSTM`` by an associative scan, with the arguments and results of
+    ``unroll``.
 
     Two steps ``h' = d_1 h + b_1`` and ``h' = d_2 h + b_2`` are one, ``h' = d_1 d_2 h + d_2 b_1 + b_2``, and this
     combination is associative. It takes more work and memory than the loop, and pays where many cores wait. A NaN that

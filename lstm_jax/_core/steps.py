@@ -85,7 +85,8 @@ def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
 
 
 def resets_from_done(done: ArrayLike, first: ArrayLike | None = None) -> jax.Array:
-    """Turns episode ends into resets: ``resets[t + 1] = done[t]``, since ``done[t]`` comes back from the action at ``t``.
+    """Turns episode ends into resets: ``resets[t + 1] = done[t]``, since ``done[t]`` comes back from the action at
+    ``t``.
 
     Args:
         done: bool ``[T, *batch]``, as the environment returned it with the transition at ``t``.

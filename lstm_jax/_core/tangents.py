@@ -38,10 +38,10 @@ def linearize_steps(function: Callable, *primals: PyTree) -> tuple[list[jax.Arra
     """The tangent of a function of one step at every step of a chunk, as coefficients and a map that reads them.
 
     ``jax.linearize`` returns a linear function, which is a tree whose leaves are arrays: the coefficients. For
-    ``f(x) = k * sin(x)`` they are ``k`` and ``cos(x)``. Here this is done at all steps of a chunk by ``vmap``: ``cos(x)``
-    differs between steps and is returned ``[chunk, ...]``; ``k`` is the same at all steps and stays in the map, so that
-    no kernel is repeated for each step. Which is which is read off the traced program: what depends on the primals
-    differs.
+    ``f(x) = k * sin(x)`` they are ``k`` and ``cos(x)``. Here this is done at all steps of a chunk by ``vmap``:
+    ``cos(x)`` differs between steps and is returned ``[chunk, ...]``; ``k`` is the same at all steps and stays in the
+    map, so that no kernel is repeated for each step. Which is which is read off the traced program: what depends on
+    the primals differs.
 
         >>> import jax.numpy as jnp
         >>> k, xs = jnp.array(3.0), jnp.array([0.0, jnp.pi])

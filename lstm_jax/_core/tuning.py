@@ -21,10 +21,10 @@ SCAN_CONFIGS = {"cpu": ScanConfig(1, 2**17, 2**16), "cuda": ScanConfig(4, 2**22,
 """By the platform that a program is lowered for; others, where nothing was counted or measured, take that of "cpu".
 Read at each call, so that a test or a benchmark may put another entry in.
 
-On a CPU a chunk is what the caches hold, and 2 to 8 steps in a body change nothing. On a GPU a kernel and a start by the
-host cost time whatever they compute. Kernels and starts a time step, and MiB of memory, forward and backward in float32,
-by steps in a body, counted in programs compiled for an H100 by ``python -m benchmarks.gpu_programs``; times are not
-measured:
+On a CPU a chunk is what the caches hold, and 2 to 8 steps in a body change nothing. On a GPU a kernel and a start by
+the host cost time whatever they compute. Kernels and starts a time step, and MiB of memory, forward and backward in
+float32, by steps in a body, counted in programs compiled for an H100 by ``python -m benchmarks.gpu_programs``; times
+are not measured:
 
 | B H | 1 | 4 | 16 | 4, a CPU's chunks | flax linen |
 | 16 128 | 14.0 2.0 48 | 7.3 0.5 48 | 6.4 0.1 48 | 7.7 0.8 36 | 36.1 2.0 53 |
@@ -64,11 +64,11 @@ MAX_KERNEL_CHUNK_CELLS = 2**24
 
 RATIONAL_TANH_MIN_SIZE = 32768
 """Elements from which a float32 tanh is computed by a rational function on CPU. XLA divides an operation among cores by
-the count of its additions and multiplications, where tanh counts as none, so a slab that is small for memory but not for
-arithmetic stays on one core, and the others wake late for the next product. Forward pass, two x86 cores (Zen 4), rational
-function against ``jnp.tanh``: B=32 H=256 27.7 and 31.0 ms, B=32 H=384 29.4 and 31.1, B=16 H=512 25.9 and 27.7; with jax
-0.12.0.1 27.2 and 30.6, 31.3 and 31.5, 26.5 and 27.6. From 65536 elements there is no difference; at 24576 the second
-core gives nothing, and with jax 0.12.0.1 it costs a tenth."""
+the count of its additions and multiplications, where tanh counts as none, so a slab that is small for memory but not
+for arithmetic stays on one core, and the others wake late for the next product. Forward pass, two x86 cores (Zen 4),
+rational function against ``jnp.tanh``: B=32 H=256 27.7 and 31.0 ms, B=32 H=384 29.4 and 31.1, B=16 H=512 25.9 and
+27.7; with jax 0.12.0.1 27.2 and 30.6, 31.3 and 31.5, 26.5 and 27.6. From 65536 elements there is no difference; at
+24576 the second core gives nothing, and with jax 0.12.0.1 it costs a tenth."""
 
 
 def choose_remat(time: int, width: int) -> str:

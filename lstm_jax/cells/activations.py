@@ -6,7 +6,7 @@ from jax import lax
 
 from lstm_jax._core.tuning import RATIONAL_TANH_MIN_SIZE, is_concrete
 
-BOUND = 10.0
+CLIP_BOUND = 10.0
 """Where inputs are clipped: the approximation passes 1 by 5e-7 there, and the result is clipped to 1. Were it left a
 little below 1, no gate would ever open or close fully: a memory held for 8192 steps would lose 0.1 %."""
 NUMERATOR = (
@@ -24,7 +24,7 @@ DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03,
 
 @jax.custom_jvp
 def tanh(x: jax.Array) -> jax.Array:
-    """``tanh(x)``, for large float32 arrays on CPU from additions and multiplications."""
+    """``tanh(x)``; of large float32 arrays on CPU by ``tanh_rational``."""
     if x.dtype != jnp.float32 or not is_concrete(x.size) or x.size < RATIONAL_TANH_MIN_SIZE:
         return jnp.tanh(x)
     return lax.platform_dependent(x, cpu=tanh_rational, default=jnp.tanh)
@@ -38,8 +38,8 @@ def _tanh_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tupl
 
 
 def tanh_rational(x: jax.Array) -> jax.Array:
-    """``tanh(x)`` as ``x P(x^2) / Q(x^2)``."""
-    x = jnp.clip(x, -BOUND, BOUND)
+    """``tanh(x)`` as the rational function ``x P(x^2) / Q(x^2)``, of additions and multiplications alone."""
+    x = jnp.clip(x, -CLIP_BOUND, CLIP_BOUND)
     return jnp.clip(x * _polynomial(NUMERATOR, x * x) / _polynomial(DENOMINATOR, x * x), -1, 1)
 
 

@@ -1,15 +1,15 @@
-"""The batch-normalised LSTM of Cooijmans et al. 2017 (arXiv:1603.09025), with statistics of its own for each step.
+"""The batch-normalized LSTM of Cooijmans et al. 2017 (arXiv:1603.09025), with statistics of its own for each step.
 
     a = s_x * N(x W) + s_h * N(h R) + b           N(v) = (v - mean) / sqrt(variance + 1e-5)
     c' = f * c + i * g
     h' = o * tanh(s_c * N(c') + b_c)
 
-Mean and variance belong to the step's place in its sequence, since the first steps of a run from the zero state are
-unlike the later ones; from the last place with statistics on, that place's serve. The state counts the place, so a
-reset begins anew and a run in pieces goes on.
+Mean and variance belong to the number of the step in its sequence, since the first steps of a run from the zero state
+are unlike the later ones; the statistics of the last step that has some serve all steps after it. The state counts the
+steps, so a reset begins anew and a run in pieces goes on.
 
 ``BATCH_NORM_LSTM`` is the cell of evaluation: it takes the statistics from its parameters, where rows do not see each
-other. ``batch_norm_train`` normalises by the rows of the batch at hand, which mixes them: a plain scan of its own.
+other. ``batch_norm_train`` normalizes by the rows of the batch at hand, which mixes them: a plain scan of its own.
 """
 
 from typing import NamedTuple
@@ -39,7 +39,7 @@ class Moments(NamedTuple):
 
 
 class BatchNormParams(NamedTuple):
-    """Parameters of one layer, blocks i, f, g, o, and the statistics of the first ``S`` max_steps of a sequence."""
+    """Parameters of one layer, blocks i, f, g, o, and the statistics of the first ``S`` steps of a sequence."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -76,12 +76,12 @@ class BatchNormState(NamedTuple):
     """``[*batch, H]``, the output; dtype of the parameters"""
     c: jax.Array
     """``[*batch, H]``, the memory"""
-    place: jax.Array
+    step: jax.Array
     """``[*batch, 1]``: how many steps of the sequence were taken, a whole number"""
 
 
 Statistics = dict[str, Moments]
-"""By what is normalised, "input", "recurrent" and "memory": moments ``[T, M]`` of a batch at each step."""
+"""By what is normalized, "input", "recurrent" and "memory": moments ``[T, M]`` of a batch at each step."""
 
 
 def standardize(v: jax.Array, moments: Moments) -> jax.Array:
@@ -91,24 +91,24 @@ def standardize(v: jax.Array, moments: Moments) -> jax.Array:
 
 
 def project(params: BatchNormParams, x: jax.Array) -> jax.Array:
-    """``x W``; it is normalised beside h R, where the place is known."""
+    """``x W``; it is normalized beside h R, where the number of the step is known."""
     return lstm.project(params, x)
 
 
 def recur(params: BatchNormParams, z: jax.Array, state: BatchNormState) -> jax.Array:
-    """The normalised pre-activations ``[..., 4H]``."""
-    moments = _at(params, state.place)
-    return _join(params, z, matmul(state.h, params.recurrent_kernel), moments["input"], moments["recurrent"])
+    """The normalized pre-activations ``[..., 4H]``."""
+    moments = _moments_at(params, state.step)
+    return _preactivations(params, z, matmul(state.h, params.recurrent_kernel), moments["input"], moments["recurrent"])
 
 
 def update(params: BatchNormParams, a: jax.Array, state: BatchNormState) -> tuple[BatchNormState, jax.Array]:
-    """Gates and memory; the output reads the normalised memory, the next step the memory itself."""
+    """Gates and memory; the output reads the normalized memory, the next step the memory itself."""
     o, c = _memory(a, state)
-    return _emit(params, o, c, _at(params, state.place)["memory"], state)
+    return _output(params, o, c, _moments_at(params, state.step)["memory"], state)
 
 
 def zero_state(params: BatchNormParams, batch_shape: tuple[int, ...] = ()) -> BatchNormState:
-    """Zeros: the first place of a sequence."""
+    """``h = c = 0`` at the first step of a sequence."""
     kernel = params.recurrent_kernel
     zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator_dtype(kernel.dtype))
     return BatchNormState(zeros.astype(kernel.dtype), zeros, zeros[..., :1])
@@ -116,16 +116,20 @@ def zero_state(params: BatchNormParams, batch_shape: tuple[int, ...] = ()) -> Ba
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, max_steps: int = 1) -> BatchNormParams:
-    """The LSTM's default kernels and bias, scales 0.1 as in the paper, statistics of mean 0 and variance 1.
+    """Draws kernels and bias as the LSTM's default scheme does; scales are 0.1 as in the paper.
+
+    The statistics start with mean 0 and variance 1.
 
     Args:
         max_steps: ``S``, how many steps have statistics of their own; the longest sequence of training.
     """
-    whole, unit = jnp.full(4 * hidden_size, 0.1, dtype), jnp.full(hidden_size, 0.1, dtype)
-    wide, narrow = jnp.zeros((max_steps, 4 * hidden_size), dtype), jnp.zeros((max_steps, hidden_size), dtype)
-    statistics = (wide, wide + 1, wide, wide + 1, narrow, narrow + 1)
+    scale_4h, scale_h = jnp.full(4 * hidden_size, 0.1, dtype), jnp.full(hidden_size, 0.1, dtype)
+    zeros_4h, zeros_h = jnp.zeros((max_steps, 4 * hidden_size), dtype), jnp.zeros((max_steps, hidden_size), dtype)
+    statistics = (zeros_4h, zeros_4h + 1, zeros_4h, zeros_4h + 1, zeros_h, zeros_h + 1)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
-    return BatchNormParams(*kernels, forget_bias(hidden_size, dtype), whole, whole, unit, 0 * unit, *statistics)
+    return BatchNormParams(
+        *kernels, forget_bias(hidden_size, dtype), scale_4h, scale_4h, scale_h, 0 * scale_h, *statistics
+    )
 
 
 STATISTICS = ("input", "recurrent", "memory")
@@ -160,20 +164,26 @@ def batch_norm_train(
     *,
     lengths: jax.Array | None = None,
 ) -> tuple[BatchNormState, jax.Array, Statistics]:
-    """Runs the layer as in training: normalised by the rows that take the step, whose moments come back.
+    """Runs the batch-normalized LSTM as in training: normalized by the rows of the batch, whose moments are returned.
 
-    A scan with the derivative that autodiff gives it: not the engine, which keeps rows apart. Keep the moments with
-    ``update_statistics``; the stored ones are not read. In neither mode do they get a gradient.
+    It is a plain scan, not the engine, which keeps rows apart. Store the moments with ``update_statistics``; the stored
+    ones are not read here. Neither get a gradient.
 
     Args:
-        xs: ``[T, B, D]``, one batch axis.
-        initial_state: None means zeros; ``place`` is counted on.
+        params: of ``BATCH_NORM_LSTM``.
+        xs: inputs ``[T, B, D]``, one batch axis.
+        initial_state: None means zeros; ``step`` is counted on.
         lengths: integers ``[B]``; steps from there on are not taken and do not count among the rows.
     Returns:
         (final_state, ys ``[T, B, H]``, statistics): moments of each step; at a step that no row takes mean 0,
         variance 0.
     Raises:
         ValueError: naming the argument.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.cells.BATCH_NORM_LSTM.init(jax.random.key(0), 3, 8, max_steps=5)
+        >>> state, ys, statistics = lj.cells.batch_norm_train(params, jnp.ones((5, 2, 3)))
+        >>> params = lj.cells.update_statistics(params, statistics)
     """
     check_sequence(xs)
     check(params, xs)
@@ -199,9 +209,9 @@ def _train(
         z, taken = inputs
         r = matmul(state.h, params.recurrent_kernel)
         moments = {"input": _moments(z, taken), "recurrent": _moments(r, taken)}
-        o, c = _memory(_join(params, z, r, moments["input"], moments["recurrent"]), state)
+        o, c = _memory(_preactivations(params, z, r, moments["input"], moments["recurrent"]), state)
         moments["memory"] = _moments(c, taken)
-        new, y = _emit(params, o, c, moments["memory"], state)
+        new, y = _output(params, o, c, moments["memory"], state)
         new = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, state)
         return new, (jnp.where(taken, y, jnp.zeros_like(y)), moments)
 
@@ -212,32 +222,45 @@ def _train(
 
 
 def update_statistics(params: BatchNormParams, statistics: Statistics, momentum: float = 0.9) -> BatchNormParams:
-    """The parameters with running moments: ``momentum`` of the old ones and the rest of this batch's, place by place.
+    """Updates the running moments in the parameters, step by step.
 
     Args:
-        statistics: of ``batch_norm_train`` from the start of its sequences; as many max_steps as both have are updated.
+        params: of ``BATCH_NORM_LSTM``.
+        statistics: of ``batch_norm_train`` from the start of its sequences; as many steps as both have are updated.
+        momentum: the share of the old moments in the new ones; the rest is that of ``statistics``.
+    Returns:
+        the parameters with new moments.
+    Raises:
+        ValueError: statistics of another size.
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.cells.BATCH_NORM_LSTM.init(jax.random.key(0), 3, 8, max_steps=5)
+        >>> _, _, statistics = lj.cells.batch_norm_train(params, jnp.ones((5, 2, 3)))
+        >>> params = lj.cells.update_statistics(params, statistics, momentum=0.99)
     """
     new = {}
     for name, moments in statistics.items():
         for kind, moment in moments._asdict().items():
             old = getattr(params, f"{name}_{kind}")
             check_array(f"statistics[{name!r}].{kind}", moment, (len(moment), *old.shape[1:]))
-            max_steps = min(len(old), len(moment))
-            mixed = momentum * old[:max_steps] + (1 - momentum) * moment[:max_steps].astype(old.dtype)
-            new[f"{name}_{kind}"] = lax.stop_gradient(old.at[:max_steps].set(mixed))
+            num_steps = min(len(old), len(moment))
+            mixed = momentum * old[:num_steps] + (1 - momentum) * moment[:num_steps].astype(old.dtype)
+            new[f"{name}_{kind}"] = lax.stop_gradient(old.at[:num_steps].set(mixed))
     return params._replace(**new)
 
 
-def _at(params: BatchNormParams, place: jax.Array) -> Statistics:
-    """The stored moments at the place ``[..., 1]``, each ``[..., M]``; no derivative is taken along either."""
-    index = jnp.clip(lax.stop_gradient(place)[..., 0].astype(jnp.int32), 0, len(params.input_mean) - 1)
+def _moments_at(params: BatchNormParams, step: jax.Array) -> Statistics:
+    """The stored moments at a step ``[..., 1]`` of the sequence, each ``[..., M]``; no derivative is taken along either."""
+    index = jnp.clip(lax.stop_gradient(step)[..., 0].astype(jnp.int32), 0, len(params.input_mean) - 1)
     fields: PyTree = lax.stop_gradient(params._asdict())
     return {name: Moments(fields[f"{name}_mean"][index], fields[f"{name}_variance"][index]) for name in STATISTICS}
 
 
-def _join(params: BatchNormParams, z: jax.Array, r: jax.Array, of_z: Moments, of_r: Moments) -> jax.Array:
-    inputs = scaled(standardize(z, of_z), params.input_scale)
-    return add_bias(inputs + scaled(standardize(r, of_r), params.recurrent_scale), params.bias)
+def _preactivations(
+    params: BatchNormParams, z: jax.Array, r: jax.Array, z_moments: Moments, r_moments: Moments
+) -> jax.Array:
+    inputs = scaled(standardize(z, z_moments), params.input_scale)
+    return add_bias(inputs + scaled(standardize(r, r_moments), params.recurrent_scale), params.bias)
 
 
 def _memory(a: jax.Array, state: BatchNormState) -> tuple[jax.Array, jax.Array]:
@@ -246,17 +269,17 @@ def _memory(a: jax.Array, state: BatchNormState) -> tuple[jax.Array, jax.Array]:
     return gates["o"], new_memory(STANDARD_GATES, gates, state.c)
 
 
-def _emit(
+def _output(
     params: BatchNormParams, o: jax.Array, c: jax.Array, moments: Moments, state: BatchNormState
 ) -> tuple[BatchNormState, jax.Array]:
-    visible = add_bias(scaled(standardize(c, moments), params.memory_scale), params.memory_bias)
-    h = (o * jnp.tanh(visible)).astype(state.h.dtype)
-    return BatchNormState(h, c, state.place + 1), h
+    normalized = add_bias(scaled(standardize(c, moments), params.memory_scale), params.memory_bias)
+    h = (o * jnp.tanh(normalized)).astype(state.h.dtype)
+    return BatchNormState(h, c, state.step + 1), h
 
 
 def _moments(v: jax.Array, taken: jax.Array) -> Moments:
     """Over the rows ``[B, M]`` that take the step, ``[B, 1]``."""
     count = jnp.maximum(jnp.sum(taken), 1).astype(v.dtype)
     mean = jnp.sum(jnp.where(taken, v, 0.0), axis=0) / count
-    centred = jnp.where(taken, v - lax.broadcast_to_rank(mean, v.ndim), 0.0)
-    return Moments(mean, jnp.sum(centred * centred, axis=0) / count)
+    centered = jnp.where(taken, v - lax.broadcast_to_rank(mean, v.ndim), 0.0)
+    return Moments(mean, jnp.sum(centered * centered, axis=0) / count)

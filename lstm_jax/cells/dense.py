@@ -25,26 +25,38 @@ class KernelWithTranspose(NamedTuple):
 
 
 def prepare_kernel(params: Any, names: tuple[str, ...] = ("recurrent_kernel",)) -> Any:
-    """The parameters with these kernels two-way: what a cell prepares before its loop."""
+    """The parameters with transposed copies of these kernels: what a cell prepares before its loop."""
     return params._replace(**{name: _with_transpose(getattr(params, name)) for name in names})
 
 
 def add_bias(z: jax.Array, bias: jax.Array) -> jax.Array:
-    """``z [..., M] + bias [M]`` in the dtype of ``z``."""
+    """Adds a bias: ``z [..., M] + bias [M]``, in the dtype of ``z``."""
     return z + lax.broadcast_to_rank(bias.astype(z.dtype), z.ndim)
 
 
 def matmul(x: jax.Array, kernel: jax.Array | KernelWithTranspose) -> jax.Array:
-    """``x [..., N] @ kernel [N, M] -> [..., M]``, summed and returned in the accumulator dtype."""
+    """The matrix product ``x [..., N] @ kernel [N, M] -> [..., M]`` for a cell, whose weight gradient is a plain
+    product.
+
+    Args:
+        x: ``[..., N]``, any leading axes.
+        kernel: ``[N, M]``; in a cell that has ``prepare``, with its transposed copy.
+    Returns:
+        ``[..., M]``, summed and returned in the accumulator dtype: float32, or float64 for float64.
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> lj.cells.matmul(jnp.ones((5, 2, 3)), jnp.ones((3, 4))).shape
+        (5, 2, 4)
+    """
     return _product(False, x, kernel if isinstance(kernel, KernelWithTranspose) else _with_transpose(kernel))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _product(tangent: bool, x: jax.Array, kernel: KernelWithTranspose) -> jax.Array:
     """The product; for a tangent through the transposed copy, since its own transpose then reads along memory."""
-    sums = accumulator_dtype(x.dtype)
+    dtype = accumulator_dtype(x.dtype)
     factor, axis = (kernel.transposed, 1) if tangent else (kernel.kernel, 0)
-    return lax.dot_general(x, factor, (((x.ndim - 1,), (axis,)), ((), ())), preferred_element_type=sums)
+    return lax.dot_general(x, factor, (((x.ndim - 1,), (axis,)), ((), ())), preferred_element_type=dtype)
 
 
 def _product_tangent(tangent: bool, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
@@ -56,17 +68,18 @@ def _product_tangent(tangent: bool, primals: tuple, tangents: tuple) -> tuple[ja
     longer be a block of rows, and each device would gather the whole batch.
     """
     (x, kernel), (dx, dkernel) = primals, tangents
-    used = dkernel.transposed if tangent else dkernel.kernel
-    parts = []
+    dfactor = dkernel.transposed if tangent else dkernel.kernel
+    terms = []
     if not isinstance(dx, jax.custom_derivatives.SymbolicZero):
-        parts.append(_product(True, dx, kernel))
-    if not isinstance(used, jax.custom_derivatives.SymbolicZero):
-        axes = jnp.moveaxis(x, 0, -2) if x.ndim > 1 else x
-        count = math.prod(axes.shape[:-1])
-        direction = used.T if tangent else used
-        rows = matmul(axes.reshape(count, x.shape[-1]), direction).reshape(*axes.shape[:-1], direction.shape[-1])
-        parts.append(jnp.moveaxis(rows, -2, 0) if x.ndim > 1 else rows)
-    return _product(tangent, x, kernel), sum(parts[1:], parts[0])
+        terms.append(_product(True, dx, kernel))
+    if not isinstance(dfactor, jax.custom_derivatives.SymbolicZero):
+        time_inner = jnp.moveaxis(x, 0, -2) if x.ndim > 1 else x
+        num_rows = math.prod(time_inner.shape[:-1])
+        direction = dfactor.T if tangent else dfactor
+        rows = matmul(time_inner.reshape(num_rows, x.shape[-1]), direction)
+        rows = rows.reshape(*time_inner.shape[:-1], direction.shape[-1])
+        terms.append(jnp.moveaxis(rows, -2, 0) if x.ndim > 1 else rows)
+    return _product(tangent, x, kernel), sum(terms[1:], terms[0])
 
 
 _product.defjvp(_product_tangent, symbolic_zeros=True)

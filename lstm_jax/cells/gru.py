@@ -42,7 +42,7 @@ class GRUParams(NamedTuple):
 
 
 class Preactivations(NamedTuple):
-    """What the gates see; the candidate's two parts stay apart because ``r`` multiplies one of them."""
+    """The pre-activations of the gates; the candidate's two parts stay apart because ``r`` multiplies one of them."""
 
     reset: jax.Array
     """``[..., H]``"""
@@ -54,20 +54,20 @@ class Preactivations(NamedTuple):
     """``[..., H]``"""
 
 
-project = blocks.projection(3)
+project = blocks.make_project(3)
 
 
 def recur(params: GRUParams, z: GateBlocks, h: jax.Array) -> Preactivations:
     """The pre-activations from ``x W`` and ``h [..., H]``."""
-    r, u, n = blocks.with_bias(z, params.bias)
-    r_h, u_h, n_h = blocks.split(matmul(h, params.recurrent_kernel), 3)
+    r, u, n = blocks.add_bias_blocks(z, params.bias)
+    r_h, u_h, n_h = blocks.split_blocks(matmul(h, params.recurrent_kernel), 3)
     return Preactivations(r + r_h, u + u_h, n, add_bias(n_h, params.candidate_bias))
 
 
 def update(params: GRUParams, a: Preactivations, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
-    found = gates(params, a, h)
-    return _mix(found["z"], found["n"], h)
+    gate_values = gates(params, a, h)
+    return _interpolate(gate_values["z"], gate_values["n"], h)
 
 
 def gates(params: GRUParams, a: Preactivations, h: jax.Array) -> dict[str, jax.Array]:
@@ -78,7 +78,7 @@ def gates(params: GRUParams, a: Preactivations, h: jax.Array) -> dict[str, jax.A
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> GRUParams:
-    """Glorot uniform, orthogonal per gate, 0."""
+    """Draws kernels Glorot uniform and orthogonal per gate, and biases 0."""
     kernels = init_kernels(key, input_size, hidden_size, dtype, 3)
     return GRUParams(*kernels, jnp.zeros(3 * hidden_size, dtype), jnp.zeros(hidden_size, dtype))
 
@@ -109,18 +109,18 @@ class OriginalGRUParams(NamedTuple):
 
 def recur_before(params: OriginalGRUParams, z: GateBlocks, h: jax.Array) -> GateBlocks:
     """The pre-activations of the update gate and, with the reset gate, of the candidate."""
-    gates = 2 * h.shape[-1]
-    r, u, n = blocks.with_bias(z, params.bias)
-    r_h, u_h = blocks.split(matmul(h, params.recurrent_kernel[:, :gates]), 2)
+    width = 2 * h.shape[-1]
+    r, u, n = blocks.add_bias_blocks(z, params.bias)
+    r_h, u_h = blocks.split_blocks(matmul(h, params.recurrent_kernel[:, :width]), 2)
     r = jax.nn.sigmoid(r + r_h)
-    n_h = matmul((r * h.astype(r.dtype)).astype(h.dtype), params.recurrent_kernel[:, gates:])
+    n_h = matmul((r * h.astype(r.dtype)).astype(h.dtype), params.recurrent_kernel[:, width:])
     return u + u_h, n + n_h
 
 
 def update_before(params: OriginalGRUParams, a: GateBlocks, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The new state, which is also the output."""
-    found = gates_before(params, a, h)
-    return _mix(found["z"], found["n"], h)
+    gate_values = gates_before(params, a, h)
+    return _interpolate(gate_values["z"], gate_values["n"], h)
 
 
 def gates_before(params: OriginalGRUParams, a: GateBlocks, h: jax.Array) -> dict[str, jax.Array]:
@@ -129,14 +129,14 @@ def gates_before(params: OriginalGRUParams, a: GateBlocks, h: jax.Array) -> dict
     return {"z": jax.nn.sigmoid(z), "n": jnp.tanh(n)}
 
 
-def _mix(z: jax.Array, n: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _interpolate(z: jax.Array, n: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
     h = ((1 - z) * n + z * h.astype(z.dtype)).astype(h.dtype)
     return h, h
 
 
 @cell_init
 def init_original(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> OriginalGRUParams:
-    """The same."""
+    """Draws kernels Glorot uniform and orthogonal per gate, and biases 0."""
     return OriginalGRUParams(*init_kernels(key, input_size, hidden_size, dtype, 3), jnp.zeros(3 * hidden_size, dtype))
 
 

@@ -65,9 +65,9 @@ class GateNormParams(NamedTuple):
 
 
 def normalize(v: jax.Array) -> jax.Array:
-    """Mean 0 and variance 1 over the last axis."""
-    centred = v - jnp.mean(v, axis=-1, keepdims=True)
-    return centred * lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + EPSILON)
+    """Shifts and scales to mean 0 and variance 1 over the last axis."""
+    centered = v - jnp.mean(v, axis=-1, keepdims=True)
+    return centered * lax.rsqrt(jnp.mean(centered * centered, axis=-1, keepdims=True) + EPSILON)
 
 
 def scaled(v: jax.Array, scale: jax.Array) -> jax.Array:
@@ -110,18 +110,18 @@ def _gate_update(params: GateNormParams, a: jax.Array, state: LSTMState) -> tupl
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LayerNormParams:
-    """The LSTM's default scheme; scales 1, biases of norms 0."""
-    whole, unit = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
+    """Draws as the LSTM's default scheme does; scales are 1, biases of norms 0."""
+    ones_4h, ones_h = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
-    return LayerNormParams(*kernels, forget_bias(hidden_size, dtype), whole, whole, unit, 0 * unit)
+    return LayerNormParams(*kernels, forget_bias(hidden_size, dtype), ones_4h, ones_4h, ones_h, 0 * ones_h)
 
 
 @cell_init
 def init_per_gate(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> GateNormParams:
-    """The same."""
-    whole, unit = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
+    """Draws as the LSTM's default scheme does; scales are 1, biases of norms 0."""
+    ones_4h, ones_h = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
-    return GateNormParams(*kernels, forget_bias(hidden_size, dtype), whole, unit, 0 * unit)
+    return GateNormParams(*kernels, forget_bias(hidden_size, dtype), ones_4h, ones_h, 0 * ones_h)
 
 
 AXES = {"recurrent_kernel": "H 4H", "input_kernel": "D 4H", "bias": "4H", "memory_scale": "H", "memory_bias": "H"}

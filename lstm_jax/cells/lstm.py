@@ -47,7 +47,7 @@ def gates(params: PyTree, a: jax.Array, state: LSTMState) -> dict[str, jax.Array
 
 @jax.custom_jvp
 def advance(a: jax.Array, state: LSTMState) -> LSTMState:
-    """``h'`` and ``c'`` from the pre-activations and ``c``; of ``h`` only the dtype is read."""
+    """The step from the pre-activations and ``c`` to ``h'`` and ``c'``; of ``h`` only the dtype is read."""
     return _advance_with_gates(a, state)[0]
 
 
@@ -73,12 +73,13 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(a: jax.Array, state: LSTMState) -> Coefficients:
-    """The coefficients of the tangent of ``update`` at the pre-activations ``a [..., 4H]`` and the state it starts from."""
+    """The coefficients of the tangent of ``update`` at the pre-activations ``a [..., 4H]`` and the state it starts
+    from."""
     return _coefficients(state.c, *_advance_with_gates(a, state)[1:])
 
 
 def _coefficients(c: jax.Array, gates: Gates, tanh_c: jax.Array) -> Coefficients:
-    i, f, g, o = (gates[name] for name in STANDARD_GATES.blocks)
+    i, f, g, o = (gates[name] for name in STANDARD_GATES.gate_order)
     dc_di, dc_df, dc_dg = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)
     return Coefficients(dc_di, dc_df, dc_dg, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f)
 
@@ -95,7 +96,7 @@ def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gate
     """The new state, and what the derivative is made of: the gates and tanh(c')."""
     activated = apply_gates(STANDARD_GATES, a)
     c = new_memory(STANDARD_GATES, activated, state.c)
-    tanh_c = STANDARD_GATES.output(c)
+    tanh_c = STANDARD_GATES.output_fn(c)
     return LSTMState((activated["o"] * tanh_c).astype(state.h.dtype), c), activated, tanh_c
 
 

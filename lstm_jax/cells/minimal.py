@@ -45,21 +45,21 @@ class AffineStep(NamedTuple):
 
 
 def project_gru(params: MinGRUParams, x: jax.Array) -> AffineStep:
-    """The two numbers of each unit."""
+    """``1 - z`` and ``z v`` of each unit."""
     z, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 2, axis=-1)
     z = jax.nn.sigmoid(z)
     return AffineStep(1 - z, z * v)
 
 
 def project_lstm(params: MinLSTMParams, x: jax.Array) -> AffineStep:
-    """The two numbers of each unit; f / (f + i) = sigmoid(log f - log i), which no small gates can break."""
+    """``f / (f + i)`` and ``i v / (f + i)``; f / (f + i) = sigmoid(log f - log i), which no small gates can break."""
     f, i, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 3, axis=-1)
     decay = jax.nn.sigmoid(jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i))
     return AffineStep(decay, (1 - decay) * v)
 
 
 def recur(params: PyTree, z: AffineStep, h: jax.Array) -> AffineStep:
-    """The state contributes nothing."""
+    """``z`` itself, since the gates do not see the state."""
     return z
 
 
@@ -76,26 +76,26 @@ def gates(params: PyTree, a: AffineStep, h: jax.Array) -> dict[str, jax.Array]:
 
 @cell_init
 def init_gru(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MinGRUParams:
-    """Glorot uniform per block; 0, but 1 to keep: b_z = -1."""
+    """Draws kernels Glorot uniform per block; biases are 0, but b_z = -1, so that the state is kept."""
     kernel, _ = init_kernels(key, input_size, hidden_size, dtype, 2)
     return MinGRUParams(kernel, -forget_bias(hidden_size, dtype, "fv"))
 
 
 @cell_init
 def init_lstm(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MinLSTMParams:
-    """Glorot uniform per block; 0, but 1 to keep: b_f = 1."""
+    """Draws kernels Glorot uniform per block; biases are 0, but b_f = 1, so that the state is kept."""
     kernel, _ = init_kernels(key, input_size, hidden_size, dtype, 3)
     return MinLSTMParams(kernel, forget_bias(hidden_size, dtype, "fiv"))
 
 
 def _cell(
-    init: Callable[..., PyTree], kind: type, project: Callable[[PyTree, jax.Array], AffineStep], blocks: int
+    init: Callable[..., PyTree], params_type: type, project: Callable[[PyTree, jax.Array], AffineStep], num_gates: int
 ) -> Cell:
     def zero_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> jax.Array:
         """``h = 0``: ``[*batch, H]``."""
-        return jnp.zeros((*batch_shape, params.bias.shape[0] // blocks), accumulator_dtype(params.bias.dtype))
+        return jnp.zeros((*batch_shape, params.bias.shape[0] // num_gates), accumulator_dtype(params.bias.dtype))
 
-    check = make_params_check(kind, input_kernel="D M", bias="M")
+    check = make_params_check(params_type, input_kernel="D M", bias="M")
     return Cell(
         init=init,
         project=project,

@@ -35,7 +35,7 @@ class MogrifierParams(NamedTuple):
 
 
 def project(params: MogrifierParams, x: jax.Array) -> jax.Array:
-    """x itself: what it becomes depends on the state."""
+    """x itself, since what it becomes depends on the state."""
     return x
 
 
@@ -54,14 +54,14 @@ def recur(params: MogrifierParams, x: jax.Array, state: LSTMState) -> jax.Array:
 def init(
     key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, num_rounds: int = 5
 ) -> MogrifierParams:
-    """The LSTM's default scheme; the Q Glorot uniform. The paper finds 5 rounds best."""
+    """Draws as the LSTM's default scheme does, and each Q Glorot uniform. The paper finds 5 rounds best."""
     key, input_key, state_key = jax.random.split(key, 3)
-    draw_gates = jax_init.glorot_uniform(batch_axis=0)
+    gates_init = jax_init.glorot_uniform(batch_axis=0)
     return MogrifierParams(
         *init_kernels(key, input_size, hidden_size, dtype),
         forget_bias(hidden_size, dtype),
-        draw_gates(input_key, ((num_rounds + 1) // 2, hidden_size, input_size), dtype),
-        draw_gates(state_key, (num_rounds // 2, input_size, hidden_size), dtype),
+        gates_init(input_key, ((num_rounds + 1) // 2, hidden_size, input_size), dtype),
+        gates_init(state_key, (num_rounds // 2, input_size, hidden_size), dtype),
     )
 
 

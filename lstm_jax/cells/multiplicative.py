@@ -44,13 +44,13 @@ def recur(params: MultiplicativeParams, z: tuple[jax.Array, jax.Array], state: L
 
 
 def prepare(params: MultiplicativeParams) -> MultiplicativeParams:
-    """Both recurrent kernels two-way."""
+    """Lays out both recurrent kernels for the loop."""
     return prepare_kernel(params, ("recurrent_kernel", "recurrent_factor"))
 
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MultiplicativeParams:
-    """All kernels Glorot uniform and orthogonal, forget bias 1."""
+    """Draws all kernels Glorot uniform and orthogonal, and forget biases of 1."""
     key, factor_key = jax.random.split(key)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
     return MultiplicativeParams(

@@ -4,7 +4,7 @@ i = sigmoid(x W_i + h R_i + p_i * c + b_i)
 f = sigmoid(x W_f + h R_f + p_f * c + b_f)
 g = tanh(x W_g + h R_g + b_g)
 c' = f * c + i * g
-o = sigmoid(x W_o + h R_o + p_o * c' + b_o)       the output gate looks at the new memory
+o = sigmoid(x W_o + h R_o + p_o * c' + b_o)       the output gate reads the new memory
 h' = o * tanh(c')
 """
 
@@ -22,8 +22,8 @@ from lstm_jax.cells.dense import prepare_kernel
 from lstm_jax.cells.gates import GateSpec, apply_gates, new_memory
 from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
-BEFORE, AFTER = GateSpec("ifg"), GateSpec("o")
-"""The gates before the memory and the one after it."""
+BEFORE_MEMORY, AFTER_MEMORY = GateSpec("ifg"), GateSpec("o")
+"""The gates that the memory needs, and the one that reads it."""
 
 
 class PeepholeParams(NamedTuple):
@@ -40,29 +40,31 @@ class PeepholeParams(NamedTuple):
 
 
 def recur(params: PeepholeParams, z: GateBlocks, state: LSTMState) -> GateBlocks:
-    """The four pre-activations, but for what the output gate sees of the new memory."""
+    """The four pre-activations; that of the output gate still lacks its peephole, which reads the new memory."""
     i, f, g, o = blocks.recur(params, z, state)
     p_i, p_f, _ = _peepholes(params, state.c)
     return i + p_i * state.c, f + p_f * state.c, g, o
 
 
 def update(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    """The memory, then the output gate that looks at it."""
-    found, c = _look(params, a, state)
-    h = (found["o"] * jnp.tanh(c)).astype(state.h.dtype)
+    """The memory, then the output gate, whose peephole reads it."""
+    gate_values, c = _gates_and_memory(params, a, state)
+    h = (gate_values["o"] * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
 def gates(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> dict[str, jax.Array]:
     """``i, f, g, o``, each ``[..., H]``."""
-    return _look(params, a, state)[0]
+    return _gates_and_memory(params, a, state)[0]
 
 
-def _look(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> tuple[dict[str, jax.Array], jax.Array]:
+def _gates_and_memory(
+    params: PeepholeParams, a: GateBlocks, state: LSTMState
+) -> tuple[dict[str, jax.Array], jax.Array]:
     """The gates and the new memory."""
-    found = apply_gates(BEFORE, a[:3])
-    c = new_memory(BEFORE, found, state.c)
-    return found | apply_gates(AFTER, (a[3] + _peepholes(params, c)[2] * c,)), c
+    early = apply_gates(BEFORE_MEMORY, a[:3])
+    c = new_memory(BEFORE_MEMORY, early, state.c)
+    return early | apply_gates(AFTER_MEMORY, (a[3] + _peepholes(params, c)[2] * c,)), c
 
 
 def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
@@ -72,7 +74,7 @@ def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> PeepholeParams:
-    """The kernels and bias as the LSTM's default scheme; peepholes normal of scale 0.1."""
+    """Draws kernels and bias as the LSTM's default scheme does, and peepholes from a normal of scale 0.1."""
     kernels_key, peephole_key = jax.random.split(key)
     kernels = init_kernels(kernels_key, input_size, hidden_size, dtype)
     return PeepholeParams(
@@ -83,7 +85,7 @@ def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) ->
 check = make_params_check(PeepholeParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", peepholes="3H")
 PEEPHOLE_LSTM = Cell(
     init=init,
-    project=blocks.projection(4),
+    project=blocks.make_project(4),
     recur=recur,
     update=update,
     zero_state=zero_lstm_state,

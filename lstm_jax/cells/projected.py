@@ -53,7 +53,7 @@ def init(
 
 
 def update(params: ProjectedLSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    """The LSTM's element-wise step, then the projection."""
+    """The element-wise step of the LSTM, then the projection."""
     output, c = advance(a, state)
     r = matmul(output, params.projection).astype(state.h.dtype)
     return LSTMState(r, c), r

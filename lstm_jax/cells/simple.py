@@ -44,7 +44,7 @@ def zero_state(params: SimpleParams, batch_shape: tuple[int, ...] = ()) -> jax.A
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> SimpleParams:
-    """Glorot uniform, orthogonal, 0."""
+    """Draws kernels Glorot uniform and orthogonal, and a bias of 0."""
     return SimpleParams(*init_kernels(key, input_size, hidden_size, dtype, 1), jnp.zeros(hidden_size, dtype))
 
 
@@ -53,7 +53,14 @@ check = make_params_check(SimpleParams, recurrent_kernel="H H", input_kernel="D 
 
 @cache
 def simple_cell(activation: Callable[[jax.Array], jax.Array]) -> Cell:
-    """The cell with another nonlinearity in the place of tanh, for example ``jax.nn.relu`` (Le et al. 2015)."""
+    """Makes the simple recurrent cell with another nonlinearity than tanh, for example ``jax.nn.relu`` (Le et al.
+    2015).
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> irnn = lj.cells.simple_cell(jax.nn.relu)
+        >>> params = irnn.init(jax.random.key(0), input_size=3, hidden_size=8)
+    """
 
     def update(params: SimpleParams, a: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
         h = activation(a).astype(h.dtype)

@@ -1,4 +1,4 @@
-"""The sLSTM of Beck et al. 2024 (xLSTM, arXiv:2405.04517): exponential gates, a normaliser and a stabiliser.
+"""The sLSTM of Beck et al. 2024 (xLSTM, arXiv:2405.04517): exponential gates, a normalizer and a stabilizer.
 
     i = exp(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
     c' = f c + i g        n' = f n + i        h' = o c' / n'
@@ -19,8 +19,8 @@ from lstm_jax.cells import lstm
 from lstm_jax.cells.dense import prepare_kernel
 from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
-EMPTY = -1e30
-"""The stabiliser of an empty memory: exp(EMPTY - m') is 0 for every m' of the first step."""
+EMPTY_STABILIZER = -1e30
+"""The stabilizer of an empty memory: exp(EMPTY_STABILIZER - m') is 0 for every m' of the first step."""
 
 
 class SLSTMState(NamedTuple):
@@ -31,13 +31,13 @@ class SLSTMState(NamedTuple):
     c: jax.Array
     """the memory times exp(-m)"""
     n: jax.Array
-    """the normaliser times exp(-m)"""
+    """the normalizer times exp(-m)"""
     m: jax.Array
-    """the stabiliser: the logarithm of the largest weight in the memory"""
+    """the stabilizer: the logarithm of the largest weight in the memory"""
 
 
 def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMState, jax.Array]:
-    """Gates, memory and normaliser from the pre-activations ``[..., 4H]``."""
+    """Gates, memory and normalizer from the pre-activations ``[..., 4H]``."""
     (i, f, g, o), m = _stabilized(a, state)
     c, n = f * state.c + i * g, f * state.n + i
     h = (o * c / n).astype(state.h.dtype)
@@ -50,7 +50,7 @@ def gates(params: LSTMParams, a: jax.Array, state: SLSTMState) -> dict[str, jax.
 
 
 def _stabilized(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
-    """The gates, those with exponentials divided by exp(m') over what exp(m) holds already, and the stabiliser m'."""
+    """The gates, those with exponentials divided by exp(m') over what exp(m) holds already, and the stabilizer m'."""
     a_i, a_f, a_g, a_o = split_gates(a)
     kept = jax.nn.log_sigmoid(a_f) + state.m
     m = jnp.maximum(kept, a_i)
@@ -58,15 +58,15 @@ def _stabilized(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...],
 
 
 def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMState:
-    """``h = c = n = 0`` and ``m = EMPTY``, each ``[*batch, H]``."""
+    """``h = c = n = 0`` and ``m = EMPTY_STABILIZER``, each ``[*batch, H]``."""
     kernel = params.recurrent_kernel
     zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator_dtype(kernel.dtype))
-    return SLSTMState(zeros.astype(kernel.dtype), zeros, zeros, jnp.full_like(zeros, EMPTY))
+    return SLSTMState(zeros.astype(kernel.dtype), zeros, zeros, jnp.full_like(zeros, EMPTY_STABILIZER))
 
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
-    """The LSTM's default scheme, with forget biases spread from 3 to 6 over the units."""
+    """Draws as the LSTM's default scheme does, with forget biases spread from 3 to 6 over the units."""
     kernels = init_kernels(key, input_size, hidden_size, dtype)
     spread = jnp.linspace(3.0, 6.0, hidden_size, dtype=dtype)
     return LSTMParams(*kernels, forget_bias(hidden_size, dtype) * jnp.tile(spread, 4))

@@ -1,4 +1,4 @@
-"""LSTMs that differ in their gates, nonlinearities or memory alone: one function makes them from a ``GateSpec``.
+"""LSTMs that differ in their gates, nonlinearities or memory alone: ``lstm_variant`` makes them from a ``GateSpec``.
 
     coupled            i = 1 - f (CIFG)                           Greff et al. 2017, arXiv:1503.04069
     no_input_gate      i = 1                                      the same
@@ -42,30 +42,36 @@ class GatedParams(NamedTuple):
 
 
 @cache
-def lstm_variant(form: GateSpec) -> Cell:
-    """The LSTM of this form: ``lstm_variant(GateSpec(clip=50.0))``, ``lstm_variant(GateSpec(candidate=jax.nn.relu))``."""
+def lstm_variant(gate_spec: GateSpec) -> Cell:
+    """Makes an LSTM with other gates, nonlinearities or a bound on its memory; the same one for the same ``gate_spec``.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> clipped = lj.cells.lstm_variant(lj.cells.GateSpec(clip=50.0))
+        >>> params = clipped.init(jax.random.key(0), input_size=3, hidden_size=8)
+    """
 
     def update(params: GatedParams, a: jax.Array | GateBlocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-        return _advance(form, apply_gates(form, a), state)
+        return _advance(gate_spec, apply_gates(gate_spec, a), state)
 
     def gates(params: GatedParams, a: jax.Array | GateBlocks, state: LSTMState) -> dict[str, jax.Array]:
-        return _all_gates(form, apply_gates(form, a))
+        return _all_gates(gate_spec, apply_gates(gate_spec, a))
 
-    count, whole = len(form.blocks), uses_slab(form)
-    slab = f"{count}H"
-    kind = LSTMParams if form.blocks == STANDARD_GATES.blocks else GatedParams
-    check = make_params_check(kind, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
+    num_gates, has_slab = len(gate_spec.gate_order), uses_slab(gate_spec)
+    slab = f"{num_gates}H"
+    params_type = LSTMParams if gate_spec.gate_order == STANDARD_GATES.gate_order else GatedParams
+    check = make_params_check(params_type, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
 
     @cell_init
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams | GatedParams:
-        """As the LSTM's default scheme: Glorot uniform, orthogonal per gate, forget bias 1."""
-        kernels = init_kernels(key, input_size, hidden_size, dtype, count)
-        return kind(*kernels, forget_bias(hidden_size, dtype, form.blocks))
+        """Draws as the LSTM's default scheme does: Glorot uniform, orthogonal per gate, forget bias 1."""
+        kernels = init_kernels(key, input_size, hidden_size, dtype, num_gates)
+        return params_type(*kernels, forget_bias(hidden_size, dtype, gate_spec.gate_order))
 
     return Cell(
         init=init,
-        project=lstm.project if whole else blocks.projection(count),
-        recur=lstm.recur if whole else blocks.recur,
+        project=lstm.project if has_slab else blocks.make_project(num_gates),
+        recur=lstm.recur if has_slab else blocks.recur,
         update=update,
         zero_state=zero_lstm_state,
         prepare=prepare_kernel,
@@ -75,30 +81,30 @@ def lstm_variant(form: GateSpec) -> Cell:
 
 
 @cache
-def masked_lstm_variant(form: GateSpec) -> Cell:
-    """The same, reading ``Inputs(x, mask)``: the candidate is multiplied by the mask ``[T, *batch, H]``."""
-    plain = lstm_variant(form)
+def masked_lstm_variant(gate_spec: GateSpec) -> Cell:
+    """Makes the same LSTM reading ``Inputs(x, mask)``: the candidate is multiplied by the mask ``[T, *batch, H]``."""
+    plain = lstm_variant(gate_spec)
 
     def masked(a: PyTree, mask: jax.Array) -> Gates:
-        gates = apply_gates(form, a)
+        gates = apply_gates(gate_spec, a)
         return gates | {"g": gates["g"] * jax.lax.stop_gradient(mask)}
 
     return with_inputs(
         plain,
-        lambda params, a, mask, state: _advance(form, masked(a, mask), state),
-        gates=lambda params, a, mask, state: _all_gates(form, masked(a, mask)),
+        lambda params, a, mask, state: _advance(gate_spec, masked(a, mask), state),
+        gates=lambda params, a, mask, state: _all_gates(gate_spec, masked(a, mask)),
     )
 
 
-def _all_gates(form: GateSpec, gates: Gates) -> dict[str, jax.Array]:
-    """Those with weights, and the input gate that follows from them; one that is 1 throughout is not there."""
-    i = form.input_gate(gates)
+def _all_gates(gate_spec: GateSpec, gates: Gates) -> dict[str, jax.Array]:
+    """The gates with weights, and the input gate that follows from them; a gate that is 1 throughout is left out."""
+    i = gate_spec.input_gate_fn(gates)
     return dict(gates) | ({"i": i} if isinstance(i, jax.Array) else {})
 
 
-def _advance(form: GateSpec, gates: Gates, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    c = new_memory(form, gates, state.c)
-    h = form.output(c) * gates["o"] if "o" in gates else form.output(c)
+def _advance(gate_spec: GateSpec, gates: Gates, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    c = new_memory(gate_spec, gates, state.c)
+    h = gate_spec.output_fn(c) * gates["o"] if "o" in gates else gate_spec.output_fn(c)
     h = h.astype(state.h.dtype)
     return LSTMState(h, c), h
 
@@ -117,11 +123,11 @@ def _capped(gates: Gates) -> jax.Array:
 
 def _janet(gates: Gates) -> jax.Array:
     """``1 - sigmoid(a - 1)`` from ``f = sigmoid(a)``."""
-    forgotten = math.e * (1 - gates["f"])
-    return forgotten / (gates["f"] + forgotten)
+    scaled_complement = math.e * (1 - gates["f"])
+    return scaled_complement / (gates["f"] + scaled_complement)
 
 
-def _memory(c: jax.Array) -> jax.Array:
+def _identity(c: jax.Array) -> jax.Array:
     return c
 
 
@@ -130,8 +136,8 @@ GATE_SPECS = {
     "no_input_gate": GateSpec("fgo", _one),
     "no_forget_gate": GateSpec("igo"),
     "no_output_gate": GateSpec("ifg"),
-    "capped": GateSpec(input_gate=_capped),
-    "janet": GateSpec("fg", _janet, output=_memory),
+    "capped": GateSpec(input_gate_fn=_capped),
+    "janet": GateSpec("fg", _janet, output_fn=_identity),
     "clipped": GateSpec(clip=3.0),
-    "relu": GateSpec(candidate=jax.nn.relu, output=jax.nn.relu),
+    "relu": GateSpec(candidate_fn=jax.nn.relu, output_fn=jax.nn.relu),
 }

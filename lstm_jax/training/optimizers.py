@@ -83,8 +83,9 @@ def nt_asgd(patience: int = 5) -> optax.GradientTransformationExtraArgs:
     """Non-monotonically triggered averaging (Merity, Keskar and Socher 2018, arXiv:1708.02182, algorithm 1).
 
     Updates pass unchanged; once a validation loss is worse than the best of those more than ``patience`` validations
-    ago, the iterates from there on are averaged_params. The last link of a chain around SGD; ``averaged_params`` reads the average.
-    ``fit`` hands each validation's loss to the step that follows; elsewhere pass ``validation=``, or NaN for none.
+    ago, the iterates from there on are averaged_params. The last link of a chain around SGD; ``averaged_params`` reads
+    the average. ``fit`` hands each validation's loss to the step that follows; elsewhere pass ``validation=``, or NaN
+    for none.
     """
 
     def init(params: PyTree) -> AveragedState:

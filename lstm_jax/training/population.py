@@ -27,7 +27,8 @@ Build = Callable[[Hypers], tuple[Loss, optax.GradientTransformation]]
 
 
 class StackedBatches:
-    """Batches of K members, each its own, stacked: ``StackedBatches([Shuffled(arrays, 32, seed=k) for k in range(K)])``."""
+    """Batches of K members, each its own, stacked: ``StackedBatches([Shuffled(arrays, 32, seed=k) for k in
+    range(K)])``."""
 
     def __init__(self, members: Sequence[Batches]) -> None:
         self.members = members

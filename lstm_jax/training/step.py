@@ -74,8 +74,8 @@ def make_train_step(
     """A pure function ``step(state, batch, **extra) -> (state, metrics)``, ready for ``jit``, ``scan``, ``vmap``.
 
     Clipping, schedules, accumulation, weight decay and the like are Optax's: chain them. What is ``extra`` goes on to
-    the optimiser, for ``schedule_by_progress`` and ``nt_asgd``. If the loss or a new parameter is not finite the state stays as
-    it was, from then on, and ``state.failure`` says where; ``describe`` puts it in words.
+    the optimiser, for ``schedule_by_progress`` and ``nt_asgd``. If the loss or a new parameter is not finite the state
+    stays as it was, from then on, and ``state.failure`` says where; ``describe`` puts it in words.
 
     Args:
         loss_scale: multiplies the loss before the gradient is taken and divides it afterwards, so that float16

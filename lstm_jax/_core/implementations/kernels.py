@@ -1,15 +1,15 @@
 """A persistent LSTM for NVIDIA GPUs from Hopper on: the loop over time inside one kernel, by Pallas Mosaic GPU.
 
-A block takes ``BLOCK_SEQUENCES`` sequences and keeps the recurrent kernel in shared memory from the first step to the last;
-blocks never wait for each other. Everything lies transposed, units in rows and sequences in columns, so that the
+A block takes ``BLOCK_SEQUENCES`` sequences and keeps the recurrent kernel in shared memory from the first step to the
+last; blocks never wait for each other. Everything lies transposed, units in rows and sequences in columns, so that the
 units fill the 64 rows of a matrix instruction however few the sequences are. A group of four warps has 64 units: it
 computes the pre-activations of all four gates, hence the gates' maths stays in its registers, with c, from step to
 step. Only what the product of the next step reads, h, and in the backward kernel dz, goes through shared memory, twice
 buffered; one barrier a step tells the groups that it is complete. The step after is loaded while one is computed.
 
-Letters: P parts, 4 gates, H units (a multiple of 64), B sequences (a multiple of ``BLOCK_SEQUENCES``), T steps. The kernel and
-h are bfloat16, in P = 1 part. Float32 is P = 2, a high and a low part, of which three products are summed (Markidis et
-al. 2018, arXiv:1803.04014): errors near 2^-16, where one product in TF32 has 2^-11. All else is float32.
+Letters: P parts, 4 gates, H units (a multiple of 64), B sequences (a multiple of ``BLOCK_SEQUENCES``), T steps. The
+kernel and h are bfloat16, in P = 1 part. Float32 is P = 2, a high and a low part, of which three products are summed
+(Markidis et al. 2018, arXiv:1803.04014): errors near 2^-16, where one product in TF32 has 2^-11. All else is float32.
 """
 
 from typing import Any
