@@ -5,10 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 from lstm_jax._core.call import Call, check_call, complete_call, step_shapes
-from lstm_jax._core.structs import Cell, PyTree, SequenceOptions
+from lstm_jax._core.structs import ArrayLike, Cell, PyTree, SequenceOptions
 from lstm_jax.cells.minimal import AffineStep
 
 

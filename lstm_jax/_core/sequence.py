@@ -5,12 +5,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from lstm_jax._core import checks, engine, implementations, tuning
 from lstm_jax._core.call import Call, check_call, complete_call, step_shapes, to_jax, zero_state_shapes
 from lstm_jax._core.implementations import TABLE, CallSpec, Implementation
-from lstm_jax._core.structs import Cell, Inputs, LSTMParams, LSTMState, PyTree, SequenceOptions, input_sequence
+from lstm_jax._core.structs import (
+    ArrayLike,
+    Cell,
+    Inputs,
+    LSTMParams,
+    LSTMState,
+    PyTree,
+    SequenceOptions,
+    input_sequence,
+)
 from lstm_jax.cells.lstm import LSTM
 
 
@@ -55,14 +63,14 @@ def lstm(
         (final_state, ys): the state after the last step taken, each part ``[*batch, H]``; outputs ``[T, *batch, H]``.
     Raises:
         ValueError: naming the argument, what it got and what it wants.
+    Reference:
+        Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
         >>> params = lj.init_params(jax.random.key(0), input_size=3, hidden_size=8)
         >>> final_state, ys = lj.lstm(params, jnp.ones((5, 2, 3)), lengths=jnp.array([5, 3]))
         >>> ys.shape, final_state.h.shape
         ((5, 2, 8), (2, 8))
-    Reference:
-        Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000.
     """
     options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat, implementation)
     call = check_call(LSTM, params, xs, initial_state, options)

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from lstm_jax._core import engine
 from lstm_jax._core.checks import check_layers, check_size, check_type
 from lstm_jax._core.sequence import lstm, unroll
-from lstm_jax._core.structs import Bidirectional, Cell, PyTree, SequenceOptions
+from lstm_jax._core.structs import ArrayLike, Bidirectional, Cell, PyTree, SequenceOptions
 from lstm_jax.cells.lstm import LSTM
 from lstm_jax.cells.projected import PROJECTED_LSTM, ProjectedLSTMParams
 

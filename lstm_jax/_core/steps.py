@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from lstm_jax._core.checks import check_flags
-from lstm_jax._core.structs import PyTree
+from lstm_jax._core.structs import ArrayLike, PyTree
 
 
 class StepFlags(NamedTuple):

@@ -9,14 +9,25 @@ The four gates of an LSTM lie side by side in blocks of ``H`` along the last axi
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import export
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike as JaxArrayLike
+from jax.typing import DTypeLike
 
 PyTree = Any
+
+
+class SupportsJaxArray(Protocol):
+    """What wraps an array and gives it to JAX, such as ``nnx.Variable``."""
+
+    def __jax_array__(self) -> jax.Array: ...
+
+
+ArrayLike = JaxArrayLike | SupportsJaxArray
+"""What is accepted where an array is: arrays of JAX and NumPy, numbers, and what wraps an array."""
 
 
 class LSTMParams(NamedTuple):
