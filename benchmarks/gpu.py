@@ -1,18 +1,19 @@
-"""On a GPU: microseconds a step, of the loop in every form, beside what users of JAX and of PyTorch have.
+"""Measures, on a GPU, the time of each step of an LSTM: every form of ours, other JAX libraries, PyTorch.
 
     python -m benchmarks.gpu                          # every size, half an hour
     python -m benchmarks.gpu --minutes 9              # the most telling sizes first; go on with --output FILE
-    python -m benchmarks.gpu --report FILE            # tables and pictures, gpu.md beside the file
+    python -m benchmarks.gpu --report FILE            # tables and plots, gpu.md beside the file
 
-Rows of a cell are compiled, compared with float64 on the CPU, and timed in interleaved rounds. ``lstm_jax scan`` is
-the engine with so many steps in the body of its loop; ``graph`` lets XLA put the whole loop into one CUDA graph, by the
-compiler options in ``GRAPH``, which the outermost ``jax.jit`` must be given. Float32 products are TF32 in PyTorch and
-cuDNN, and what JAX's default is in the others.
+A case is one size, mode and dtype. Its rows are compiled, compared with float64 on the CPU, and timed in interleaved
+rounds. ``lstm_jax scan, unroll N`` is the engine with N steps in the body of its loop; in ``whole-loop graph`` XLA
+turns the whole loop into one CUDA graph, by the compiler options ``WHOLE_LOOP_GRAPH``, which the outermost ``jax.jit``
+must be given. Products of float32 arrays use TF32 in PyTorch and cuDNN, and JAX's default precision in the others.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,165 +24,175 @@ import numpy as np
 from tqdm import tqdm
 
 import lstm_jax as lj
-from benchmarks import competitors, gpu_report
-from benchmarks.competitors.layer import Layer
-from benchmarks.measure import LIMIT, Row, compiled, measure
-from benchmarks.programs import Problem, build, disagreement, make_problem
-from benchmarks.run import environment, write_whole
+from benchmarks import competitors, gpu_report, internals
+from benchmarks.measure import MATRIX_PRODUCT, Row, compile_row, measure
+from benchmarks.programs import Problem, build_program, make_problem, max_relative_error
+from benchmarks.run import describe_environment, round_seconds, write_atomically
 from benchmarks.workloads import Workload
-from lstm_jax._core import engine, implementations, sequence, tuning
 
-STEPS = 512
-HIDDEN, ROWS = (128, 64, 256, 512, 1024), (16, 1, 128)
-"""In the order in which they are measured."""
+NUM_STEPS = 512
+HIDDEN_SIZES, BATCH_SIZES = (128, 64, 256, 512, 1024), (16, 1, 128)
+"""The sizes in the order in which they are measured."""
+DTYPES = ("bfloat16", "float32")
 MODES = tuple(gpu_report.MODES)
 UNROLLS = (1, 4, 8, 16)
-GRAPH = {
+"""Steps in the body of a scan."""
+MIN_ROUNDS, MAX_ROUNDS = 5, 40
+WHOLE_LOOP_GRAPH = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,WHILE",
     "xla_gpu_graph_min_graph_size": 1,
 }
-LIBRARIES = {"flax linen OptimizedLSTMCell": "flax linen", "jax.experimental.rnn": "jax.experimental.rnn"}
-"""The rows of other libraries, and where they are."""
+"""The options with which XLA compiles a whole loop as one CUDA graph."""
+LIBRARY_ROWS = {"flax linen OptimizedLSTMCell": "flax linen", "jax.experimental.rnn": "jax.experimental.rnn"}
+"""Rows of other JAX libraries, and the library of each."""
 RESULTS = Path(__file__).parent / "results"
 
-
-def ours(loop: engine.Loop) -> Layer:
-    """The engine with one way to run its steps."""
-
-    def outputs(params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
-        del options
-        call = sequence.check_call(lj.cells.LSTM, params, xs, None, None, None, None, None, False)
-        return sequence._run(lj.cells.LSTM, False, None, loop, call)[1]
-
-    return Layer(lambda params: params, lambda params: params, outputs, lj.lstm_cell)
-
-
-def named(name: str, params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
-    """``lstm`` by an implementation's name."""
-    del options
-    return lj.lstm(params, xs, implementation=name)[1]
+Case = tuple[Workload, str, str]
+"""(workload, mode, dtype)"""
 
 
 def reference(workload: Workload, mode: str, problem: Problem) -> Any:
-    """The result in float64, on the CPU."""
+    """Computes the result in float64 on the CPU."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), problem)
-        function, arguments, comparable = build(workload, mode, ours(engine.scan_loop(tuning.scan_config("cpu"))), wide)
-        return jax.tree.map(np.asarray, comparable(jax.jit(function)(*arguments)))
+        problem = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), problem)
+        program = build_program(workload, mode, internals.scan_layer("cpu"), problem)
+        return jax.tree.map(np.asarray, program.to_comparable(jax.jit(program.function)(*program.arguments)))
 
 
-def rows_of(workload: Workload, mode: str, dtype: str, problem: Problem) -> dict[str, Row]:
-    """Every form, or why it is not there."""
-    cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
-    given = problem._replace(params=cast(problem.params), xs=cast(problem.xs))
-    scan = tuning.scan_config(jax.default_backend())
+def make_rows(workload: Workload, mode: str, dtype: str, problem: Problem) -> dict[str, Row]:
+    """Compiles every row, or notes why it cannot run."""
+    problem_in_dtype = cast_problem(problem, dtype)
+    compile_layer = partial(try_row, compile_row, workload, mode)
+    platform = jax.default_backend()
     rows = {}
     for unroll in UNROLLS:
-        layer = ours(engine.scan_loop(scan._replace(unroll=unroll)))
-        rows[f"lstm_jax scan, unroll {unroll}"] = attempt(compiled, workload, mode, layer, given)
-    rows["lstm_jax scan, graph"] = attempt(compiled, workload, mode, ours(engine.scan_loop(scan)), given, GRAPH)
-    asked = implementations.CallSpec(given.xs, workload.H, None, None, None)
+        layer = internals.scan_layer(platform, unroll)
+        rows[gpu_report.UNROLLED_ROW.format(unroll)] = compile_layer(layer, problem_in_dtype)
+    scan = internals.scan_layer(platform)
+    rows[gpu_report.WHOLE_LOOP_ROW] = compile_layer(scan, problem_in_dtype, WHOLE_LOOP_GRAPH)
     for name in ("mosaic_gpu", "cudnn"):
-        reason = implementations.TABLE[name](asked)
-        layer = ours(engine.scan_loop(scan))._replace(sequence=partial(named, name))
-        row = Row(None, reason=reason) if reason else attempt(compiled, workload, mode, layer, given)
-        rows[f"lstm_jax {name}"] = row
-    for name, library in LIBRARIES.items():
+        reason = internals.why_not(name, problem_in_dtype.xs, workload.H)
+        layer = scan._replace(run_sequence=partial(_run_implementation, name))
+        rows[f"lstm_jax {name}"] = Row(None, reason=reason) if reason else compile_layer(layer, problem_in_dtype)
+    for name, library in LIBRARY_ROWS.items():
         layers = competitors.load(library)
         if isinstance(layers, str):
             rows[name] = Row(None, reason=layers)
         elif name == "jax.experimental.rnn" and dtype != "float32":
             rows[name] = Row(None, reason="float32 only")
         else:
-            rows[name] = attempt(compiled, workload, mode, layers[name], given)
-    for kind in ("float32",) if dtype == "float32" else ("bfloat16", "float16"):
-        rows[f"torch {kind}"] = attempt(torch_row, workload, mode, problem, kind)
+            rows[name] = compile_layer(layers[name], problem_in_dtype)
+    for torch_dtype in ("float32",) if dtype == "float32" else ("bfloat16", "float16"):
+        rows[gpu_report.TORCH_ROW.format(dtype=torch_dtype)] = try_row(torch_row, workload, mode, problem, torch_dtype)
     return rows
 
 
+def cast_problem(problem: Problem, dtype: str) -> Problem:
+    """Casts the parameters and inputs of a problem; the target stays float32."""
+    cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
+    return problem._replace(params=cast(problem.params), xs=cast(problem.xs))
+
+
+def _run_implementation(name: str, params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
+    del options
+    return lj.lstm(params, xs, implementation=name)[1]
+
+
 def torch_row(workload: Workload, mode: str, problem: Problem, dtype: str) -> Row:
-    """``torch.nn.LSTM``: cuDNN on a GPU."""
+    """Makes the row of ``torch.nn.LSTM``, which is cuDNN on a GPU."""
     from benchmarks.competitors import pytorch
 
-    call, comparable = pytorch.build(workload, mode, problem, dtype)
+    call, to_comparable = pytorch.build(workload, mode, problem, dtype)
     call()
-    return Row(call, comparable)
+    return Row(call, to_comparable)
 
 
-def attempt(make: Any, *arguments: Any) -> Row:
-    """A row, or the message with which a compiler or a library refused it: then the others are still measured."""
+def try_row(make_row: Callable[..., Row], *arguments: Any) -> Row:
+    """Makes a row, or one with the message of the compiler or library that refused it; the other rows still run."""
     try:
-        row: Row = make(*arguments)
-        return row
+        return make_row(*arguments)
     except Exception as error:
         return Row(None, reason=f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
 
 
-def cell_result(workload: Workload, mode: str, dtype: str, seconds: float) -> dict[str, Any]:
-    """Measures one size: times, errors and reasons by row."""
+def measure_case(workload: Workload, mode: str, dtype: str, seconds: float) -> dict[str, Any]:
+    """Measures one size in one mode and dtype: times, errors and reasons by row."""
     problem = make_problem(workload)
     exact = reference(workload, mode, problem)
-    rows = rows_of(workload, mode, dtype, problem)
-    errors = {name: disagreement(row.comparable(row.call()), exact) for name, row in rows.items() if row.call}
-    times = measure(rows, seconds, 5, 40)
-    found = {
+    rows = make_rows(workload, mode, dtype, problem)
+    errors = {name: max_relative_error(row.to_comparable(row.call()), exact) for name, row in rows.items() if row.call}
+    times = measure(rows, seconds, MIN_ROUNDS, MAX_ROUNDS)
+    entries = {
         name: {
-            "seconds": [float(f"{value:.4g}") for value in times[name]] if row.call else None,
+            "seconds": round_seconds(times[name]) if row.call else None,
             "error": errors.get(name),
             "reason": row.reason,
         }
         for name, row in rows.items()
     }
-    limit = [float(f"{value:.4g}") for value in times[LIMIT]]
-    return {**workload._asdict(), "mode": mode, "dtype": dtype, "rows": found, "limit": limit}
+    product = round_seconds(times[MATRIX_PRODUCT])
+    return {**workload._asdict(), "mode": mode, "dtype": dtype, "rows": entries, "matrix_product": product}
 
 
-def cells(smoke: bool) -> list[tuple[Workload, str, str]]:
-    """What is measured, in this order."""
+def list_cases(smoke: bool) -> list[Case]:
+    """Lists the cases in the order in which they are measured."""
+    sizes = [Workload(T=NUM_STEPS, B=batch, D=hidden, H=hidden) for batch in BATCH_SIZES for hidden in HIDDEN_SIZES]
     if smoke:
-        return [(Workload(T=8, B=2, D=16, H=16), mode, dtype) for dtype in ("bfloat16", "float32") for mode in MODES]
-    sizes = [Workload(T=STEPS, B=rows, D=units, H=units) for rows in ROWS for units in HIDDEN]
-    return [(size, mode, dtype) for size in sizes for dtype in ("bfloat16", "float32") for mode in MODES]
+        sizes = [Workload(T=8, B=2, D=16, H=16)]
+    return [(size, mode, dtype) for size in sizes for dtype in DTYPES for mode in MODES]
 
 
-def to_report(path: Path) -> tuple[dict[str, Any] | None, Path]:
-    """The results in a file and its folder, or none, for the table that says so."""
+def read_results(path: Path) -> tuple[dict[str, Any] | None, Path]:
+    """Reads the results for a report, and returns them with their folder; ``-`` stands for no results."""
     if str(path) == "-":
         return None, RESULTS
     try:
         results: dict[str, Any] = json.loads(path.read_text())
-        if not results["cells"] or "dtype" not in results["cells"][0]:
-            raise ValueError("no cells of this suite")
+        if not results["cases"] or "dtype" not in results["cases"][0]:
+            raise ValueError("no cases of this suite")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SystemExit(f"--report: got {path}, want a file of results of this suite: {error!r}") from None
     return results, path.parent
 
 
+def open_results(path: Path) -> dict[str, Any]:
+    """Reads a file of results to continue, or begins new ones if it does not exist.
+
+    Raises:
+        SystemExit: if the file was made in another environment.
+    """
+    environment = describe_environment()
+    if not path.exists():
+        return {"environment": environment, "cases": []}
+    results: dict[str, Any] = json.loads(path.read_text())
+    if {**results["environment"], "date": ""} != {**environment, "date": ""}:
+        raise SystemExit(f"--output: got {path}, made on another device or with other versions; want a new file")
+    return results
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a size that takes a minute anywhere")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of timing a cell (%(default)s)")
-    parser.add_argument("--minutes", type=float, help="start no cell after so many")
+    parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of a case (%(default)s)")
+    parser.add_argument("--minutes", type=float, help="start no case after so many")
     parser.add_argument("--output", type=Path, help="the file of results; continued if it exists")
     parser.add_argument("--report", type=Path, help="write the tables of this file, - for none, and measure nothing")
     options = parser.parse_args(arguments)
     if options.report:
-        print(gpu_report.write(*to_report(options.report)))
+        print(gpu_report.write_report(*read_results(options.report)))
         return
-    here, began = environment(), time.monotonic()
-    path = options.output or RESULTS / f"gpu-jax{here['versions']['jax']}.json"
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"environment": here, "cells": []}
-    if {**results["environment"], "date": ""} != {**here, "date": ""}:
-        parser.error(f"--output: got {path}, made on another device or with other versions; want a new file")
-    done = {tuple(cell[key] for key in ("T", "B", "H", "mode", "dtype")) for cell in results["cells"]}
-    wanted = [cell for cell in cells(options.smoke) if (cell[0].T, cell[0].B, cell[0].H, *cell[1:]) not in done]
-    for workload, mode, dtype in tqdm(wanted, unit="cell"):
-        if options.minutes and time.monotonic() - began > 60 * options.minutes:
+    start = time.monotonic()
+    path = options.output or RESULTS / f"gpu-jax{jax.__version__}.json"
+    results = open_results(path)
+    done = {tuple(case[key] for key in ("T", "B", "H", "mode", "dtype")) for case in results["cases"]}
+    missing = [case for case in list_cases(options.smoke) if (case[0].T, case[0].B, case[0].H, *case[1:]) not in done]
+    for workload, mode, dtype in tqdm(missing, unit="case"):
+        if options.minutes and time.monotonic() - start > 60 * options.minutes:
             break
-        results["cells"].append(cell_result(workload, mode, dtype, options.seconds))
-        write_whole(path, results)
-        tqdm.write(gpu_report.cell_lines(results["cells"][-1]))
+        results["cases"].append(measure_case(workload, mode, dtype, options.seconds))
+        write_atomically(path, results)
+        tqdm.write(gpu_report.case_lines(results["cases"][-1]))
     print(f"{path}\nTables: python -m benchmarks.gpu --report {path}")
 
 

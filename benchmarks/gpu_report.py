@@ -1,129 +1,140 @@
-"""Tables of what ``benchmarks.gpu`` measured, and of what it has not."""
+"""Makes the tables and plots of ``benchmarks.gpu``; where nothing is measured, they say so."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+Case = dict[str, Any]
 MODES = {"forward": "forward", "value_and_grad": "forward + backward"}
-ENGINE, KERNEL, LINEN, RNN, TORCH = (
-    "lstm_jax scan",
-    "lstm_jax mosaic_gpu",
-    "flax linen",
-    "jax.experimental.rnn",
-    "torch {dtype}",
-)
-FLOOR = 0.4
-"""Microseconds a step that a block of 16 sequences and 128 units in bfloat16 needs at least, by arithmetic: the
-products at 85 % of the tensor cores' rate, the gates' maths and one barrier, none overlapping."""
+"""Mode to its title."""
+SCAN_ROW, UNROLLED_ROW = "lstm_jax scan", "lstm_jax scan, unroll {}"
+WHOLE_LOOP_ROW = "lstm_jax scan, whole-loop graph"
+KERNEL_ROW, CUDNN_ROW = "lstm_jax mosaic_gpu", "lstm_jax cudnn"
+LINEN_ROW, RNN_ROW, TORCH_ROW = "flax linen", "jax.experimental.rnn", "torch {dtype}"
+"""Names of rows, or how the names of several rows begin."""
+FLOOR_MICROSECONDS = 0.4
+"""A lower bound, by arithmetic, of the time per step of a block of 16 sequences and 128 units in bfloat16: the products
+at 85 % of the tensor cores' rate, the gates' element-wise operations and one barrier, none overlapping."""
+MAX_FLOOR_RATIOS = (3.0, 5.0)
+"""How many times that bound the kernel may take, forward and with the backward pass."""
 
 
 class Target(NamedTuple):
-    """What a row of ours is to be, against another's."""
+    """The least speedup that is wanted of our rows over another library's."""
 
-    against: str
-    mine: str
-    other: str
-    most_units: float
-    least: tuple[float, float]
-    """times as fast, forward and with the backward pass"""
+    label: str
+    row: str
+    other_row: str
+    max_hidden_size: float
+    """larger layers are left out"""
+    min_speedups: tuple[float, float]
+    """forward, and with the backward pass"""
 
 
 TARGETS = (
-    Target("flax linen, by the engine alone", ENGINE, LINEN, np.inf, (1.5, 2.0)),
-    Target("flax linen, H to 128, by the kernel", KERNEL, LINEN, 128, (4.0, 4.0)),
-    Target("jax.experimental.rnn, H to 128, by the kernel", KERNEL, RNN, 128, (1.5, 1.5)),
-    Target("torch (cuDNN), H to 128, by the kernel", KERNEL, TORCH, 128, (1.0, 1.0)),
+    Target("flax linen, by the engine alone", SCAN_ROW, LINEN_ROW, np.inf, (1.5, 2.0)),
+    Target("flax linen, H to 128, by the kernel", KERNEL_ROW, LINEN_ROW, 128, (4.0, 4.0)),
+    Target("jax.experimental.rnn, H to 128, by the kernel", KERNEL_ROW, RNN_ROW, 128, (1.5, 1.5)),
+    Target("torch (cuDNN), H to 128, by the kernel", KERNEL_ROW, TORCH_ROW, 128, (1.0, 1.0)),
 )
-SLOWER = (3.0, 5.0)
-"""How many times the floor the kernel may take."""
 
 
-def fastest(cell: dict[str, Any], start: str) -> tuple[str, float] | None:
-    """The row that begins so, with the cell's dtype where it says, that has the smallest median, and its seconds."""
-    rows, start = cell["rows"].items(), start.format(dtype=cell["dtype"])
-    found = {name: float(np.median(row["seconds"])) for name, row in rows if name.startswith(start) and row["seconds"]}
-    return min(found.items(), key=lambda item: item[1]) if found else None
+def fastest_seconds(case: Case, prefix: str) -> float | None:
+    """Returns the smallest median time of the rows whose names begin so; ``{dtype}`` in it is the case's dtype."""
+    prefix = prefix.format(dtype=case["dtype"])
+    rows = [row for name, row in case["rows"].items() if name.startswith(prefix) and row["seconds"]]
+    return min((float(np.median(row["seconds"])) for row in rows), default=None)
 
 
-def ratios(cells: list[dict[str, Any]], target: Target, mode: str) -> list[float]:
-    """How many times faster, in each cell that has both."""
-    those = [cell for cell in cells if cell["mode"] == mode and cell["H"] <= target.most_units]
-    pairs = [(fastest(cell, target.mine), fastest(cell, target.other)) for cell in those]
-    return [theirs[1] / own[1] for own, theirs in pairs if own and theirs]
+def speedups(cases: list[Case], target: Target, mode: str) -> list[float]:
+    """Computes how many times faster our row is in each case that has both."""
+    chosen = [case for case in cases if case["mode"] == mode and case["H"] <= target.max_hidden_size]
+    pairs = [(fastest_seconds(case, target.row), fastest_seconds(case, target.other_row)) for case in chosen]
+    return [other / ours for ours, other in pairs if ours and other]
 
 
-def targets(cells: list[dict[str, Any]]) -> str:
-    """A line for each: what was wanted, and the geometric mean and the worst of what was found."""
-    lines = ["| against | mode | wanted | geometric mean | worst | cells |", "| --- " * 6 + "|"]
+def target_table(cases: list[Case]) -> str:
+    """Formats, for each target, what is wanted and the geometric mean and the worst of what was measured."""
+    lines = ["| compared with | mode | wanted | geometric mean | worst | cases |", "| --- " * 6 + "|"]
     for target in TARGETS:
-        for (mode, label), least in zip(MODES.items(), target.least, strict=True):
-            found = ratios(cells, target, mode)
-            lines.append(f"| {target.against} | {label} | at least {least} {_mean_and(min, found)} | {len(found)} |")
-    for (mode, label), most in zip(MODES.items(), SLOWER, strict=True):
-        small = [c for c in cells if c["mode"] == mode and c["dtype"] == "bfloat16" and c["H"] <= 128 and c["B"] <= 16]
-        found = [one[1] / c["T"] * 1e6 / FLOOR for c in small if (one := fastest(c, KERNEL))]
-        name = f"the floor of {FLOOR} us a step, B to 16, H to 128, bfloat16"
-        lines.append(f"| {name} | {label} | at most {most} times {_mean_and(max, found)} | {len(found)} |")
+        for (mode, title), min_speedup in zip(MODES.items(), target.min_speedups, strict=True):
+            values = speedups(cases, target, mode)
+            lines.append(f"| {target.label} | {title} | at least {min_speedup} {_mean_and_worst(values, min)}")
+    for (mode, title), max_ratio in zip(MODES.items(), MAX_FLOOR_RATIOS, strict=True):
+        small = [c for c in cases if c["mode"] == mode and c["dtype"] == "bfloat16" and c["H"] <= 128 and c["B"] <= 16]
+        times = [(case["T"], fastest_seconds(case, KERNEL_ROW)) for case in small]
+        values = [seconds / num_steps * 1e6 / FLOOR_MICROSECONDS for num_steps, seconds in times if seconds]
+        label = f"the lower bound of {FLOOR_MICROSECONDS} us per step, B to 16, H to 128, bfloat16"
+        lines.append(f"| {label} | {title} | at most {max_ratio} times {_mean_and_worst(values, max)}")
     return "\n".join(lines)
 
 
-def _mean_and(worst: Any, found: list[float]) -> str:
-    if not found:
-        return "| not measured | not measured"
-    return f"| {np.exp(np.mean(np.log(found))):.2f} | {worst(found):.2f}"
+def _mean_and_worst(values: list[float], worst: Callable[[list[float]], float]) -> str:
+    if not values:
+        return "| not measured | not measured | 0 |"
+    return f"| {np.exp(np.mean(np.log(values))):.2f} | {worst(values):.2f} | {len(values)} |"
 
 
-def cell_lines(cell: dict[str, Any]) -> str:
-    """Every row of a cell: microseconds a step, quartiles, error."""
-    start = f"| {cell['B']} | {cell['H']} | {cell['dtype']} | {MODES[cell['mode']]} "
+def case_lines(case: Case) -> str:
+    """Formats every row of a case: microseconds per step, quartiles, error."""
+    start = f"| {case['B']} | {case['H']} | {case['dtype']} | {MODES[case['mode']]} "
     lines = []
-    for name, row in cell["rows"].items():
+    for name, row in case["rows"].items():
         if row["seconds"]:
-            low, middle, high = np.percentile(row["seconds"], [25, 50, 75]) / cell["T"] * 1e6
-            lines.append(f"{start}| {name} | {middle:.2f} | {low:.2f} to {high:.2f} | {row['error']:.1e} |")
+            low, median, high = np.percentile(row["seconds"], [25, 50, 75]) / case["T"] * 1e6
+            lines.append(f"{start}| {name} | {median:.2f} | {low:.2f} to {high:.2f} | {row['error']:.1e} |")
         else:
             lines.append(f"{start}| {name} | - | {row['reason']} | - |")
     return "\n".join(lines)
 
 
-def draw(cells: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Microseconds a step against H, a picture for each batch, a panel for each mode and dtype."""
+def plot_time_per_step(cases: list[Case], folder: Path) -> list[Path]:
+    """Plots microseconds per step against H: a picture for each batch size, a panel for each mode and dtype."""
     from matplotlib.figure import Figure
 
-    paths, marks = [], [mark + "-" for mark in "os^vD*"]
-    for rows in sorted({cell["B"] for cell in cells}):
+    paths = []
+    for batch_size in sorted({case["B"] for case in cases}):
         figure = Figure(figsize=(9, 7), layout="constrained")
         panels = [(mode, dtype) for dtype in ("float32", "bfloat16") for mode in MODES]
         for axes, (mode, dtype) in zip(figure.subplots(2, 2, sharex=True, squeeze=False).flat, panels, strict=True):
-            those = [one for one in cells if (one["B"], one["mode"], one["dtype"]) == (rows, mode, dtype)]
-            for place, start in enumerate((ENGINE, KERNEL, "lstm_jax cudnn", LINEN, RNN, TORCH)):
-                found = sorted((one["H"], row[1] / one["T"] * 1e6) for one in those if (row := fastest(one, start)))
-                steps = [one[0] for one in found], [one[1] for one in found]
-                axes.plot(*steps, marks[place], label=start.format(dtype=""))
-            scale = {"xscale": "log", "yscale": "log"} if those else {}
-            axes.set(title=f"{MODES[mode]}, {dtype}", xlabel="H", ylabel="us a step", **scale)
-            axes.grid(alpha=0.3, which="both")
+            chosen = [case for case in cases if (case["B"], case["mode"], case["dtype"]) == (batch_size, mode, dtype)]
+            _plot_panel(axes, chosen)
+            axes.set(title=f"{MODES[mode]}, {dtype}")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        figure.suptitle(f"B = {rows}; of several forms of a row the fastest")
-        paths.append(folder / f"gpu-B{rows}.png")
+        figure.suptitle(f"B = {batch_size}; where a row has several forms, the fastest")
+        paths.append(folder / f"gpu-B{batch_size}.png")
         figure.savefig(paths[-1], dpi=110)
     return paths
 
 
-def write(results: dict[str, Any] | None, folder: Path) -> Path:
-    """Writes ``gpu.md``; without results it says that nothing was measured, and what to run."""
-    cells = results["cells"] if results else []
+def _plot_panel(axes: Any, cases: list[Case]) -> None:
+    for marker, prefix in zip("os^vD*", (SCAN_ROW, KERNEL_ROW, CUDNN_ROW, LINEN_ROW, RNN_ROW, TORCH_ROW), strict=True):
+        times = [(case["H"], case["T"], fastest_seconds(case, prefix)) for case in cases]
+        points = sorted((hidden_size, seconds / steps * 1e6) for hidden_size, steps, seconds in times if seconds)
+        axes.plot([x for x, _ in points], [y for _, y in points], f"{marker}-", label=prefix.format(dtype=""))
+    scale = {"xscale": "log", "yscale": "log"} if cases else {}
+    axes.set(xlabel="H", ylabel="us per step", **scale)
+    axes.grid(alpha=0.3, which="both")
+
+
+def write_report(results: dict[str, Any] | None, folder: Path) -> Path:
+    """Writes ``gpu.md`` and its plots; without results it says that nothing was measured, and what to run."""
+    cases = results["cases"] if results else []
     if results:
-        here = results["environment"]
-        versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items() if version)
-        where = f"{here['date']}, {here['device']} ({here['machine']}), {versions}; {here['precision']}."
+        environment = results["environment"]
+        versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if version)
+        machine = f"{environment['device']} ({environment['machine']})"
+        origin = f"{environment['date']}, {machine}, {versions}; {environment['precision']}."
     else:
-        where = "Not measured: no GPU was at hand. One command on a machine with one: `python -m benchmarks.gpu`;"
-        where += "\nit names the file that `--report` makes these tables from."
-    header = "| B | H | dtype | mode | row | us a step | quartiles | error against float64 |\n" + "| --- " * 8 + "|"
-    every = "\n".join([header, *map(cell_lines, cells)]) if cells else "None yet."
-    images = "".join(f"![{one.stem}]({one.name})\n\n" for one in draw(cells, folder))
+        origin = (
+            "Not measured: no GPU was at hand. On a machine with one, `python -m benchmarks.gpu` measures everything"
+        )
+        origin += "\nand names the file of results, from which `--report` makes these tables."
+    header = "| B | H | dtype | mode | row | us per step | quartiles | error against float64 |\n" + "| --- " * 8 + "|"
+    rows = "\n".join([header, *map(case_lines, cases)]) if cases else "None yet."
+    images = "".join(f"![{image.stem}]({image.name})\n\n" for image in plot_time_per_step(cases, folder))
     path = folder / "gpu.md"
-    path.write_text(f"# On a GPU\n\n{where}\n\n{targets(cells)}\n\n{images}## Every row\n\n{every}\n")
+    path.write_text(f"# On a GPU\n\n{origin}\n\n{target_table(cases)}\n\n{images}## Every row\n\n{rows}\n")
     return path

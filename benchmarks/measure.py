@@ -11,146 +11,172 @@ import numpy as np
 from benchmarks import competitors
 from benchmarks.competitors import ours
 from benchmarks.competitors.layer import Layer
-from benchmarks.programs import Problem, build, disagreement, make_problem
+from benchmarks.programs import Problem, build_program, make_problem, max_relative_error
 from benchmarks.workloads import Workload
 
-REST = 0.02
-"""Seconds of rest before each measurement, in which the thread pool of the row before stops spinning."""
-SHORT = 0.05
-"""A call shorter than this is repeated for this long in a measurement, after one that does not count."""
+REST_SECONDS = 0.02
+"""The pause before each measurement, in which the thread pool of the row before stops spinning."""
+MIN_TIMING_SECONDS = 0.05
+"""A call shorter than this is repeated for this long in a measurement, after one call that does not count."""
 TOLERANCE = {"forward": 1e-4, "value_and_grad": 1e-3}
-"""How far any entry of an output or gradient may be from ours, as a share of its array's largest. Sums over T steps in
-float32 drift apart; a wrong gate, order or bias is two orders larger."""
-LIMIT = "matrix product"
-SWEPT = ("lstm_jax", "flax linen OptimizedLSTMCell", "torch")
-"""The rows of a sweep; of a library all rows whose names begin so."""
+"""The largest error of a row's outputs or gradients against ours, relative to the largest entry of each array. Sums
+over T steps in float32 drift apart; a wrong gate, order or bias is two orders larger."""
+MATRIX_PRODUCT = "matrix product"
+"""The row of one large product, whose speed the other rows are held against."""
+MATRIX_PRODUCT_SIZE = 1024
+SWEEP_ROWS = ("lstm_jax", "flax linen OptimizedLSTMCell", "torch")
+"""The rows of a sweep: all whose names begin so."""
 
 
 class Row(NamedTuple):
-    """One library's program, ready to be timed; or the reason why it cannot run."""
+    """The program of one library, ready to be timed; or the reason why it cannot run."""
 
     call: Callable[[], Any] | None
-    """runs to its end"""
-    comparable: Callable[[Any], Any] = lambda result: result
-    first: float | None = None
-    """seconds to the first result: tracing, compiling, running"""
-    memory: int | None = None
-    """bytes of temporary arrays that XLA plans at the peak"""
+    """runs the program to its end"""
+    to_comparable: Callable[[Any], Any] = lambda result: result
+    """maps the result to one that is the same for every library"""
+    first_seconds: float | None = None
+    """time to the first result: tracing, compiling, running"""
+    temporary_bytes: int | None = None
+    """the peak of temporary arrays, as XLA plans them"""
     reason: str | None = None
     """why there is no call"""
 
 
-def rows_of(workload: Workload, mode: str, *, few: bool = False) -> dict[str, Row]:
-    """Every library's row, or those of a sweep if ``few``, ours first, each compared with ours."""
+def make_rows(workload: Workload, mode: str, *, sweep_only: bool = False) -> dict[str, Row]:
+    """Compiles every library's row, ours first, and compares each with ours.
+
+    Args:
+        workload: what to run.
+        mode: ``"forward"`` or ``"value_and_grad"``.
+        sweep_only: whether to make only ``SWEEP_ROWS``.
+
+    Raises:
+        AssertionError: if a library's result differs from ours.
+    """
     problem = make_problem(workload)
     rows = {}
     for library in competitors.LIBRARIES:
-        if few and not any(row.startswith(library) for row in SWEPT):
+        if sweep_only and not any(row.startswith(library) for row in SWEEP_ROWS):
             continue
         layers = competitors.load(library)
         if isinstance(layers, str):
             rows[library] = Row(None, reason=layers)
             continue
         for name, layer in layers.items():
-            if _wanted(name, workload, mode, few):
-                rows[name] = compiled(workload, mode, layer, problem)
+            if _is_measured(name, workload, mode, sweep_only):
+                rows[name] = compile_row(workload, mode, layer, problem)
     if workload.kind in ("ragged", "resets"):
-        plain, all_taken = workload._replace(kind="sequence"), problem._replace(lengths=None, resets=None)
+        plain, without_options = workload._replace(kind="sequence"), problem._replace(lengths=None, resets=None)
         for name, layer in ours.layers().items():
-            if _wanted(name, plain, mode, few):
-                rows[f"{name}, plain"] = compiled(plain, mode, layer, all_taken)
-    if _wanted("torch", workload, mode, few):
-        rows["torch"] = _torch(workload, mode, problem)
-    _compare(rows, mode)
+            if _is_measured(name, plain, mode, sweep_only):
+                rows[f"{name}, plain"] = compile_row(plain, mode, layer, without_options)
+    if _is_measured("torch", workload, mode, sweep_only):
+        rows["torch"] = _torch_row(workload, mode, problem)
+    _check_agreement(rows, mode)
     return rows
 
 
-def measure(rows: dict[str, Row], seconds: float, least: int, most: int) -> dict[str, list[float]]:
-    """Seconds a call of each row, in each round.
+def measure(rows: dict[str, Row], seconds: float, min_rounds: int, max_rounds: int) -> dict[str, list[float]]:
+    """Times the call of each row in each round, and that of one large matrix product.
 
-    Every round visits all rows in a new random order. Rounds go on for the seconds given, but for at least and at
-    most so many.
+    Every round visits all rows in a new random order.
+
+    Args:
+        rows: those without a call are left out.
+        seconds: no round begins later than this after the first, unless ``min_rounds`` are not complete.
+        min_rounds: the fewest rounds.
+        max_rounds: the most rounds.
+
+    Returns:
+        Row to its seconds per call, one entry a round.
     """
     calls = {name: row.call for name, row in rows.items() if row.call is not None}
-    calls[LIMIT] = matrix_product()
+    calls[MATRIX_PRODUCT] = matrix_product()
     times: dict[str, list[float]] = {name: [] for name in calls}
-    lasts = {name: _clock(call, 1) for name, call in calls.items()}
-    order = np.random.default_rng(0)
+    last_seconds = {name: _seconds_per_call(call, 1) for name, call in calls.items()}
+    rng = np.random.default_rng(0)
     end = time.perf_counter() + seconds
-    while len(times[LIMIT]) < least or (time.perf_counter() < end and len(times[LIMIT]) < most):
-        for name in order.permutation(list(calls)):
-            time.sleep(REST)
+    while len(times[MATRIX_PRODUCT]) < min_rounds or (
+        time.perf_counter() < end and len(times[MATRIX_PRODUCT]) < max_rounds
+    ):
+        for name in rng.permutation(list(calls)):
+            time.sleep(REST_SECONDS)
             repeats = 1
-            if lasts[name] < SHORT:
-                lasts[name] = _clock(calls[name], 1)
-                repeats = max(1, round(SHORT / max(lasts[name], 1e-6)))
-            lasts[name] = _clock(calls[name], repeats)
-            times[name].append(lasts[name])
+            if last_seconds[name] < MIN_TIMING_SECONDS:
+                last_seconds[name] = _seconds_per_call(calls[name], 1)
+                repeats = max(1, round(MIN_TIMING_SECONDS / max(last_seconds[name], 1e-6)))
+            last_seconds[name] = _seconds_per_call(calls[name], repeats)
+            times[name].append(last_seconds[name])
     return times
 
 
-def matrix_product(size: int = 1024) -> Callable[[], Any]:
-    """The limit that rows are held against: one large product through XLA, ``2 size^3`` operations."""
-    matrix = jax.random.normal(jax.random.key(0), (size, size))
+def matrix_product() -> Callable[[], Any]:
+    """Compiles one large product through XLA, of ``2 MATRIX_PRODUCT_SIZE^3`` operations."""
+    matrix = jax.random.normal(jax.random.key(0), (MATRIX_PRODUCT_SIZE, MATRIX_PRODUCT_SIZE))
     product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
     return lambda: jax.block_until_ready(product(matrix, matrix))
 
 
-def _wanted(name: str, workload: Workload, mode: str, few: bool) -> bool:
+def compile_row(
+    workload: Workload, mode: str, layer: Layer, problem: Problem, compiler_options: dict[str, Any] | None = None
+) -> Row:
+    """Compiles a layer's program, or tells why the library has none of this kind."""
+    if workload.kind in layer.unsupported:
+        return Row(None, reason=layer.unsupported[workload.kind])
+    program = build_program(workload, mode, layer, problem)
+    jax.block_until_ready(program.arguments)
+    start = time.perf_counter()
+    run = jax.jit(program.function).lower(*program.arguments).compile(compiler_options)
+    jax.block_until_ready(run(*program.arguments))
+    first_seconds = time.perf_counter() - start
+    analysis = run.memory_analysis()
+    temporary_bytes = analysis.temp_size_in_bytes if analysis else None
+    call = lambda: jax.block_until_ready(run(*program.arguments))  # noqa: E731
+    return Row(call, program.to_comparable, first_seconds, temporary_bytes)
+
+
+def _is_measured(name: str, workload: Workload, mode: str, sweep_only: bool) -> bool:
+    """Tells whether a row of this name belongs to a workload in this mode."""
     if name == "lstm_jax":
         return mode == "forward"
     if name == "lstm_jax sqrt(T)":
         return workload.kind == "final"
     if name.startswith("lstm_jax"):
         return mode != "forward"
-    return not few or name.startswith(SWEPT)
+    return not sweep_only or name.startswith(SWEEP_ROWS)
 
 
-def compiled(
-    workload: Workload, mode: str, layer: Layer, problem: Problem, options: dict[str, Any] | None = None
-) -> Row:
-    """A layer's row, compiled with these options of XLA."""
-    if workload.kind in layer.refuses:
-        return Row(None, reason=layer.refuses[workload.kind])
-    function, arguments, comparable = build(workload, mode, layer, problem)
-    jax.block_until_ready(arguments)
-    start = time.perf_counter()
-    run = jax.jit(function).lower(*arguments).compile(options)
-    jax.block_until_ready(run(*arguments))
-    first = time.perf_counter() - start
-    analysis = run.memory_analysis()
-    memory = analysis.temp_size_in_bytes if analysis else None
-    return Row(lambda: jax.block_until_ready(run(*arguments)), comparable, first, memory)
-
-
-def _torch(workload: Workload, mode: str, problem: Problem) -> Row:
+def _torch_row(workload: Workload, mode: str, problem: Problem) -> Row:
     try:
         from benchmarks.competitors import pytorch
     except ImportError as reason:
         return Row(None, reason=str(reason))
-    if workload.kind in pytorch.REFUSES:
-        return Row(None, reason=pytorch.REFUSES[workload.kind])
+    if workload.kind in pytorch.UNSUPPORTED:
+        return Row(None, reason=pytorch.UNSUPPORTED[workload.kind])
     start = time.perf_counter()
-    call, comparable = pytorch.build(workload, mode, problem)
+    call, to_comparable = pytorch.build(workload, mode, problem)
     call()
-    return Row(call, comparable, time.perf_counter() - start)
+    return Row(call, to_comparable, time.perf_counter() - start)
 
 
-def _compare(rows: dict[str, Row], mode: str) -> None:
-    """Results of all rows against ours; a wrong setting of a competitor is our defect."""
+def _check_agreement(rows: dict[str, Row], mode: str) -> None:
+    """Raises if a row's result differs from ours: a competitor with a wrong setting is a fault of this suite."""
     results = {
-        name: row.comparable(row.call())
+        name: row.to_comparable(row.call())
         for name, row in rows.items()
         if row.call is not None and not name.endswith(", plain")
     }
-    first, reference = next(iter(results.items()))
+    reference_name, reference = next(iter(results.items()))
     for name, result in results.items():
-        error = disagreement(result, reference)
+        error = max_relative_error(result, reference)
         if not error < TOLERANCE[mode]:
-            raise AssertionError(f"{name}: a result differs from that of {first} by {error:.1e} of its largest entry")
+            raise AssertionError(
+                f"{name}: a result differs from that of {reference_name} by {error:.1e} of its largest entry"
+            )
 
 
-def _clock(call: Callable[[], Any], repeats: int) -> float:
+def _seconds_per_call(call: Callable[[], Any], repeats: int) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
         call()

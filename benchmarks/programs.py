@@ -1,4 +1,4 @@
-"""What each kind of workload computes, written once for every library: outputs, losses, derivatives."""
+"""The program of each kind of workload, written once for every library: outputs, losses, derivatives."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,122 +11,164 @@ import lstm_jax as lj
 from benchmarks.competitors.layer import Layer
 from benchmarks.workloads import Workload
 
-MODES = {
+MODES_OF_KIND = {
     "stepwise": ("forward",),
     "per-example": ("value_and_grad",),
     "hvp": ("value_and_grad",),
     "final": ("value_and_grad",),
 }
-"""Modes of a kind that does not have both."""
+"""The mode of each kind that has only one."""
+TWO_LAYER_KINDS = ("two layers", "bidirectional")
+"""The kinds that have two sets of weights."""
 
 
 class Problem(NamedTuple):
-    """Weights and data of a workload, time first."""
+    """The weights and data of a workload, time first."""
 
     params: tuple[lj.LSTMParams, ...]
-    """one layer's, or both layers' or directions'"""
+    """one entry, or one for each of two layers or directions"""
     xs: jax.Array
     """``[T, B, D]``"""
     target: jax.Array
-    """``[T, B, H]``, or 2H if bidirectional"""
+    """``[T, B, H]``, or ``[T, B, 2H]`` if bidirectional"""
     lengths: jax.Array | None
     """uniform in 1 to T, ``[B]``"""
     resets: jax.Array | None
-    """one step in twenty, ``[T, B]``"""
+    """true at one step in twenty, ``[T, B]``"""
+
+
+class Program(NamedTuple):
+    """A function to compile, with its arguments."""
+
+    function: Callable[..., Any]
+    arguments: tuple
+    to_comparable: Callable[[Any], Any]
+    """maps the function's result to one that is the same for every library"""
 
 
 def modes(workload: Workload) -> tuple[str, ...]:
-    """``"forward"``, ``"value_and_grad"`` with respect to parameters and inputs, or both."""
-    return MODES.get(workload.kind, ("forward", "value_and_grad"))
+    """Lists what is measured of a workload: ``"forward"``, ``"value_and_grad"`` by parameters and inputs, or both."""
+    return MODES_OF_KIND.get(workload.kind, ("forward", "value_and_grad"))
 
 
 def make_problem(workload: Workload) -> Problem:
-    """The same numbers for every library and every run."""
-    time, batch, inputs, hidden, kind = workload
+    """Draws the weights and data of a workload, the same for every library and every run."""
+    time, batch, input_size, hidden_size, kind = workload
     keys = jax.random.split(jax.random.key(0), 6)
-    count = 2 if kind in ("two layers", "bidirectional") else 1
-    sizes = [inputs, hidden if kind == "two layers" else inputs][:count]
-    params = tuple(lj.init_params(key, size, hidden) for key, size in zip(keys, sizes, strict=False))
-    width = 2 * hidden if kind == "bidirectional" else hidden
+    num_layers = 2 if kind in TWO_LAYER_KINDS else 1
+    input_sizes = [input_size, hidden_size if kind == "two layers" else input_size][:num_layers]
+    params = tuple(lj.init_params(key, size, hidden_size) for key, size in zip(keys, input_sizes, strict=False))
+    output_size = 2 * hidden_size if kind == "bidirectional" else hidden_size
     return Problem(
         params,
-        jax.random.normal(keys[2], (time, batch, inputs)),
-        jax.random.normal(keys[3], (time, batch, width)),
+        jax.random.normal(keys[2], (time, batch, input_size)),
+        jax.random.normal(keys[3], (time, batch, output_size)),
         jax.random.randint(keys[4], (batch,), 1, time + 1) if kind == "ragged" else None,
         jax.random.bernoulli(keys[5], 0.05, (time, batch)) if kind == "resets" else None,
     )
 
 
-def build(workload: Workload, mode: str, layer: Layer, problem: Problem) -> tuple[Callable, tuple, Callable]:
-    """The function to compile, its arguments, and a map of its result to one comparable between libraries."""
-    weights = tuple(layer.pack(params) for params in problem.params)
-    axis = 0 if layer.batch_first else 1
+def build_program(workload: Workload, mode: str, layer: Layer, problem: Problem) -> Program:
+    """Builds what a library's layer computes for a workload in one mode."""
+    weights = tuple(layer.export_params(params) for params in problem.params)
 
-    def flip(array: jax.Array) -> jax.Array:
+    def swap_axes(array: jax.Array) -> jax.Array:
         return jnp.swapaxes(array, 0, 1) if layer.batch_first and array.ndim == 3 else array
 
-    xs, target = flip(problem.xs), flip(problem.target)
-    unpack = lambda gradient: tuple(layer.unpack(part) for part in gradient)  # noqa: E731
+    xs = swap_axes(problem.xs)
     if workload.kind == "stepwise":
         state = lj.zero_state(problem.params[0], (workload.B,))
-        return layer.cell, (weights[0], state, xs[0]), lambda result: result
-
-    outputs = _outputs(workload.kind, layer, problem)
+        return Program(layer.step, (weights[0], state, xs[0]), lambda result: result)
+    outputs = _make_outputs(workload.kind, layer, problem)
     if mode == "forward":
-        return outputs, (weights, xs), flip
+        return Program(outputs, (weights, xs), swap_axes)
+    if workload.kind == "final":
+        return _final_state_gradient(layer, weights, xs)
+    return _loss_derivative(workload.kind, layer, outputs, (weights, xs, swap_axes(problem.target)), swap_axes)
+
+
+def _final_state_gradient(layer: Layer, weights: tuple, xs: jax.Array) -> Program:
+    """Builds the value and gradient of the sum of the final output with respect to the weights."""
+
+    def final_output(weights: Any, xs: jax.Array) -> jax.Array:
+        if layer.final_output is not None:
+            return layer.final_output(weights, xs)
+        ys = layer.run_sequence(weights, xs)
+        return ys[:, -1] if layer.batch_first else ys[-1]
+
+    def total(weights: tuple, xs: jax.Array) -> jax.Array:
+        return jnp.sum(final_output(weights[0], xs))
+
+    to_comparable = lambda result: (result[0], _import_all(layer, result[1]))  # noqa: E731
+    return Program(jax.value_and_grad(total), (weights, xs), to_comparable)
+
+
+def _loss_derivative(
+    kind: str, layer: Layer, outputs: Callable, arguments: tuple, swap_axes: Callable[[jax.Array], jax.Array]
+) -> Program:
+    """Builds a derivative of the mean squared error; ``arguments`` are weights, xs and target."""
 
     def loss(weights: Any, xs: jax.Array, target: jax.Array) -> jax.Array:
         return jnp.mean((outputs(weights, xs) - target) ** 2)
 
-    if workload.kind == "per-example":
-        each = jax.vmap(jax.grad(loss), (None, axis, axis))
-        return each, (weights, xs, target), lambda gradient: jax.vmap(unpack)(gradient)
-    if workload.kind == "hvp":
-        direction = jax.tree.map(jnp.ones_like, weights)
-        product = lambda weights, xs, target: jax.jvp(  # noqa: E731
-            lambda weights: jax.grad(loss)(weights, xs, target), (weights,), (direction,)
-        )[1]
-        return product, (weights, xs, target), unpack
-    if workload.kind == "final":
-        last = layer.last or (lambda weights, xs: flip(layer.sequence(weights, xs))[-1])
-        final = lambda weights, xs: jnp.sum(last(weights[0], xs))  # noqa: E731
-        return jax.value_and_grad(final), (weights, xs), lambda result: (result[0], unpack(result[1]))
-    step = jax.value_and_grad(loss, (0, 1))
-    return step, (weights, xs, target), lambda result: (result[0], unpack(result[1][0]), flip(result[1][1]))
+    if kind == "per-example":
+        batch_axis = 0 if layer.batch_first else 1
+        gradients = jax.vmap(jax.grad(loss), (None, batch_axis, batch_axis))
+        return Program(gradients, arguments, jax.vmap(lambda gradient: _import_all(layer, gradient)))
+    if kind == "hvp":
+        tangent = jax.tree.map(jnp.ones_like, arguments[0])
+
+        def hessian_vector_product(weights: Any, xs: jax.Array, target: jax.Array) -> Any:
+            return jax.jvp(lambda weights: jax.grad(loss)(weights, xs, target), (weights,), (tangent,))[1]
+
+        return Program(hessian_vector_product, arguments, lambda gradient: _import_all(layer, gradient))
+
+    def to_comparable(result: Any) -> Any:
+        value, (weight_gradient, input_gradient) = result
+        return value, _import_all(layer, weight_gradient), swap_axes(input_gradient)
+
+    return Program(jax.value_and_grad(loss, (0, 1)), arguments, to_comparable)
 
 
-def _outputs(kind: str, layer: Layer, problem: Problem) -> Callable[[tuple, jax.Array], jax.Array]:
-    """``outputs(weights, xs) -> ys`` of a workload's kind; at steps beyond a sequence's length they are 0."""
+def _import_all(layer: Layer, weights: tuple) -> tuple[lj.LSTMParams, ...]:
+    return tuple(layer.import_params(part) for part in weights)
+
+
+def _make_outputs(kind: str, layer: Layer, problem: Problem) -> Callable[[tuple, jax.Array], jax.Array]:
+    """Builds ``outputs(weights, xs) -> ys`` for a kind of workload; at steps beyond a sequence's length ys are 0."""
     lengths, resets = problem.lengths, problem.resets
-    taken = None
+    mask = None
     if lengths is not None:
-        taken = jnp.arange(problem.xs.shape[0])[:, None] < lengths
-        taken = (taken.T if layer.batch_first else taken)[..., None]
+        mask = jnp.arange(problem.xs.shape[0])[:, None] < lengths
+        mask = (mask.T if layer.batch_first else mask)[..., None]
 
     def outputs(weights: tuple, xs: jax.Array) -> jax.Array:
-        ys = layer.sequence(weights[0], xs, lengths=lengths, resets=resets)
+        ys = layer.run_sequence(weights[0], xs, lengths=lengths, resets=resets)
         if kind == "two layers":
-            ys = layer.sequence(weights[1], ys)
+            ys = layer.run_sequence(weights[1], ys)
         if kind == "bidirectional":
-            ys = jnp.concatenate([ys, layer.sequence(weights[1], xs, reverse=True)], axis=-1)
-        return ys if taken is None else jnp.where(taken, ys, 0)
+            ys = jnp.concatenate([ys, layer.run_sequence(weights[1], xs, reverse=True)], axis=-1)
+        return ys if mask is None else jnp.where(mask, ys, 0)
 
     return outputs
 
 
 def nominal_flops(workload: Workload, mode: str) -> float:
-    """Multiplications and additions of the matrix products: ``2 T B 4H (D + H)`` forward, three times that with
-    gradients. What is recomputed does not count; masked steps do."""
-    time, batch, inputs, hidden, kind = workload
-    count = 2 if kind in ("two layers", "bidirectional") else 1
-    forward = 2.0 * time * batch * 4 * hidden * (inputs + hidden) * count
+    """Counts the multiplications and additions of the matrix products.
+
+    They are ``2 T B 4H (D + H)`` in the forward pass and three times that with gradients. What is recomputed does not
+    count; masked steps do.
+    """
+    time, batch, input_size, hidden_size, kind = workload
+    num_layers = 2 if kind in TWO_LAYER_KINDS else 1
+    forward = 2.0 * time * batch * 4 * hidden_size * (input_size + hidden_size) * num_layers
     if mode == "forward":
         return forward
     return forward * (6 if kind == "hvp" else 3)
 
 
-def disagreement(result: Any, reference: Any) -> float:
-    """The largest difference of any array, as a share of that array's largest entry."""
+def max_relative_error(result: Any, reference: Any) -> float:
+    """Returns the largest difference between two trees of arrays, each relative to its array's largest entry."""
     worst = 0.0
     for got, want in zip(jax.tree.leaves(result), jax.tree.leaves(reference), strict=True):
         got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)

@@ -1,12 +1,13 @@
-"""Tables and pictures from files of results.
+"""Makes tables and plots from files of results.
 
     python -m benchmarks.report benchmarks/results/*.json
 
-Writes ``report.md`` and one picture a sweep into the folder of the first file, or into ``--output``.
+It writes ``report.md`` and one plot per sweep into the folder of the first file, or into ``--output``.
 
-A speed is the other row's time over ours, round by round: its median, and the interval that holds the median with 95 %
-certainty, from the order of the ratios. Above 1 we are faster. "best JAX" is
-the competitor with the smallest median.
+The speedup over another row is that row's time divided by ours, taken in each round: its median, and in parentheses a
+95 % confidence interval of the median, from order statistics. Above 1 we are faster. The "fastest JAX library" of a
+workload is the one with the smallest median time, ours left out. The speed of a large matrix product is measured in the
+same rounds.
 """
 
 import argparse
@@ -17,231 +18,251 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from benchmarks.plots import BASELINE, MODES, Cell, pictures, seconds, series
+from benchmarks.plots import BASELINE, MODES, Case, plot_sweeps, row_seconds, sweep_series
 from benchmarks.workloads import WORKLOADS
 
+MAIN_ROWS = (
+    ("forward", "lstm_jax"),
+    ("value_and_grad", "lstm_jax gates"),
+    ("value_and_grad", "lstm_jax states"),
+)
+"""Mode and name of the rows of ours that the summary is about."""
 
-def ours(cell: Cell) -> list[str]:
-    """Our rows, but for those run without lengths or resets for comparison."""
-    return [name for name in cell["rows"] if name.startswith("lstm_jax") and not name.endswith(", plain")]
+
+def our_rows(case: Case) -> list[str]:
+    """Lists our rows, without those that leave out lengths or resets for comparison."""
+    return [name for name in case["rows"] if name.startswith("lstm_jax") and not name.endswith(", plain")]
 
 
-def best_jax(cell: Cell) -> str | None:
-    """The competitor in JAX with the smallest median."""
-    others = [
+def fastest_jax_row(case: Case) -> str | None:
+    """Returns the row with the smallest median among the other libraries written in JAX."""
+    names = [
         name
-        for name in cell["rows"]
-        if not name.startswith("lstm_jax") and name != "torch" and seconds(cell, name) is not None
+        for name in case["rows"]
+        if not name.startswith("lstm_jax") and name != "torch" and row_seconds(case, name) is not None
     ]
-    return min(others, key=lambda name: float(np.median(cell["rows"][name]["seconds"])), default=None)
+    return min(names, key=lambda name: float(np.median(case["rows"][name]["seconds"])), default=None)
 
 
-def speed(cell: Cell, row: str, other: str | None) -> tuple[float, float, float] | None:
-    """How many times faster than the other a row is: median, and a 95 % interval of the median."""
-    mine, theirs = seconds(cell, row), None if other is None else seconds(cell, other)
-    if mine is None or theirs is None:
+def speedup(case: Case, row: str, other: str | None) -> tuple[float, float, float] | None:
+    """Returns how many times faster ``row`` is than ``other``: (median, low, high), the last two a 95 % interval."""
+    seconds, other_seconds = row_seconds(case, row), None if other is None else row_seconds(case, other)
+    if seconds is None or other_seconds is None:
         return None
-    ratios = np.sort(theirs / mine)
-    below = int(binom.ppf(0.025, len(ratios), 0.5))
+    ratios = np.sort(other_seconds / seconds)
+    num_below = int(binom.ppf(0.025, len(ratios), 0.5))
     return (
         float(np.median(ratios)),
-        float(ratios[max(below - 1, 0)]),
-        float(ratios[min(len(ratios) - below, len(ratios) - 1)]),
+        float(ratios[max(num_below - 1, 0)]),
+        float(ratios[min(len(ratios) - num_below, len(ratios) - 1)]),
     )
 
 
-def memory_ratio(cell: Cell, row: str, other: str = BASELINE) -> float | None:
-    """Peak temporary memory of a row as a part of linen's."""
-    mine, theirs = (cell["rows"].get(name, {}).get("temporary_bytes") for name in (row, other))
-    return None if not mine or not theirs else mine / theirs
+def memory_ratio(case: Case, row: str) -> float | None:
+    """Returns the peak temporary memory of a row divided by that of flax linen."""
+    ours, linen = (case["rows"].get(name, {}).get("temporary_bytes") for name in (row, BASELINE))
+    return None if not ours or not linen else ours / linen
 
 
-def comparison(cells: list[Cell], mode: str) -> str:
-    """One line a workload and row of ours: against the best of JAX, against torch, memory, compile time."""
+def comparison_table(cases: list[Case], mode: str) -> str:
+    """Formats a line for each workload and row of ours: speed, memory and compile time against other libraries."""
     lines = [
-        "| workload | T, B, D, H | row | ms | best JAX | times its speed | times torch's | share of a large product | "
-        "memory of linen's | first result of linen's |",
+        "| workload | T, B, D, H | row | ms | fastest JAX library | speedup over it | speedup over torch | "
+        "speed / large product's | memory / linen's | first result / linen's |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for cell in cells:
-        if cell["mode"] != mode or cell["workload"] not in WORKLOADS:
+    for case in cases:
+        if case["mode"] != mode or case["workload"] not in WORKLOADS:
             continue
-        best = best_jax(cell)
-        for row in ours(cell):
-            mine = seconds(cell, row)
-            assert mine is not None, f"{row} of {cell['workload']} holds no times"
-            share = cell["flops"] / mine / (cell["limit"]["flops"] / np.array(cell["limit"]["seconds"]))
-            linen = cell["rows"].get(BASELINE, {}).get("first_seconds")
-            first = cell["rows"][row]["first_seconds"]
+        fastest = fastest_jax_row(case)
+        for row in our_rows(case):
+            seconds = row_seconds(case, row)
+            assert seconds is not None, f"{row} of {case['workload']} holds no times"
+            product = case["matrix_product"]
+            product_share = case["flops"] / seconds / (product["flops"] / np.array(product["seconds"]))
+            linen_first = case["rows"].get(BASELINE, {}).get("first_seconds")
+            first_ratio = case["rows"][row]["first_seconds"] / linen_first if linen_first else None
             lines.append(
-                f"| {cell['workload']} | {cell['T']}, {cell['B']}, {cell['D']}, {cell['H']} | {row} "
-                f"| {np.median(mine) * 1e3:.3g} | {best or '-'} | {_speed(speed(cell, row, best))} "
-                f"| {_speed(speed(cell, row, 'torch'))} | {np.median(share):.2f} "
-                f"| {_number(memory_ratio(cell, row))} | {_number(first / linen if linen else None)} |"
+                f"| {case['workload']} | {case['T']}, {case['B']}, {case['D']}, {case['H']} | {row} "
+                f"| {np.median(seconds) * 1e3:.3g} | {fastest or '-'} | {_format_speedup(speedup(case, row, fastest))} "
+                f"| {_format_speedup(speedup(case, row, 'torch'))} | {np.median(product_share):.2f} "
+                f"| {_format_ratio(memory_ratio(case, row))} | {_format_ratio(first_ratio)} |"
             )
     return "\n".join(lines)
 
 
-def every_row(cells: list[Cell]) -> str:
-    """All rows: medians, quartiles, microseconds a step, GFLOP/s, time to the first result, memory; or the reason."""
+def full_table(cases: list[Case]) -> str:
+    """Formats a line for every row of every case: times, rates and memory, or the reason why it did not run."""
     lines = [
-        "| workload | mode | row | ms | quartiles | us a step | GFLOP/s | first result, s | temporary MB |",
+        "| workload | mode | row | ms | quartiles | us per step | GFLOP/s | first result, s | temporary MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for cell in cells:
-        for row, entry in cell["rows"].items():
-            start = f"| {cell['workload']} | {MODES[cell['mode']]} | {row} |"
-            times = seconds(cell, row)
-            if times is None:
+    for case in cases:
+        for row, entry in case["rows"].items():
+            start = f"| {case['workload']} | {MODES[case['mode']]} | {row} |"
+            seconds = row_seconds(case, row)
+            if seconds is None:
                 lines.append(f"{start} {entry['reason']} | | | | | |")
                 continue
-            low, middle, high = np.percentile(times, [25, 50, 75])
+            low, median, high = np.percentile(seconds, [25, 50, 75])
             memory = entry["temporary_bytes"]
             lines.append(
-                f"{start} {middle * 1e3:.3g} | {low * 1e3:.3g} to {high * 1e3:.3g} | {middle / cell['T'] * 1e6:.3g} "
-                f"| {cell['flops'] / middle / 1e9:.3g} | {entry['first_seconds']:.2f} "
+                f"{start} {median * 1e3:.3g} | {low * 1e3:.3g} to {high * 1e3:.3g} | {median / case['T'] * 1e6:.3g} "
+                f"| {case['flops'] / median / 1e9:.3g} | {entry['first_seconds']:.2f} "
                 f"| {'-' if memory is None else f'{memory / 1e6:.1f}'} |"
             )
     return "\n".join(lines)
 
 
-def summary(cells: list[Cell]) -> str:
-    """Geometric means over the named workloads, and what must stay flat."""
-    lines = ["| measure | value |", "|---|---|", *_noise(cells)]
-    named = [cell for cell in cells if cell["workload"] in WORKLOADS]
-    for mode, row in (
-        ("forward", "lstm_jax"),
-        ("value_and_grad", "lstm_jax gates"),
-        ("value_and_grad", "lstm_jax states"),
-    ):
-        those = [cell for cell in named if cell["mode"] == mode and row in cell["rows"]]
-        for name, other in (("best JAX", None), ("torch", "torch")):
-            groups = {"": those}
-            if mode == "value_and_grad" and other is None:
-                groups = {", B > 1": [c for c in those if c["B"] > 1], ", B = 1": [c for c in those if c["B"] == 1]}
-            for label, group in groups.items():
-                found = {c["workload"]: speed(c, row, other or best_jax(c)) for c in group}
-                medians = {workload: value[0] for workload, value in found.items() if value}
-                if medians:
-                    least = min(medians, key=lambda workload: medians[workload])
-                    mean = float(np.exp(np.mean(np.log(list(medians.values())))))
-                    lines.append(
-                        f"| {MODES[mode]}, {row}, speed against {name}{label} | geometric mean {mean:.2f}, "
-                        f"least {medians[least]:.2f} ({least}) |"
-                    )
+def summary_table(cases: list[Case]) -> str:
+    """Formats the geometric means over the named workloads, what must not grow with T, and overheads."""
+    lines = ["| measure | value |", "|---|---|", *_product_speed(cases)]
+    named = [case for case in cases if case["workload"] in WORKLOADS]
+    for mode, row in MAIN_ROWS:
+        with_row = [case for case in named if case["mode"] == mode and row in case["rows"]]
+        groups = {"": with_row}
         if mode == "value_and_grad":
-            ratios = {c["workload"]: memory_ratio(c, row) for c in those if c["B"] > 1}
-            present = {workload: ratio for workload, ratio in ratios.items() if ratio}
-            if present:
-                most = max(present, key=lambda workload: present[workload])
-                lines.append(f"| {row}, memory of linen's, B > 1 | at most {present[most]:.2f} ({most}) |")
-    lines += _flatness(cells) + _overheads(named)
+            groups = {", B > 1": [c for c in with_row if c["B"] > 1], ", B = 1": [c for c in with_row if c["B"] == 1]}
+        label = f"{MODES[mode]}, {row}, speedup over"
+        for condition, group in groups.items():
+            speedups = {case["workload"]: speedup(case, row, fastest_jax_row(case)) for case in group}
+            lines += _mean_speedup(f"{label} the fastest JAX library{condition}", speedups)
+        lines += _mean_speedup(f"{label} torch", {case["workload"]: speedup(case, row, "torch") for case in with_row})
+        if mode == "value_and_grad":
+            lines += _max_memory_ratio(with_row, row)
+    lines += _time_per_step(cases) + _memory_growth(cases) + _option_costs(named) + _compile_times(named)
     return "\n".join(lines)
 
 
-def _noise(cells: list[Cell]) -> list[str]:
-    """How much the machine's speed moved, by the same product in every round."""
-    speeds = [cell["limit"]["flops"] / value / 1e9 for cell in cells for value in cell["limit"]["seconds"]]
+def _mean_speedup(label: str, speedups: dict[str, tuple[float, float, float] | None]) -> list[str]:
+    medians = {workload: value[0] for workload, value in speedups.items() if value}
+    if not medians:
+        return []
+    slowest = min(medians, key=lambda workload: medians[workload])
+    mean = float(np.exp(np.mean(np.log(list(medians.values())))))
+    return [f"| {label} | geometric mean {mean:.2f}, smallest {medians[slowest]:.2f} ({slowest}) |"]
+
+
+def _max_memory_ratio(cases: list[Case], row: str) -> list[str]:
+    ratios = {case["workload"]: memory_ratio(case, row) for case in cases if case["B"] > 1}
+    known_ratios = {workload: ratio for workload, ratio in ratios.items() if ratio}
+    if not known_ratios:
+        return []
+    largest = max(known_ratios, key=lambda workload: known_ratios[workload])
+    return [f"| {row}, memory / linen's, B > 1 | at most {known_ratios[largest]:.2f} ({largest}) |"]
+
+
+def _product_speed(cases: list[Case]) -> list[str]:
+    """Formats how much the machine's speed varied, by the matrix product that each round repeats."""
+    products = [case["matrix_product"] for case in cases]
+    speeds = [product["flops"] / seconds / 1e9 for product in products for seconds in product["seconds"]]
     if not speeds:
         return []
-    low, middle, high = np.percentile(speeds, [5, 50, 95])
-    return [f"| a large product, GFLOP/s: median, 5 and 95 of 100 rounds | {middle:.0f}, {low:.0f} to {high:.0f} |"]
+    low, median, high = np.percentile(speeds, [5, 50, 95])
+    return [
+        f"| a large matrix product, GFLOP/s: median, 5th and 95th percentile | {median:.0f}, {low:.0f}, {high:.0f} |"
+    ]
 
 
-def _flatness(cells: list[Cell]) -> list[str]:
-    """Time a step from the shortest to the longest T, and memory with integer remat, of our rows."""
+def _time_per_step(cases: list[Case]) -> list[str]:
+    """Formats how much the time per step of our rows differs between the lengths of the sweep over T."""
     lines = []
-    for mode, row in (
-        ("forward", "lstm_jax"),
-        ("value_and_grad", "lstm_jax gates"),
-        ("value_and_grad", "lstm_jax states"),
-    ):
-        found = series(cells, "T", mode, row)
-        if len(found) > 1:
-            steps = {size: float(np.median(times)) / size for size, (times, _) in found.items()}
-            first, change = min(steps), max(steps.values()) / min(steps.values()) - 1
+    for mode, row in MAIN_ROWS:
+        series = sweep_series(cases, "T", mode, row)
+        if len(series) > 1:
+            steps = {size: float(np.median(seconds)) / size for size, (seconds, _) in series.items()}
+            fastest, slowest = min(steps.values()), max(steps.values())
             lines.append(
-                f"| {MODES[mode]}, {row}, time a step, T = {first} to {max(steps)} "
-                f"| {min(steps.values()) * 1e6:.2f} to {max(steps.values()) * 1e6:.2f} us, {change:.0%} apart |"
-            )
-    found = series(cells, "memory", "value_and_grad", "lstm_jax sqrt(T)")
-    if len(found) > 1:
-        small, large = min(found), max(found)
-        less, more = found[small][1], found[large][1]
-        if less and more:
-            power = np.log(more / less) / np.log(large / small)
-            lines.append(
-                f"| final state, remat = sqrt(T), T = {small} to {large}: temporary memory "
-                f"| {less / 1e6:.2f} to {more / 1e6:.2f} MB, grows like T^{power:.2f} |"
+                f"| {MODES[mode]}, {row}, time per step, T = {min(steps)} to {max(steps)} "
+                f"| {fastest * 1e6:.2f} to {slowest * 1e6:.2f} us, {slowest / fastest - 1:.0%} apart |"
             )
     return lines
 
 
-def _overheads(cells: list[Cell]) -> list[str]:
-    """Compile time against linen, and what lengths and resets cost."""
-    ratios = []
+def _memory_growth(cases: list[Case]) -> list[str]:
+    """Formats how temporary memory grows with T where the state is saved every sqrt(T) steps."""
+    series = sweep_series(cases, "memory", "value_and_grad", "lstm_jax sqrt(T)")
+    memory = {size: temporary_bytes for size, (_, temporary_bytes) in series.items() if temporary_bytes}
+    if len(memory) < 2:
+        return []
+    shortest, longest = min(memory), max(memory)
+    exponent = np.log(memory[longest] / memory[shortest]) / np.log(longest / shortest)
+    return [
+        f"| final state, remat = sqrt(T), T = {shortest} to {longest}: temporary memory "
+        f"| {memory[shortest] / 1e6:.2f} to {memory[longest] / 1e6:.2f} MB, grows like T^{exponent:.2f} |"
+    ]
+
+
+def _option_costs(cases: list[Case]) -> list[str]:
+    """Formats what lengths and resets cost."""
+    options = {"ragged": "lengths", "resets": "resets"}
     lines = []
-    for cell in cells:
-        linen = cell["rows"].get(BASELINE, {}).get("first_seconds")
-        ratios += [cell["rows"][row]["first_seconds"] / linen for row in ours(cell) if linen]
-        for row in ours(cell):
-            cost = speed(cell, f"{row}, plain", row)
+    for case in cases:
+        for row in our_rows(case):
+            cost = speedup(case, f"{row}, plain", row)
             if cost:
-                lines.append(
-                    f"| {cell['workload']}, {MODES[cell['mode']]}, {row}: time against the same without "
-                    f"| {cost[0]:.2f} |"
-                )
-    if ratios:
-        lines.append(
-            f"| time to the first result against linen's | median {np.median(ratios):.2f}, at most {max(ratios):.2f} |"
-        )
+                start = f"| {case['workload']}, {MODES[case['mode']]}, {row}"
+                lines.append(f"{start}: time / time without {options[case['kind']]} | {cost[0]:.2f} |")
     return lines
 
 
-def _speed(value: tuple[float, float, float] | None) -> str:
+def _compile_times(cases: list[Case]) -> list[str]:
+    """Formats our time to the first result against linen's, which is mostly that of compiling."""
+    ratios = []
+    for case in cases:
+        linen_first = case["rows"].get(BASELINE, {}).get("first_seconds")
+        ratios += [case["rows"][row]["first_seconds"] / linen_first for row in our_rows(case) if linen_first]
+    if not ratios:
+        return []
+    return [f"| time to the first result / linen's | median {np.median(ratios):.2f}, at most {max(ratios):.2f} |"]
+
+
+def _format_speedup(value: tuple[float, float, float] | None) -> str:
     return "-" if value is None else f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
 
 
-def _number(value: float | None) -> str:
+def _format_ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
 def section(results: dict[str, Any], folder: Path, name: str) -> str:
-    """The part of the report about one file of results."""
-    here, cells = results["environment"], results["cells"]
-    versions = ", ".join(f"{package} {version}" for package, version in here["versions"].items() if version)
-    images = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures(cells, folder, name))
+    """Writes the plots of one file of results, and returns its part of the report."""
+    environment, cases = results["environment"], results["cases"]
+    versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items() if version)
+    machine = f"{environment['device']} ({environment['machine']}, {environment['cores']} cores)"
+    images = "\n\n".join(f"![{path.stem}]({path.name})" for path in plot_sweeps(cases, folder, name))
     return f"""## {name}
 
-{here["date"]}, {here["device"]} ({here["machine"]}, {here["cores"]} cores), Python {here["python"]}, {versions}.
-{here["precision"]}. A large product in the same run: {_limit(cells):.0f} GFLOP/s (median).
+{environment["date"]}, {machine}, Python {environment["python"]}, {versions}.
+{environment["precision"]}. A large matrix product in the same run: {_median_product_speed(cases):.0f} GFLOP/s (median).
 
-{summary(cells)}
+{summary_table(cases)}
 
 ### Forward
 
-{comparison(cells, "forward")}
+{comparison_table(cases, "forward")}
 
 ### Value and gradient with respect to parameters and inputs
 
-{comparison(cells, "value_and_grad")}
+{comparison_table(cases, "value_and_grad")}
 
 {images}
 
 <details><summary>Every row</summary>
 
-{every_row(cells)}
+{full_table(cases)}
 
 </details>
 """
 
 
-def _limit(cells: list[Cell]) -> float:
-    return float(np.median([cell["limit"]["flops"] / np.median(cell["limit"]["seconds"]) for cell in cells]) / 1e9)
+def _median_product_speed(cases: list[Case]) -> float:
+    products = [case["matrix_product"] for case in cases]
+    return float(np.median([product["flops"] / np.median(product["seconds"]) for product in products]) / 1e9)
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, help="files of results")
     parser.add_argument("--output", type=Path, help="folder of the report (that of the first file)")
@@ -249,9 +270,9 @@ def main() -> None:
     folder = options.output or options.files[0].parent
     folder.mkdir(parents=True, exist_ok=True)
     sections = [section(json.loads(path.read_text()), folder, path.stem) for path in options.files]
-    how = __doc__.split("\n\n")[-1].strip()
+    explanation = (__doc__ or "").split("\n\n")[-1].strip()
     report = folder / "report.md"
-    report.write_text(f"# Benchmarks\n\n{how}\n\n" + "\n".join(sections))
+    report.write_text(f"# Benchmarks\n\n{explanation}\n\n" + "\n".join(sections))
     print(report)
 
 

@@ -1,13 +1,13 @@
-"""Every workload, every library, one process, one run.
+"""Measures every workload with every library, in one process.
 
     python -m benchmarks.run --quick                  # three workloads, 3 minutes
     python -m benchmarks.run                          # all workloads and sweeps, at most 40 minutes
-    python -m benchmarks.run base long --seconds 30   # some, measured for longer
+    python -m benchmarks.run base long --seconds 30   # two workloads, measured for longer
 
-Measures the forward pass, and value and gradient with respect to parameters and inputs, on whatever device jax finds.
-Results of all rows are compared before any is timed. The file of results is written anew after each cell, whole or
-not at all; a run that was interrupted goes on with ``--output`` and its file, and remembers what it was asked for.
-``python -m benchmarks.report FILE ...`` makes the tables.
+It measures the forward pass, and value and gradient with respect to parameters and inputs, on whatever device jax
+finds. The results of all rows are compared before any is timed. A case is one workload in one mode; after each case the
+file of results is replaced by a complete new one. An interrupted run goes on with ``--output`` and its file, which
+holds what it was asked for. ``python -m benchmarks.report FILE ...`` makes the tables.
 """
 
 import argparse
@@ -24,36 +24,36 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.measure import LIMIT, measure, rows_of
+from benchmarks.measure import MATRIX_PRODUCT, MATRIX_PRODUCT_SIZE, make_rows, measure
 from benchmarks.programs import modes, nominal_flops
-from benchmarks.workloads import ALL, QUICK, SWEEPS, WORKLOADS, Workload
+from benchmarks.workloads import ALL_WORKLOADS, QUICK_WORKLOADS, SWEEPS, WORKLOADS, Workload
 
-LEAST, MOST = 6, 60
-"""Rounds of a cell."""
-SECONDS = 15.0
-"""Measuring time of a cell, unless asked."""
-STAMP = "%Y%m%dT%H%M%S"
+MIN_ROUNDS, MAX_ROUNDS = 6, 60
+"""The fewest and the most rounds of a case."""
+SECONDS_PER_CASE = 15.0
+"""The default of ``--seconds``."""
+TIME_FORMAT = "%Y%m%dT%H%M%S"
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
-RESULTS = Path(__file__).parent / "results" / "local"
-"""Where results go that nobody has decided to publish."""
+LOCAL_RESULTS = Path(__file__).parent / "results" / "local"
+"""The folder of results that are not published."""
 
 
-def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
-    """Measures one workload in one mode: what ``report`` needs, as plain numbers and texts."""
-    workload = ALL[name]
-    rows = rows_of(workload, mode, few=name not in WORKLOADS)
-    times = measure(rows, seconds, LEAST, MOST)
+def measure_case(name: str, mode: str, seconds: float) -> dict[str, Any]:
+    """Measures one workload in one mode, and returns numbers and texts as JSON holds them and ``report`` reads them."""
+    workload = ALL_WORKLOADS[name]
+    rows = make_rows(workload, mode, sweep_only=name not in WORKLOADS)
+    times = measure(rows, seconds, MIN_ROUNDS, MAX_ROUNDS)
     return {
         "workload": name,
         "mode": mode,
         **workload._asdict(),
         "flops": nominal_flops(workload, mode),
-        "limit": {"seconds": _short(times[LIMIT]), "flops": 2 * 1024**3},
+        "matrix_product": {"seconds": round_seconds(times[MATRIX_PRODUCT]), "flops": 2 * MATRIX_PRODUCT_SIZE**3},
         "rows": {
             row: {
-                "seconds": _short(times.get(row)),
-                "first_seconds": values.first,
-                "temporary_bytes": values.memory,
+                "seconds": round_seconds(times[row]) if row in times else None,
+                "first_seconds": values.first_seconds,
+                "temporary_bytes": values.temporary_bytes,
                 "reason": values.reason,
             }
             for row, values in rows.items()
@@ -61,13 +61,13 @@ def cell_result(name: str, mode: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def _short(seconds: list[float] | None) -> list[float] | None:
-    """Four digits are more than a clock repeats."""
-    return None if seconds is None else [float(f"{value:.4g}") for value in seconds]
+def round_seconds(seconds: list[float]) -> list[float]:
+    """Rounds to four digits, more than a clock repeats."""
+    return [float(f"{value:.4g}") for value in seconds]
 
 
-def environment() -> dict[str, Any]:
-    """Where and with what: device, machine, versions, precision, date."""
+def describe_environment() -> dict[str, Any]:
+    """Describes where and with what a benchmark runs: device, machine, versions, precision, date."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -80,7 +80,7 @@ def environment() -> dict[str, Any]:
         "date": str(date.today()),
         "device": device.device_kind,
         "platform": device.platform,
-        "machine": f"{platform.machine()}, {processor()}",
+        "machine": f"{platform.machine()}, {processor_name()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions,
@@ -88,8 +88,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def processor() -> str:
-    """The processor's name as Linux tells it, or as Python does."""
+def processor_name() -> str:
+    """Returns the processor's name as Linux gives it, or else as Python does."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -97,89 +97,107 @@ def processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def write_whole(path: Path, results: dict[str, Any]) -> None:
+def write_atomically(path: Path, results: dict[str, Any]) -> None:
     """Replaces the file in one move, so that it is never half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, separators=(",", ":")) + "\n")
-    part.replace(path)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    temporary.replace(path)
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
+    options = parse_arguments()
+    environment = describe_environment()
+    default_name = f"{environment['platform']}-jax{environment['versions']['jax']}-{time.strftime(TIME_FORMAT)}.json"
+    path = options.output or LOCAL_RESULTS / default_name
+    names = list(options.names or (QUICK_WORKLOADS if options.quick else ()))
+    try:
+        results = open_results(path, environment, names, options.seconds)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    try:
+        measure_missing(path, results)
+    except KeyboardInterrupt:
+        raise SystemExit(f"\nstopped; goes on with: python -m benchmarks.run --output {path}") from None
+    print(f"{path}\nTables and plots: python -m benchmarks.report {path}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line, and exits with a message if it is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"workloads: {', '.join(WORKLOADS)}; sweeps: {', '.join(SWEEPS)}")
-    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
-    parser.add_argument("--seconds", type=float, help=f"measuring time of a cell ({SECONDS})")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK_WORKLOADS)}")
+    parser.add_argument("--seconds", type=float, help=f"measuring time of a case ({SECONDS_PER_CASE})")
     parser.add_argument("--output", type=Path, help="the file of results; continued if it exists")
     options = parser.parse_args()
     if options.names and options.quick:
         parser.error("--quick: got workloads as well, want one of the two")
     if options.seconds is not None and options.seconds <= 0:
         parser.error(f"--seconds: got {options.seconds}, want more than 0")
-    unknown = [name for name in options.names if name not in ALL and name not in SWEEPS]
+    unknown = [name for name in options.names if name not in ALL_WORKLOADS and name not in SWEEPS]
     if unknown:
         parser.error(f"got {unknown}, want workloads of {', '.join(WORKLOADS)} or sweeps of {', '.join(SWEEPS)}")
-    here = environment()
-    path = options.output or RESULTS / f"{here['platform']}-jax{here['versions']['jax']}-{time.strftime(STAMP)}.json"
-    asked = list(options.names or (QUICK if options.quick else ()))
-    try:
-        results = open_results(path, here, asked, options.seconds)
-    except ValueError as error:
-        parser.error(str(error))
-    try:
-        measure_all(path, results)
-    except KeyboardInterrupt:
-        raise SystemExit(f"\nstopped; goes on with: python -m benchmarks.run --output {path}") from None
-    print(f"{path}\nTables and pictures: python -m benchmarks.report {path}")
+    return options
 
 
-def open_results(path: Path, here: dict[str, Any], asked: list[str], seconds: float | None) -> dict[str, Any]:
-    """The results in a file, or new ones: environment, what was asked, the cells so far.
+def open_results(path: Path, environment: dict[str, Any], names: list[str], seconds: float | None) -> dict[str, Any]:
+    """Reads a file of results, or begins new ones.
+
+    Args:
+        path: the file, which need not exist.
+        environment: the description of this run's environment.
+        names: workloads and sweeps to measure; empty means those that the file asks for, or all.
+        seconds: measuring time of a case; None means what the file asks for, or the default.
+
+    Returns:
+        The environment, names and seconds, and the cases that are measured.
 
     Raises:
-        ValueError: if the file is not one of results, or another environment or other workloads made it.
+        ValueError: if the file holds no results, or those of another environment or of other workloads.
     """
     if not path.exists():
-        names = asked or [*WORKLOADS, *SWEEPS]
-        return {"environment": here, "names": names, "seconds": seconds or SECONDS, "cells": []}
+        names = names or [*WORKLOADS, *SWEEPS]
+        return {"environment": environment, "names": names, "seconds": seconds or SECONDS_PER_CASE, "cases": []}
     try:
         results: dict[str, Any] = json.loads(path.read_text())
-        made, cells = results["environment"], results["cells"]
+        file_environment, cases = results["environment"], results["cases"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--output: got {path}, which holds no results ({error!r}); want another file") from error
-    other = [key for key in here if key != "date" and made[key] != here[key]]
-    other += sorted({cell["workload"] for cell in cells if not same(ALL.get(cell["workload"]), cell)})
-    if other:
-        raise ValueError(f"--output: got {path}, made with another {' and '.join(other)}; want a new file")
-    results["names"] = asked or results.get("names") or [*WORKLOADS, *SWEEPS]
-    results["seconds"] = seconds or results.get("seconds") or SECONDS
+    differences = [key for key in environment if key != "date" and file_environment[key] != environment[key]]
+    differences += sorted({case["workload"] for case in cases if not is_current(case)})
+    if differences:
+        raise ValueError(f"--output: got {path}, made with another {' and '.join(differences)}; want a new file")
+    results["names"] = names or results.get("names") or [*WORKLOADS, *SWEEPS]
+    results["seconds"] = seconds or results.get("seconds") or SECONDS_PER_CASE
     return results
 
 
-def same(workload: Workload | None, cell: dict[str, Any]) -> bool:
-    """Whether a cell measured this workload, as it is defined today."""
-    return workload is not None and all(cell[key] == value for key, value in workload._asdict().items())
+def is_current(case: dict[str, Any]) -> bool:
+    """Tells whether a case measured its workload as it is defined today."""
+    workload: Workload | None = ALL_WORKLOADS.get(case["workload"])
+    return workload is not None and all(case[key] == value for key, value in workload._asdict().items())
 
 
-def measure_all(path: Path, results: dict[str, Any]) -> None:
-    """Measures the cells that are missing, and writes the file after each."""
-    print(f"writing {path}\nEach row: median time, and how many times our first row's time that is.")
+def measure_missing(path: Path, results: dict[str, Any]) -> None:
+    """Measures the cases that the results lack, and writes the file after each."""
+    print(f"writing {path}\nEach row: its median time, and that time over the first row's.")
     names = [inner for name in results["names"] for inner in SWEEPS.get(name, [name])]
-    done = {(cell["workload"], cell["mode"]) for cell in results["cells"]}
-    bar = tqdm([(name, mode) for name in names for mode in modes(ALL[name]) if (name, mode) not in done], unit="cell")
-    for name, mode in bar:
-        bar.set_postfix_str(f"{name}, {mode}")
-        results["cells"].append(cell_result(name, mode, results["seconds"]))
-        write_whole(path, results)
-        tqdm.write(summary(results["cells"][-1]))
+    done = {(case["workload"], case["mode"]) for case in results["cases"]}
+    missing = [(name, mode) for name in names for mode in modes(ALL_WORKLOADS[name]) if (name, mode) not in done]
+    progress = tqdm(missing, unit="case")
+    for name, mode in progress:
+        progress.set_postfix_str(f"{name}, {mode}")
+        results["cases"].append(measure_case(name, mode, results["seconds"]))
+        write_atomically(path, results)
+        tqdm.write(summary(results["cases"][-1]))
 
 
-def summary(cell: dict[str, Any]) -> str:
-    """One line a row: milliseconds and how many times slower than the first of ours."""
-    ours = np.array(next(row["seconds"] for row in cell["rows"].values() if row["seconds"]))
-    lines = [f"{cell['workload']}, {cell['mode']}"]
-    for name, row in cell["rows"].items():
+def summary(case: dict[str, Any]) -> str:
+    """Formats a line for each row: milliseconds, and the time as a multiple of the first row's, which is ours."""
+    ours = np.array(next(row["seconds"] for row in case["rows"].values() if row["seconds"]))
+    lines = [f"{case['workload']}, {case['mode']}"]
+    for name, row in case["rows"].items():
         if row["seconds"]:
             seconds = np.array(row["seconds"])
             lines.append(f"  {name:32} {np.median(seconds) * 1e3:10.3f} ms  {np.median(seconds / ours):5.2f}")

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 
 class Workload(NamedTuple):
-    """What one comparison runs: its kind (see ``programs.py``) and sizes.
+    """The sizes of one comparison, and what it computes.
 
-    T steps, B rows, D inputs, H hidden units.
+    T steps, B sequences in the batch, D inputs, H hidden units.
     """
 
     T: int
@@ -14,6 +14,7 @@ class Workload(NamedTuple):
     D: int
     H: int
     kind: str = "sequence"
+    """what is computed, a name that ``programs.build_program`` knows"""
 
 
 WORKLOADS = {
@@ -38,8 +39,8 @@ SWEEPS = {
     "T": {f"T={T}": Workload(T=T, B=8, D=32, H=64) for T in (128, 512, 2048, 8192, 32768)},
     "memory": {f"final T={T}": Workload(T=T, B=8, D=32, H=64, kind="final") for T in (1024, 4096, 16384, 65536)},
 }
-"""One size varies; for the pictures, and for what must not grow with T."""
+"""Series of workloads in which one size varies; they make the plots, and show what must not grow with T."""
 
-QUICK = ("control", "reinforcement", "base")
+QUICK_WORKLOADS = ("control", "reinforcement", "base")
 
-ALL = WORKLOADS | {name: workload for sweep in SWEEPS.values() for name, workload in sweep.items()}
+ALL_WORKLOADS = WORKLOADS | {name: workload for sweep in SWEEPS.values() for name, workload in sweep.items()}

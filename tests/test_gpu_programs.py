@@ -1,4 +1,4 @@
-"""Programs compiled for a GPU that is not there: how many kernels they launch, and what ours are made of."""
+"""Programs compiled for an absent GPU: how many kernels they launch, and the machine code of ours."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import gpu_programs, hlo
+from benchmarks import gpu_kernels, gpu_programs, hlo
 
 ROOT = Path(__file__).parent.parent
 COMPILER = Path(sys.prefix) / "cuda"
@@ -75,68 +75,70 @@ condition:
 
 def test_operations_are_counted_as_often_as_they_run():
     text = PROGRAM.replace("TRIPS", 'backend_config={"known_trip_count":{"n":"7"}}')
-    assert hlo.executed(text, hlo.launches) == 1 + 7 * 2 + 1, "tanh by itself, two fusions a turn, all-reduce"
-    assert hlo.executed(text, lambda kind: kind == "all-reduce") == 1
-    with pytest.raises(ValueError, match="loops that say how often they turn"):
-        hlo.executed(PROGRAM, hlo.launches)
+    assert hlo.count_executed(text, hlo.launches_kernel) == 1 + 7 * 2 + 1, (
+        "tanh by itself, two fusions in each iteration, all-reduce"
+    )
+    assert hlo.count_executed(text, lambda kind: kind == "all-reduce") == 1
+    with pytest.raises(ValueError, match="loops with a known trip count"):
+        hlo.count_executed(PROGRAM, hlo.launches_kernel)
 
 
-def test_a_loop_that_is_not_read_is_told():
+def test_a_program_that_cannot_be_read_is_refused():
     lines = "ENTRY %main (x: f32[4]) -> f32[4] {\n  %w = f32[4]{0} while((s32[]) %t), condition=%c, body=%b\n}\n"
     with pytest.raises(ValueError, match="not read as a loop"):
-        hlo.executed(lines, hlo.launches)
-    assert not hlo.launches("all-reduce-done")
+        hlo.count_executed(lines, hlo.launches_kernel)
+    assert not hlo.launches_kernel("all-reduce-done")
     with pytest.raises(ValueError, match="want a loop among them"):
-        gpu_programs.loop_of(CODE.replace("BRA", "EXIT"))
+        gpu_kernels.loop_instructions(CODE.replace("BRA", "EXIT"))
 
 
 def test_the_host_starts_graphs_loops_and_kernels():
-    """A kernel, then 3 chunks of a copy, a loop of 5 bodies in a graph each, and a kernel; then a graph."""
-    assert hlo.started(THUNKS, [3, 5]) == 1 + 3 * (1 + 5 + 1) + 1
+    """The host starts a kernel; 3 times a copy, a loop of 5 graphs, and a kernel; then a graph."""
+    assert hlo.count_host_starts(THUNKS, [3, 5]) == 1 + 3 * (1 + 5 + 1) + 1
     with pytest.raises(ValueError, match="got 2 loops, want 3"):
-        hlo.started(THUNKS, [3, 5, 7])
+        hlo.count_host_starts(THUNKS, [3, 5, 7])
 
 
 def test_a_loop_inside_a_graph_is_started_with_it():
     inside = "000: kCommandBuffer [source | sink]\n" + "".join(f"    {line}\n" for line in THUNKS.strip().splitlines())
-    assert hlo.started(inside, [3, 5]) == 1
+    assert hlo.count_host_starts(inside, [3, 5]) == 1
 
 
 def test_the_loop_over_time_is_found_in_machine_code():
-    assert gpu_programs.loop_of(CODE) == ["FFMA", "MUFU.EX2", "HGMMA.64x16x16.F32.BF16", "BRA"]
+    assert gpu_kernels.loop_instructions(CODE) == ["FFMA", "MUFU.EX2", "HGMMA.64x16x16.F32.BF16", "BRA"]
 
 
 def test_without_the_compiler_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(SystemExit, match=r"make cuda|jax 0\.11 or newer"):
-        gpu_programs.prepare(tmp_path)
+        gpu_programs.describe_device(tmp_path)
 
 
 def test_few_kernels_a_step_and_none_spills(tmp_path):
-    """The engine has a third of linen's kernels in training; a body of 4 steps is one CUDA graph."""
+    """In training the engine runs less than a third of linen's kernels; a loop body of 4 steps is one CUDA graph."""
     if jax.__version_info__ < (0, 11):
         pytest.skip(f"the kernels are written for jax 0.11 and newer, this is {jax.__version__}")
     if not (COMPILER / "nvidia" / "cu13" / "bin" / "nvdisasm").exists():
         pytest.skip(f"no compiler for CUDA in {COMPILER}: make cuda")
-    output = tmp_path / "found.json"
+    output = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks.gpu_programs", "--smoke", "--output", str(output)]
-    usual = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    usual["PYTHONPATH"] = str(COMPILER)
-    done = subprocess.run(command, env=usual, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(output.read_text())
-    rows = {one["row"]: [mode["kernels"] for mode in one["modes"].values()] for one in found["programs"]}
-    starts = {one["row"]: [mode["starts"] for mode in one["modes"].values()] for one in found["programs"]}
-    engine, kernel, linen = (rows[name] for name in gpu_programs.SMOKE_ROWS)
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment["PYTHONPATH"] = str(COMPILER)
+    process = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-3000:]
+    results = json.loads(output.read_text())
+    rows = {entry["row"]: [mode["kernels"] for mode in entry["modes"].values()] for entry in results["programs"]}
+    starts = {entry["row"]: [mode["starts"] for mode in entry["modes"].values()] for entry in results["programs"]}
+    scan, kernel, linen = (rows[name] for name in gpu_programs.SMOKE_ROWS)
     assert starts[gpu_programs.SMOKE_ROWS[0]][1] < 1
     assert starts[gpu_programs.SMOKE_ROWS[2]][1] > 2
-    assert engine[0] <= 3.5
-    assert engine[0] < linen[0]
-    assert 3 * engine[1] < linen[1]
+    assert scan[0] <= 3.5
+    assert scan[0] < linen[0]
+    assert 3 * scan[1] < linen[1]
     assert max(kernel) < 0.5, "no kernel for each step at all"
-    assert [one["spilled"] for one in found["kernels"]] == [0] * 4
-    assert [one["products"] for one in found["kernels"]] == [16] * 4
-    forward, _, backward, _ = (one["instructions"] for one in found["kernels"])
+    assert [entry["spilled"] for entry in results["kernels"]] == [0] * 4
+    assert [entry["products"] for entry in results["kernels"]] == [16] * 4
+    forward, _, backward, _ = (entry["instructions"] for entry in results["kernels"])
     assert forward < 800, "with sigmoids by tanh it has 911"
     assert backward < 350
     assert "| 16 | 64 | bfloat16 | lstm_jax mosaic_gpu | " in output.with_suffix(".md").read_text()

@@ -14,11 +14,11 @@ LIBRARIES = {
     "keras": "keras",
     "jax.experimental.rnn": "cudnn",
 }
-"""Library to the module here that offers its layers; PyTorch stands apart, not being written in JAX."""
+"""Name of a library to the module here that offers its layers. PyTorch is not among them, since it is not JAX."""
 
 
 def load(library: str) -> dict[str, Layer] | str:
-    """The library's rows, or the reason why there are none."""
+    """Returns the layers of a library by the names of their rows, or the reason why there are none."""
     try:
         return importlib.import_module(f"{__name__}.{LIBRARIES[library]}").layers()
     except (ImportError, NotImplementedError) as reason:

@@ -1,4 +1,4 @@
-"""``jax.experimental.rnn``: the LSTM of cuDNN, float32, on NVIDIA GPUs."""
+"""Runs ``jax.experimental.rnn``, the LSTM of cuDNN, in float32 on NVIDIA GPUs."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """One row, batch first. Its single vector of weights is put together in each call, which is a copy of them."""
+    """Returns one row, batch first. Each call copies the weights into the single vector that cuDNN takes."""
     if jax.default_backend() != "gpu":
         raise NotImplementedError("cuDNN runs on NVIDIA GPUs only")
-    refuses = {
+    unsupported = {
         "resets": "jax.experimental.rnn takes no resets",
         "stepwise": "jax.experimental.rnn has no single step",
         "per-example": "jax.experimental.rnn has no batching rule",
@@ -20,12 +20,12 @@ def layers() -> dict[str, Layer]:
     }
     return {
         "jax.experimental.rnn": Layer(
-            lambda params: params, lambda params: params, _sequence, _cell, refuses, batch_first=True
+            lambda params: params, lambda params: params, _run_sequence, _step, unsupported, batch_first=True
         )
     }
 
 
-def _sequence(
+def _run_sequence(
     params: LSTMParams,
     xs: jax.Array,
     *,
@@ -33,9 +33,9 @@ def _sequence(
     lengths: jax.Array | None = None,
     resets: None = None,
 ) -> jax.Array:
-    batch, time, inputs = xs.shape
-    hidden = params.recurrent_kernel.shape[0]
-    zeros = jnp.zeros((1, batch, hidden), xs.dtype)
+    batch, time, input_size = xs.shape
+    hidden_size = params.recurrent_kernel.shape[0]
+    zeros = jnp.zeros((1, batch, hidden_size), xs.dtype)
     lengths = jnp.full(batch, time, jnp.int32) if lengths is None else lengths
     xs = xs[:, ::-1] if reverse else xs
     ys, _, _ = rnn.lstm(
@@ -44,8 +44,8 @@ def _sequence(
         zeros,
         interop.cudnn.export_lstm((params,)),
         lengths,
-        input_size=inputs,
-        hidden_size=hidden,
+        input_size=input_size,
+        hidden_size=hidden_size,
         num_layers=1,
         dropout=0.0,
         bidirectional=False,
@@ -53,5 +53,5 @@ def _sequence(
     return ys[:, ::-1] if reverse else ys
 
 
-def _cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+def _step(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     raise NotImplementedError("jax.experimental.rnn has no single step")

@@ -1,4 +1,4 @@
-"""Haiku: ``dynamic_unroll`` of ``LSTM``."""
+"""Runs Haiku's ``dynamic_unroll`` of ``LSTM``."""
 
 import haiku
 import jax
@@ -9,18 +9,18 @@ from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """One row; resets through Haiku's ``ResetCore``."""
-    refuses = {"ragged": "haiku.dynamic_unroll takes no lengths"}
-    return {"haiku": Layer(interop.haiku.export_lstm, _unpack, _sequence, _cell, refuses)}
+    """Returns one row; resets go through Haiku's ``ResetCore``."""
+    unsupported = {"ragged": "haiku.dynamic_unroll takes no lengths"}
+    return {"haiku": Layer(interop.haiku.export_lstm, _import_params, _run_sequence, _step, unsupported)}
 
 
-def _unpack(gradient: dict) -> LSTMParams:
-    """Haiku adds 1 to the forget bias at each step; a gradient has no such offset."""
+def _import_params(gradient: dict) -> LSTMParams:
+    """Imports a gradient: Haiku adds 1 to the forget bias at each step, and a gradient has no such offset."""
     zeros = jax.tree.map(jnp.zeros_like, gradient)
     return jax.jvp(interop.haiku.import_lstm, (zeros,), (gradient,))[1]
 
 
-def _sequence(
+def _run_sequence(
     weights: dict,
     xs: jax.Array,
     *,
@@ -39,7 +39,7 @@ def _sequence(
     return haiku.transform(run).apply({"lstm/linear": weights}, None, xs, resets)
 
 
-def _cell(weights: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+def _step(weights: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     def run(x: jax.Array, state: LSTMState) -> tuple[jax.Array, haiku.LSTMState]:
         return haiku.LSTM(state.h.shape[-1], name="lstm")(x, haiku.LSTMState(state.h, state.c))
 

@@ -1,4 +1,4 @@
-"""Equinox: ``LSTMCell`` in a scan, under ``vmap`` over the batch, as its documentation shows."""
+"""Runs Equinox's ``LSTMCell`` in a scan, under ``vmap`` over the batch, as its documentation shows."""
 
 import equinox
 import jax
@@ -9,24 +9,23 @@ from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """One row."""
+    """Returns one row."""
     reason = "equinox has a cell only; the scan around it is the user's"
-    return {
-        "equinox": Layer(_pack, interop.equinox.import_lstm, _sequence, _cell, {"ragged": reason, "resets": reason})
-    }
+    unsupported = {"ragged": reason, "resets": reason}
+    return {"equinox": Layer(_export_params, interop.equinox.import_lstm, _run_sequence, _step, unsupported)}
 
 
-def _pack(params: LSTMParams) -> equinox.nn.LSTMCell:
-    inputs, hidden = params.input_kernel.shape[0], params.recurrent_kernel.shape[0]
-    cell = equinox.nn.LSTMCell(inputs, hidden, key=jax.random.key(0))
+def _export_params(params: LSTMParams) -> equinox.nn.LSTMCell:
+    input_size, hidden_size = params.input_kernel.shape[0], params.recurrent_kernel.shape[0]
+    cell = equinox.nn.LSTMCell(input_size, hidden_size, key=jax.random.key(0))
     where = lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias)  # noqa: E731
     return equinox.tree_at(where, cell, interop.equinox.export_lstm(params))
 
 
-def _sequence(
+def _run_sequence(
     cell: equinox.nn.LSTMCell, xs: jax.Array, *, reverse: bool = False, lengths: None = None, resets: None = None
 ) -> jax.Array:
-    def one(xs: jax.Array) -> jax.Array:
+    def run(xs: jax.Array) -> jax.Array:
         def step(state: tuple, x: jax.Array) -> tuple[tuple, jax.Array]:
             state = cell(x, state)
             return state, state[0]
@@ -34,9 +33,9 @@ def _sequence(
         zeros = jnp.zeros(cell.hidden_size)
         return jax.lax.scan(step, (zeros, zeros), xs, reverse=reverse)[1]
 
-    return one(xs) if xs.ndim == 2 else jax.vmap(one, 1, 1)(xs)
+    return run(xs) if xs.ndim == 2 else jax.vmap(run, 1, 1)(xs)
 
 
-def _cell(cell: equinox.nn.LSTMCell, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+def _step(cell: equinox.nn.LSTMCell, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     h, c = jax.vmap(cell)(x, (state.h, state.c))
     return LSTMState(h, c), h

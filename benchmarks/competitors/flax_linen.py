@@ -1,4 +1,4 @@
-"""flax.linen: ``RNN`` with either of its LSTM cells."""
+"""Runs flax.linen's ``RNN`` with either of its LSTM cells."""
 
 from functools import partial
 
@@ -11,15 +11,15 @@ from lstm_jax import LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """Both cells store one kernel a gate; ``OptimizedLSTMCell`` joins them at each call."""
+    """Returns a row for each cell. Both store one kernel per gate; ``OptimizedLSTMCell`` joins them at each call."""
     cells = {"flax linen LSTMCell": linen.LSTMCell, "flax linen OptimizedLSTMCell": linen.OptimizedLSTMCell}
     return {
         name: Layer(
             lambda params: {"params": {"cell": interop.linen.export_lstm(params)}},
             interop.linen.import_lstm,
-            partial(_sequence, cell),
-            partial(_cell, cell),
-            refuses={"resets": "flax linen's RNN takes no resets"},
+            partial(_run_sequence, cell),
+            partial(_step, cell),
+            unsupported={"resets": "flax linen's RNN takes no resets"},
         )
         for name, cell in cells.items()
     }
@@ -29,7 +29,7 @@ def _hidden_size(variables: dict) -> int:
     return variables["params"]["cell"]["hi"]["bias"].shape[0]
 
 
-def _sequence(
+def _run_sequence(
     cell: type,
     variables: dict,
     xs: jax.Array,
@@ -42,7 +42,7 @@ def _sequence(
     return jnp.asarray(layer.apply(variables, xs, seq_lengths=lengths))
 
 
-def _cell(cell: type, variables: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
-    one = cell(_hidden_size(variables))
-    (c, h), y = one.apply({"params": variables["params"]["cell"]}, (state.c, state.h), x)
+def _step(cell: type, variables: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+    module = cell(_hidden_size(variables))
+    (c, h), y = module.apply({"params": variables["params"]["cell"]}, (state.c, state.h), x)
     return LSTMState(h, jnp.asarray(c)), y

@@ -1,4 +1,4 @@
-"""flax.nnx: ``RNN(OptimizedLSTMCell)``."""
+"""Runs flax.nnx's ``RNN(OptimizedLSTMCell)``."""
 
 import jax
 from flax import nnx
@@ -8,20 +8,20 @@ from lstm_jax import LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """One row; the module is taken apart and put together by ``split`` and ``merge``, as under ``jax.jit``."""
-    refuses = {"resets": "flax nnx's RNN takes no resets"}
-    return {"flax nnx": Layer(interop.nnx.export_lstm, interop.nnx.import_lstm, _sequence, _cell, refuses)}
+    """Returns one row; ``split`` takes the module apart and ``merge`` puts it together, as under ``jax.jit``."""
+    unsupported = {"resets": "flax nnx's RNN takes no resets"}
+    return {"flax nnx": Layer(interop.nnx.export_lstm, interop.nnx.import_lstm, _run_sequence, _step, unsupported)}
 
 
 def _module(weights: dict) -> nnx.OptimizedLSTMCell:
-    inputs, hidden = weights["dense_i"]["kernel"].shape[0], weights["dense_h"]["kernel"].shape[0]
-    cell = nnx.eval_shape(lambda: nnx.OptimizedLSTMCell(inputs, hidden, rngs=nnx.Rngs(0)))
+    input_size, hidden_size = weights["dense_i"]["kernel"].shape[0], weights["dense_h"]["kernel"].shape[0]
+    cell = nnx.eval_shape(lambda: nnx.OptimizedLSTMCell(input_size, hidden_size, rngs=nnx.Rngs(0)))
     graph, state = nnx.split(cell)
     nnx.replace_by_pure_dict(state, weights)
     return nnx.merge(graph, state)
 
 
-def _sequence(
+def _run_sequence(
     weights: dict,
     xs: jax.Array,
     *,
@@ -33,6 +33,6 @@ def _sequence(
     return layer(xs, seq_lengths=lengths)
 
 
-def _cell(weights: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+def _step(weights: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     (c, h), y = _module(weights)((state.c, state.h), x)
     return LSTMState(h, c), y

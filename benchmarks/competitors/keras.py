@@ -1,4 +1,4 @@
-"""Keras 3 on its JAX backend: ``keras.layers.LSTM``."""
+"""Runs ``keras.layers.LSTM`` of Keras 3 on its JAX backend."""
 
 import os
 
@@ -12,14 +12,15 @@ import keras
 
 
 def layers() -> dict[str, Layer]:
-    """One row, batch first, called without state as ``keras.Model`` does under JAX."""
+    """Returns one row, batch first, called without state as ``keras.Model`` does under JAX."""
     if keras.backend.backend() != "jax":
         raise ImportError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=jax")
-    refuses = {"resets": "keras.layers.LSTM takes no resets"}
-    return {"keras": Layer(list, lambda weights: LSTMParams(*weights), _sequence, _cell, refuses, batch_first=True)}
+    unsupported = {"resets": "keras.layers.LSTM takes no resets"}
+    import_params = lambda weights: LSTMParams(*weights)  # noqa: E731
+    return {"keras": Layer(list, import_params, _run_sequence, _step, unsupported, batch_first=True)}
 
 
-def _sequence(
+def _run_sequence(
     weights: list,
     xs: jax.Array,
     *,
@@ -27,9 +28,9 @@ def _sequence(
     lengths: jax.Array | None = None,
     resets: None = None,
 ) -> jax.Array:
-    """Keras returns outputs in the order read, so those of a reversed layer are turned around."""
+    """Runs the layer. Keras returns outputs in the order read, so those of a reversed layer are flipped."""
     if xs.ndim == 2:
-        return _sequence(weights, xs[None], reverse=reverse)[0]
+        return _run_sequence(weights, xs[None], reverse=reverse)[0]
     layer = keras.layers.LSTM(weights[1].shape[0], return_sequences=True, go_backwards=reverse)
     layer.build(xs.shape)
     mask = None if lengths is None else jax.numpy.arange(xs.shape[1])[None] < lengths[:, None]
@@ -38,7 +39,7 @@ def _sequence(
     return ys[:, ::-1] if reverse else ys
 
 
-def _cell(weights: list, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+def _step(weights: list, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     cell = keras.layers.LSTMCell(state.h.shape[-1])
     cell.build(x.shape)
     fixed = [variable.value for variable in cell.non_trainable_variables]

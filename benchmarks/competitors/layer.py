@@ -1,4 +1,4 @@
-"""What a library must offer to be compared: an LSTM layer on our weights."""
+"""The functions that a library must offer to be compared: an LSTM layer on the same weights as ours."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,18 +9,21 @@ from lstm_jax import LSTMParams, LSTMState
 
 
 class Layer(NamedTuple):
-    """An LSTM layer written in JAX. ``weights`` are the library's own; time comes first unless ``batch_first``."""
+    """An LSTM layer written in JAX; ``weights`` are in the library's own format.
 
-    pack: Callable[[LSTMParams], Any]
-    """our parameters as the library's weights"""
-    unpack: Callable[[Any], LSTMParams]
-    """its weights, or a gradient with respect to them, as ours"""
-    sequence: Callable[..., jax.Array]
-    """``sequence(weights, xs [T, *batch, D], *, reverse, lengths, resets) -> ys [T, *batch, H]``"""
-    cell: Callable[[Any, LSTMState, jax.Array], tuple[LSTMState, jax.Array]]
-    """``cell(weights, state, x [B, D]) -> (state, y)``"""
-    refuses: Mapping[str, str] = {}
-    """kind of workload to the reason why this library has no such thing"""
+    Time is the first axis, unless ``batch_first``.
+    """
+
+    export_params: Callable[[LSTMParams], Any]
+    """``export_params(params) -> weights``"""
+    import_params: Callable[[Any], LSTMParams]
+    """``import_params(weights) -> params``; it takes a gradient with respect to the weights as well"""
+    run_sequence: Callable[..., jax.Array]
+    """``run_sequence(weights, xs [T, *batch, D], *, reverse, lengths, resets) -> ys [T, *batch, H]``"""
+    step: Callable[[Any, LSTMState, jax.Array], tuple[LSTMState, jax.Array]]
+    """``step(weights, state, x [B, D]) -> (state, y)``"""
+    unsupported: Mapping[str, str] = {}
+    """kind of workload to the reason why this library cannot run it"""
     batch_first: bool = False
-    last: Callable[[Any, jax.Array], jax.Array] | None = None
-    """``last(weights, xs) -> h [B, H]`` after all steps, if the library gives it without the outputs"""
+    final_output: Callable[[Any, jax.Array], jax.Array] | None = None
+    """``final_output(weights, xs) -> h [B, H]`` after all steps, if the library gives it without the other outputs"""

@@ -1,4 +1,4 @@
-"""The LSTM as a short plain scan, as tutorials write it; plain autodiff is its derivative."""
+"""The LSTM as a short plain scan, as tutorials write it; its derivative is JAX's own."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,11 @@ from lstm_jax import LSTMParams, LSTMState
 
 
 def layers() -> dict[str, Layer]:
-    """One row."""
-    return {"naive scan": Layer(lambda params: params, lambda params: params, _sequence, _cell)}
+    """Returns one row."""
+    return {"naive scan": Layer(lambda params: params, lambda params: params, _run_sequence, _step)}
 
 
-def _cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
+def _step(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     a = x @ params.input_kernel + state.h @ params.recurrent_kernel + params.bias
     i, f, g, o = jnp.split(a, 4, axis=-1)
     c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -20,7 +20,7 @@ def _cell(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTMState
     return LSTMState(h, c), h
 
 
-def _sequence(
+def _run_sequence(
     params: LSTMParams,
     xs: jax.Array,
     *,
@@ -35,10 +35,10 @@ def _sequence(
         x, t, reset = inputs
         if reset is not None:
             state = jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0, leaf), state)
-        new, y = _cell(params, state, x)
+        new_state, y = _step(params, state, x)
         if lengths is not None:
-            taken = (t < lengths)[:, None]
-            new = jax.tree.map(lambda after, before: jnp.where(taken, after, before), new, state)
-        return new, y
+            mask = (t < lengths)[:, None]
+            new_state = jax.tree.map(lambda new, old: jnp.where(mask, new, old), new_state, state)
+        return new_state, y
 
     return jax.lax.scan(step, LSTMState(zeros, zeros), (xs, times, resets), reverse=reverse)[1]

@@ -1,4 +1,4 @@
-"""This library."""
+"""Runs this library."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from benchmarks.competitors.layer import Layer
 
 
 def layers() -> dict[str, Layer]:
-    """A row for each choice of what the forward pass saves, and one for programs without a derivative."""
+    """Returns a row for each choice of what the forward pass saves, and one for programs without a derivative."""
     return {
         "lstm_jax": _layer(lambda time: None),
         "lstm_jax gates": _layer(lambda time: "gates"),
@@ -21,15 +21,15 @@ def layers() -> dict[str, Layer]:
 
 def _layer(remat: Callable[[int], str | int | None]) -> Layer:
     return Layer(
-        pack=lambda params: params,
-        unpack=lambda params: params,
-        sequence=partial(_sequence, remat),
-        cell=lj.lstm_cell,
-        last=lambda params, xs: lj.lstm(params, xs, remat=remat(xs.shape[0]))[0].h,
+        export_params=lambda params: params,
+        import_params=lambda params: params,
+        run_sequence=partial(_run_sequence, remat),
+        step=lj.lstm_cell,
+        final_output=lambda params, xs: lj.lstm(params, xs, remat=remat(xs.shape[0]))[0].h,
     )
 
 
-def _sequence(
+def _run_sequence(
     remat: Callable[[int], str | int | None],
     params: lj.LSTMParams,
     xs: jax.Array,

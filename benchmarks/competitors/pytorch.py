@@ -1,4 +1,4 @@
-"""``torch.nn.LSTM`` with its own autograd; on a machine without a GPU its CPU build with oneDNN."""
+"""Runs ``torch.nn.LSTM`` with PyTorch's autograd; without a GPU on the CPU, by oneDNN."""
 
 import warnings
 from collections.abc import Callable
@@ -12,24 +12,34 @@ import lstm_jax as lj
 from benchmarks.programs import Problem
 from benchmarks.workloads import Workload
 
-REFUSES = {"resets": "torch.nn.LSTM takes no resets"}
+UNSUPPORTED = {"resets": "torch.nn.LSTM takes no resets"}
 
 
 def build(workload: Workload, mode: str, problem: Problem, dtype: str = "float32") -> tuple[Callable, Callable]:
-    """A call that runs to its end and the map of its result to one comparable between libraries.
+    """Builds a workload's program in PyTorch.
 
     Args:
-        dtype: of weights and inputs; the loss is float32.
+        workload: what to run.
+        mode: ``"forward"`` or ``"value_and_grad"``.
+        problem: weights and data.
+        dtype: the dtype of weights and inputs; the loss is float32.
+
+    Returns:
+        (call, to_comparable): a call that runs to its end, and a map of its result to one that is the same for every
+        library.
     """
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    put = lambda array: torch.tensor(np.asarray(array, np.float32), device=device).to(getattr(torch, dtype))  # noqa: E731
-    layer = _layer(workload, problem, put)
-    xs = put(problem.xs).requires_grad_(mode != "forward" and workload.kind != "final")
-    target = put(problem.target).float()
+
+    def to_tensor(array: Any) -> Any:
+        return torch.tensor(np.asarray(array, np.float32), device=device).to(getattr(torch, dtype))
+
+    layer = _layer(workload, problem, to_tensor)
+    xs = to_tensor(problem.xs).requires_grad_(mode != "forward" and workload.kind != "final")
+    target = to_tensor(problem.target).float()
     if workload.kind == "stepwise":
-        return _stepwise(problem, put)
+        return _stepwise(problem, to_tensor)
     if workload.kind in ("per-example", "hvp"):
-        return _by_function(workload.kind, layer, xs.detach(), target, device)
+        return _function_transform(workload.kind, layer, xs.detach(), target, device)
     lengths = None if problem.lengths is None else torch.tensor(np.asarray(problem.lengths, np.int64))
 
     def outputs() -> Any:
@@ -50,32 +60,32 @@ def build(workload: Workload, mode: str, problem: Problem, dtype: str = "float32
         loss.backward()
         return _wait(loss.detach(), device)
 
-    def compare(loss: Any) -> Any:
+    def to_comparable(loss: Any) -> Any:
         # both biases have the gradient of their sum, which is that of our one bias
         gradient = {name: value.grad.float() * ("bias_hh" not in name) for name, value in layer.named_parameters()}
-        shared = (loss.cpu().numpy(), _apart(lj.interop.torch.import_lstm(gradient)))
+        shared = (loss.cpu().numpy(), _separate_directions(lj.interop.torch.import_lstm(gradient)))
         return shared if xs.grad is None else (*shared, xs.grad.float().cpu().numpy())
 
-    return (forward, lambda ys: ys.float().cpu().numpy()) if mode == "forward" else (step, compare)
+    return (forward, lambda ys: ys.float().cpu().numpy()) if mode == "forward" else (step, to_comparable)
 
 
-def _layer(workload: Workload, problem: Problem, put: Callable) -> Any:
-    """The module on our weights, the second bias zero; two layers and two directions are options of it."""
+def _layer(workload: Workload, problem: Problem, to_tensor: Callable) -> Any:
+    """Makes the module with our weights, its second bias zero; two layers or directions are its options."""
     options = {"num_layers": 2} if workload.kind == "two layers" else {}
     layer = torch.nn.LSTM(workload.D, workload.H, bidirectional=workload.kind == "bidirectional", **options)
-    layer = layer.to(put(0.0))
+    layer = layer.to(to_tensor(0.0))
     params = (lj.Bidirectional(*problem.params),) if workload.kind == "bidirectional" else problem.params
-    layer.load_state_dict({name: put(value) for name, value in lj.interop.torch.export_lstm(params).items()})
+    layer.load_state_dict({name: to_tensor(value) for name, value in lj.interop.torch.export_lstm(params).items()})
     return layer
 
 
-def _apart(layers: tuple) -> tuple:
-    """Two directions as the problem lists them."""
-    return tuple(one for both in layers for one in (both if isinstance(both, lj.Bidirectional) else (both,)))
+def _separate_directions(layers: tuple) -> tuple:
+    """Lists two directions one after the other, as the problem does."""
+    return tuple(params for layer in layers for params in (layer if isinstance(layer, lj.Bidirectional) else (layer,)))
 
 
-def _by_function(kind: str, layer: Any, xs: Any, target: Any, device: str) -> tuple[Callable, Callable]:
-    """Gradients of each example, or the Hessian's product with ones, through ``torch.func`` and double backward."""
+def _function_transform(kind: str, layer: Any, xs: Any, target: Any, device: str) -> tuple[Callable, Callable]:
+    """Builds the gradient of each example by ``torch.func``, or the Hessian's product with ones by double backward."""
     parameters = {name: value.detach() for name, value in layer.named_parameters()}
     names = list(parameters)
     ones = {name: float(not name.startswith("bias_hh")) for name in names}  # our one bias is the input's
@@ -88,26 +98,26 @@ def _by_function(kind: str, layer: Any, xs: Any, target: Any, device: str) -> tu
             warnings.simplefilter("ignore", UserWarning)
             return _wait(torch.func.vmap(torch.func.grad(loss), (None, 1, 1))(parameters, xs, target), device)
 
-    def product() -> Any:
+    def hessian_vector_product() -> Any:
         leaves = {name: value.requires_grad_() for name, value in parameters.items()}
         gradient = torch.autograd.grad(loss(leaves, xs, target), list(leaves.values()), create_graph=True)
-        along = torch.stack([part.sum() * ones[name] for name, part in zip(names, gradient, strict=True)]).sum()
-        return _wait(dict(zip(names, torch.autograd.grad(along, list(leaves.values())), strict=True)), device)
+        derivative = torch.stack([part.sum() * ones[name] for name, part in zip(names, gradient, strict=True)]).sum()
+        return _wait(dict(zip(names, torch.autograd.grad(derivative, list(leaves.values())), strict=True)), device)
 
-    def compare(result: dict) -> Any:
+    def to_comparable(result: dict) -> Any:
         kernel, recurrent, bias, _ = (result[name].detach().cpu().numpy() for name in names)
         return (lj.LSTMParams(np.swapaxes(kernel, -1, -2), np.swapaxes(recurrent, -1, -2), bias),)
 
-    return (per_example if kind == "per-example" else product), compare
+    return (per_example if kind == "per-example" else hessian_vector_product), to_comparable
 
 
-def _stepwise(problem: Problem, put: Callable) -> tuple[Callable, Callable]:
-    (kernel, recurrent, bias), x = problem.params[0], put(problem.xs[0])
+def _stepwise(problem: Problem, to_tensor: Callable) -> tuple[Callable, Callable]:
+    (kernel, recurrent, bias), x = problem.params[0], to_tensor(problem.xs[0])
     cell = torch.nn.LSTMCell(kernel.shape[0], recurrent.shape[0]).to(x.device)
     with torch.no_grad():
         values = (kernel.T, recurrent.T, bias, np.zeros_like(bias))
         for parameter, value in zip(cell.parameters(), values, strict=True):
-            parameter.copy_(put(value))
+            parameter.copy_(to_tensor(value))
     zeros = torch.zeros(x.shape[0], recurrent.shape[0], device=x.device)
 
     def step() -> Any:

@@ -1,0 +1,90 @@
+"""The library's internals that the benchmarks for GPUs use; no other file here imports ``lstm_jax._core``."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import lstm_jax as lj
+from benchmarks.competitors.layer import Layer
+from lstm_jax._core import engine, implementations, sequence, tuning
+
+
+def scan_layer(platform: str, unroll: int | None = None) -> Layer:
+    """Makes a layer whose loop over time is a scan, configured as for a platform.
+
+    Args:
+        platform: ``"cpu"`` or ``"gpu"``, as ``jax.default_backend`` returns it.
+        unroll: steps in the body of the loop; None means the platform's default.
+    """
+    config = tuning.scan_config(platform)
+    return _layer(engine.scan_loop(config if unroll is None else config._replace(unroll=unroll)))
+
+
+def kernel_layer() -> Layer:
+    """Makes a layer whose loop over time is the kernel of ``mosaic_gpu``, on whatever device it is compiled for."""
+    from lstm_jax._core.implementations import mosaic_gpu
+
+    return _layer(mosaic_gpu.LOOP)
+
+
+def _layer(loop: engine.Loop) -> Layer:
+    def run_sequence(params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
+        del options
+        call = sequence.check_call(lj.cells.LSTM, params, xs, None, None, None, None, None, False)
+        return sequence._run(lj.cells.LSTM, False, None, loop, call)[1]
+
+    return Layer(lambda params: params, lambda params: params, run_sequence, lj.lstm_cell)
+
+
+def default_unroll(platform: str) -> int:
+    """Returns the number of steps in the body of a scan on a platform."""
+    return tuning.scan_config(platform).unroll
+
+
+def why_not(implementation: str, xs: jax.Array, hidden_size: int) -> str | None:
+    """Returns the reason why an implementation cannot run a layer, or None if it can."""
+    return implementations.TABLE[implementation](implementations.CallSpec(xs, hidden_size, None, None, None))
+
+
+def compile_for_absent_device() -> None:
+    """Makes ``mosaic_gpu`` compile its kernels without asking for a device that has them."""
+    from lstm_jax._core.implementations import mosaic_gpu
+
+    mosaic_gpu.INTERPRET = lambda kernel, *arrays: kernel(*arrays)
+
+
+def kernel_program(
+    direction: str, dtype: str, hidden_size: int, has_flags: bool
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Returns a function that is one kernel of ``mosaic_gpu`` alone, and arguments for 64 steps.
+
+    Args:
+        direction: ``"forward"`` or ``"backward"``.
+        dtype: the dtype of the inputs.
+        hidden_size: H.
+        has_flags: whether there are lengths, a mask or resets.
+    """
+    from lstm_jax._core.implementations import kernels, layout, mosaic_gpu
+
+    num_steps, state_shape = 64, (hidden_size, layout.COLUMNS)
+    num_parts = mosaic_gpu.PARTS[jnp.dtype(dtype)]
+    kernel = jnp.zeros((num_parts * layout.GATES, hidden_size, hidden_size), jnp.bfloat16)
+    state = (jnp.zeros(state_shape),) * 2
+    flags = kernels.Flags(*[jnp.ones((num_steps, layout.COLUMNS))] * 2) if has_flags else None
+    if direction == "forward":
+        z = jnp.zeros((num_steps, layout.GATES, *state_shape))
+        reset_state = state if has_flags else None
+        return partial(kernels.forward, reverse=False), (z, kernel, state, flags, reset_state)
+    coefficients = jnp.zeros((num_steps, kernels.COEFFICIENTS, *state_shape))
+    dys = jnp.zeros((num_steps, *state_shape))
+    return partial(kernels.backward, reverse=False), (coefficients, kernel, dys, state, flags)
+
+
+def warps_per_block(hidden_size: int) -> int:
+    """Returns how many warps run a kernel of ``mosaic_gpu`` for one group of sequences."""
+    from lstm_jax._core.implementations import layout
+
+    return 4 * (hidden_size // layout.ROWS)
