@@ -101,7 +101,6 @@ def describe_device(dumps: Path) -> Any:
         f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dumps / 'programs'} --xla_dump_hlo_as_text"
     )
     jax.config.update("jax_platforms", "cpu")  # for the few arrays that are computed
-    internals.compile_for_absent_device()
     return topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices[0]
 
 
@@ -129,7 +128,7 @@ def count_program(
 ) -> dict[str, Any]:
     """Counts kernels and starts by the host per time step, and temporary memory; or gives the reason why it cannot."""
     problem = gpu.cast_problem(make_problem(workload), dtype)
-    reason = internals.why_not("mosaic_gpu", problem.xs, workload.H) if row == KERNEL_ROW else None
+    reason = internals.why_not_on_hopper(problem.xs, workload.H) if row == KERNEL_ROW else None
     if reason:
         return {"reason": reason}
     program = build_program(workload, mode, layer, problem)

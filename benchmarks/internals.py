@@ -9,51 +9,57 @@ import jax.numpy as jnp
 
 import lstm_jax as lj
 from benchmarks.competitors.layer import Layer
-from lstm_jax._core import engine, implementations, sequence, tuning
+from lstm_jax._core import sequence, tuning
+from lstm_jax._core.call import check_call
+from lstm_jax._core.implementations import TABLE, CallSpec, Implementation, mosaic_gpu
+from lstm_jax._core.structs import SequenceOptions
 
 
 def scan_layer(platform: str, unroll: int | None = None) -> Layer:
-    """Makes a layer whose loop over time is a scan, configured as for a platform.
+    """Makes a layer whose loop over time is a scan, configured as for a platform, on whatever platform it runs.
 
     Args:
         platform: ``"cpu"`` or ``"gpu"``, as ``jax.default_backend`` returns it.
         unroll: steps in the body of the loop; None means the platform's default.
     """
-    config = tuning.scan_config(platform)
-    return _layer(engine.scan_loop(config if unroll is None else config._replace(unroll=unroll)))
+    config = _scan_config(platform)
+    config = config if unroll is None else config._replace(unroll=unroll)
+    return _layer(TABLE["scan"], (("cpu", config),))
 
 
 def kernel_layer() -> Layer:
     """Makes a layer whose loop over time is the kernel of ``mosaic_gpu``, on whatever device it is compiled for."""
-    from lstm_jax._core.implementations import mosaic_gpu
-
-    return _layer(mosaic_gpu.LOOP)
+    return _layer(TABLE["mosaic_gpu"], tuple(tuning.SCAN_CONFIGS.items()))
 
 
-def _layer(loop: engine.Loop) -> Layer:
+def _layer(implementation: Implementation, scan_configs: tuple[tuple[str, tuning.ScanConfig], ...]) -> Layer:
+    spec = sequence.RunSpec(lj.cells.LSTM, implementation, False, None, scan_configs)
+
     def run_sequence(params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
         del options
-        call = sequence.check_call(lj.cells.LSTM, params, xs, None, None, None, None, None, False)
-        return sequence._run(lj.cells.LSTM, False, None, loop, call)[1]
+        call = check_call(lj.cells.LSTM, params, xs, None, SequenceOptions())
+        return sequence.run(spec, call)[1]
 
     return Layer(lambda params: params, lambda params: params, run_sequence, lj.lstm_cell)
 
 
+def _scan_config(platform: str) -> tuning.ScanConfig:
+    return tuning.SCAN_CONFIGS["cuda" if platform == "gpu" else "cpu"]
+
+
 def default_unroll(platform: str) -> int:
     """Returns the number of steps in the body of a scan on a platform."""
-    return tuning.scan_config(platform).unroll
+    return _scan_config(platform).unroll
 
 
 def why_not(implementation: str, xs: jax.Array, hidden_size: int) -> str | None:
     """Returns the reason why an implementation cannot run a layer, or None if it can."""
-    return implementations.TABLE[implementation](implementations.CallSpec(xs, hidden_size, None, None, None))
+    return TABLE[implementation].why_not(CallSpec(xs, hidden_size, None, None, None))
 
 
-def compile_for_absent_device() -> None:
-    """Makes ``mosaic_gpu`` compile its kernels without asking for a device that has them."""
-    from lstm_jax._core.implementations import mosaic_gpu
-
-    mosaic_gpu.INTERPRET = lambda kernel, *arrays: kernel(*arrays)
+def why_not_on_hopper(xs: jax.Array, hidden_size: int) -> str | None:
+    """Returns the reason why ``mosaic_gpu`` cannot run a layer even where there is a GPU for it, or None if it can."""
+    return mosaic_gpu.why_not_on_hopper(CallSpec(xs, hidden_size, None, None, None))
 
 
 def kernel_program(
@@ -67,18 +73,18 @@ def kernel_program(
         hidden_size: H.
         has_flags: whether there are lengths, a mask or resets.
     """
-    from lstm_jax._core.implementations import kernels, layout, mosaic_gpu
+    from lstm_jax._core.implementations import kernels, layout
 
-    num_steps, state_shape = 64, (hidden_size, layout.COLUMNS)
-    num_parts = mosaic_gpu.PARTS[jnp.dtype(dtype)]
-    kernel = jnp.zeros((num_parts * layout.GATES, hidden_size, hidden_size), jnp.bfloat16)
+    num_steps, state_shape = 64, (hidden_size, layout.BLOCK_SEQUENCES)
+    num_parts = layout.NUM_PARTS[jnp.dtype(dtype)]
+    kernel = jnp.zeros((num_parts * layout.NUM_GATES, hidden_size, hidden_size), jnp.bfloat16)
     state = (jnp.zeros(state_shape),) * 2
-    flags = kernels.Flags(*[jnp.ones((num_steps, layout.COLUMNS))] * 2) if has_flags else None
+    flags = kernels.Flags(*[jnp.ones((num_steps, layout.BLOCK_SEQUENCES))] * 2) if has_flags else None
     if direction == "forward":
-        z = jnp.zeros((num_steps, layout.GATES, *state_shape))
+        z = jnp.zeros((num_steps, layout.NUM_GATES, *state_shape))
         reset_state = state if has_flags else None
         return partial(kernels.forward, reverse=False), (z, kernel, state, flags, reset_state)
-    coefficients = jnp.zeros((num_steps, kernels.COEFFICIENTS, *state_shape))
+    coefficients = jnp.zeros((num_steps, kernels.NUM_COEFFICIENTS, *state_shape))
     dys = jnp.zeros((num_steps, *state_shape))
     return partial(kernels.backward, reverse=False), (coefficients, kernel, dys, state, flags)
 
@@ -87,4 +93,4 @@ def warps_per_block(hidden_size: int) -> int:
     """Returns how many warps run a kernel of ``mosaic_gpu`` for one group of sequences."""
     from lstm_jax._core.implementations import layout
 
-    return 4 * (hidden_size // layout.ROWS)
+    return 4 * (hidden_size // layout.GROUP_UNITS)

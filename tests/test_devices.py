@@ -10,7 +10,7 @@ import pytest
 from test_resume import finish, start
 
 import lstm_jax as lj
-from benchmarks.hlo import executed
+from benchmarks.hlo import count_executed
 from lstm_jax import training
 
 T, B, D, H = 24, 8, 3, 16
@@ -73,8 +73,8 @@ def test_each_gradient_is_reduced_once_where_a_plain_scan_of_linen_does_it_at_ev
     scan = training.stateless(lambda params, xs, key: (jnp.mean(layer.apply(params, xs) ** 2), {}))
 
     reduces = lambda kind: kind in ("all-reduce", "all-reduce-start")  # noqa: E731
-    mine = executed(step_of(devices.parallel(loss), ours), reduces)
-    linens = executed(step_of(scan, theirs), reduces)
+    mine = count_executed(step_of(devices.parallel(loss), ours), reduces)
+    linens = count_executed(step_of(scan, theirs), reduces)
     print(f"all-reduces in a step of T={T}: {mine} here, {linens} in linen's scan")
     assert 1 <= mine <= len(jax.tree.leaves(ours)) + 2  # and the loss with its weight
     assert linens >= T

@@ -44,7 +44,7 @@ def lstm(
         params: kernels ``[D, 4H]`` and ``[H, 4H]`` and bias ``[4H]``, blocks in the order i, f, g, o.
         xs: inputs ``[T, *batch, D]``: time first, any number of batch axes, none included.
         initial_state: ``h`` and ``c``, each ``[*batch, H]``, before the first step read; None means zeros.
-        lengths: integers ``[*batch]``, 0 to T. StepFlags from there on are not taken: the state stays, y is 0, and
+        lengths: integers ``[*batch]``, 0 to T. Steps from there on are not taken: the state stays, y is 0, and
             whatever the input holds there, NaN included, reaches no output and no gradient.
         mask: bool ``[T, *batch]``: the same for any pattern of steps taken; give lengths or mask, not both.
         resets: bool ``[T, *batch]``: ``resets[t]`` is a boundary between t-1 and t that no state crosses, in
