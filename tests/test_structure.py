@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import shaped
@@ -229,9 +230,9 @@ def test_value_and_grad_exports_for_cpu_cuda_and_tpu():
     loss, shapes = loss_and_shapes(lj.cells.LSTM, "states")
     exported = jax.export.export(jax.jit(jax.value_and_grad(loss, (0, 1))), platforms=("cpu", "cuda", "tpu"))(*shapes)
     assert exported.platforms == ("cpu", "cuda", "tpu")
-    arguments = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1, leaf.dtype), shapes)
-    want = jax.value_and_grad(loss, (0, 1))(*arguments)
-    assert jax.tree.all(jax.tree.map(lambda a, b: jnp.allclose(a, b, rtol=1e-5), exported.call(*arguments), want))
+    arguments = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype), shapes)
+    want = jax.jit(jax.value_and_grad(loss, (0, 1)))(*arguments)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), exported.call(*arguments), want)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -240,15 +241,18 @@ def test_scan_in_chunks_is_a_scan(length, limit, reverse):
     def body(carry, x):
         return carry * 0.5 + x, carry - x
 
-    xs = jnp.arange(float(length))
-    want = jax.lax.scan(body, 1.0, xs, reverse=reverse)
+    xs = np.arange(float(length))
+    want = jax.jit(lambda xs: jax.lax.scan(body, 1.0, xs, reverse=reverse))(xs)
 
     def chunk(carry, xs, saved):
         carry, ys = jax.lax.scan(body, carry, xs, reverse=reverse)
         return carry, ys, xs if saved is None else xs - saved
 
-    carry, ys, saved = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse)
-    assert jnp.array_equal(carry, want[0])
-    assert jnp.array_equal(ys, want[1])
-    _, _, difference = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse, saved)
-    assert not any(leaf.any() for leaf in jax.tree.leaves(difference)), "what was saved comes back to its own chunk"
+    @jax.jit
+    def in_chunks(xs):
+        carry, ys, saved = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse)
+        return (carry, ys), chunks.scan_chunks(chunk, 1.0, xs, limit, reverse, saved)[2]
+
+    got, difference = in_chunks(xs)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(difference)), "what was saved comes back to its own chunk"
