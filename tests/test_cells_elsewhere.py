@@ -96,9 +96,9 @@ def test_conv_lstm_of_flax(space):
 
 
 def test_layer_norm_by_torch():
-    """The formula of the layer-normalised cell in torch's own benchmarks, on ``torch.nn.functional.layer_norm``.
+    """The formula of the layer-normalized cell in torch's own benchmarks, on ``torch.nn.functional.layer_norm``.
 
-    It normalises x W and h R over all gates and the memory before the output; its normalisations of x W and h R have
+    It normalizes x W and h R over all gates and the memory before the output; its normalizations of x W and h R have
     biases, whose sum is our one.
     """
     torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch to compare with it")

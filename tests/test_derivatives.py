@@ -132,11 +132,11 @@ def test_per_example_gradients():
 
     rows = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 1, 0, 0, 1)))(params, xs, initial, lengths, resets)
     gradient_of_row = jax.jit(jax.grad(loss))
+    xs, lengths, resets = map(np.asarray, (xs, lengths, resets))
     for row in range(B):
-        xs_row, *others = (np.asarray(leaf) for leaf in (xs, lengths, resets))
-        state = jax.tree.map(lambda leaf, row=row: np.asarray(leaf)[row], initial)
-        want = gradient_of_row(params, xs_row[:, row], state, others[0][row], others[1][:, row])
-        assert_trees_close(jax.tree.map(lambda leaf, row=row: np.asarray(leaf)[row], rows), want, TOL)
+        pick = partial(jax.tree.map, lambda leaf, row=row: np.asarray(leaf)[row])
+        want = gradient_of_row(params, xs[:, row], pick(initial), lengths[row], resets[:, row])
+        assert_trees_close(pick(rows), want, TOL)
 
 
 def test_a_population_of_parameters():
