@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
     """One fault."""
 
     path: str
-    """a file of ``lstm_jax``, or a folder in whose files the line is looked for"""
+    """a file of ``lstm_jax``, or a folder in whose files the line is looked for; so is ``name`` where ``name.py`` is none"""
     old: str
     """a piece of one line that occurs once there"""
     new: str
@@ -632,7 +632,7 @@ def node_id(test: str) -> str:
 def find_line(folder: Path, mutation: Mutation) -> tuple[Path | None, str]:
     """The file that holds the line, or why there is none."""
     place = folder / "lstm_jax" / mutation.path
-    paths = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    paths = [place] if place.is_file() else sorted(place.with_suffix("").rglob("*.py"))
     holders = {path: path.read_text().count(mutation.old) for path in paths if mutation.old in path.read_text()}
     if sum(holders.values()) != 1:
         return None, f"{mutation.old!r} occurs {sum(holders.values())} times in lstm_jax/{mutation.path}, want once"
