@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
     """One fault."""
 
     path: str
-    """a file of ``lstm_jax``, or a folder in whose files the line is looked for; so is ``name`` where ``name.py`` is none"""
+    """a file of ``lstm_jax``, or a folder in whose files the line is looked for, as in ``name`` if ``name.py`` is gone"""
     old: str
     """a piece of one line that occurs once there"""
     new: str
