@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
     """One fault."""
 
     path: str
-    """a file of ``lstm_jax``, or a folder in whose files the line is looked for, as in ``name`` if ``name.py`` is gone"""
+    """a file of ``lstm_jax``, or a folder whose files are searched; ``name.py`` may have become the folder ``name``"""
     old: str
     """a piece of one line that occurs once there"""
     new: str
@@ -46,7 +46,7 @@ def fault(path: str, old: str, new: str, *tests: str) -> Mutation:
 
 ORACLE = "laws::values_and_gradients_equal_the_oracle"
 STEPS, ENGINE, CHUNKS, STACK, CHECKS = (f"_core/{name}.py" for name in ("steps", "engine", "chunks", "stack", "checks"))
-TRAINING, DIAGNOSTICS, TOKENS, CTC = "training", "diagnostics", "decoding/tokens.py", "decoding/ctc.py"
+TRAINING, DIAGNOSTICS, DECODING, CTC = "training", "diagnostics", "decoding", "decoding/ctc.py"
 METRICS, REGULARIZERS, INITIALIZERS = "training/metrics.py", "regularizers.py", "initializers.py"
 
 
@@ -217,16 +217,16 @@ MUTATIONS = {
     ),
     # initializers
     "initializers: the wrong gate has a bias of 1": fault(
-        INITIALIZERS, 'float(name == "f")', 'float(name == "i")', "initializers::the_forget_bias_is_visible"
+        INITIALIZERS, 'float(gate == "f")', 'float(gate == "i")', "initializers::the_forget_bias_is_visible"
     ),
     "initializers: torch's bound has another size": fault(
         INITIALIZERS,
-        "-(hidden**-0.5), hidden**-0.5",
-        "-(inputs**-0.5), inputs**-0.5",
+        "jax.random.split(key, 4), hidden_size**-0.5",
+        "jax.random.split(key, 4), input_size**-0.5",
         "initializers::torch_is_uniform_with_two_biases_summed",
     ),
     "initializers: torch's second bias is left out": fault(
-        INITIALIZERS, "+ draw(keys[3], (4 * hidden,))", "", "initializers::torch_is_uniform_with_two_biases_summed"
+        INITIALIZERS, "+ draw(keys[3], (slab_size,))", "", "initializers::torch_is_uniform_with_two_biases_summed"
     ),
     "initializers: chrono opens the input gate": fault(
         INITIALIZERS,
@@ -235,10 +235,16 @@ MUTATIONS = {
         "initializers::chrono_spreads_the_memory_spans",
     ),
     "initializers: all gates are drawn alike": fault(
-        INITIALIZERS, "in jax.random.split(key, blocks)]", "in [key] * blocks]", "cells::each_gate_is_drawn_by_itself"
+        INITIALIZERS,
+        "in jax.random.split(key, num_gates)]",
+        "in [key] * num_gates]",
+        "cells::each_gate_is_drawn_by_itself",
     ),
     "initializers: haiku's scale leaves the state out": fault(
-        INITIALIZERS, "(inputs + hidden) ** -0.5", "inputs ** -0.5", "initializers::haiku_equals_haiku_in_distribution"
+        INITIALIZERS,
+        "truncated_normal(rows**-0.5)",
+        "truncated_normal(input_size**-0.5)",
+        "initializers::haiku_equals_haiku_in_distribution",
     ),
     # the LSTM's gates
     "gates: the sigmoid is not shifted": fault(
@@ -347,7 +353,10 @@ MUTATIONS = {
         "regularizers::step_dropout_of_a_split_run",
     ),
     "regularizers: the start is ignored": fault(
-        REGULARIZERS, "(start + jnp.arange(steps))", "(jnp.arange(steps))", "regularizers::step_dropout_of_a_split_run"
+        REGULARIZERS,
+        "(start + jnp.arange(num_steps))",
+        "(jnp.arange(num_steps))",
+        "regularizers::step_dropout_of_a_split_run",
     ),
     "regularizers: locked dropout changes by step": fault(
         REGULARIZERS, "(1, *xs.shape[1:])", "xs.shape", "regularizers::locked_dropout_is_one_mask_for_all_steps"
@@ -363,37 +372,40 @@ MUTATIONS = {
     ),
     # decoding
     "decoding: another length penalty": fault(
-        TOKENS, "((5 + jnp.arange", "((6 + jnp.arange", "decoding::a_wide_beam_finds_what_brute_force_finds"
+        DECODING, "((5 + jnp.arange", "((6 + jnp.arange", "decoding::a_wide_beam_finds_what_brute_force_finds"
     ),
     "decoding: the end does not count in the length": fault(
-        TOKENS, "/ penalty[number + 1]", "/ penalty[number]", "decoding::a_wide_beam_finds_what_brute_force_finds"
+        DECODING,
+        "/ penalties[num_tokens + 1]",
+        "/ penalties[num_tokens]",
+        "decoding::a_wide_beam_finds_what_brute_force_finds",
     ),
     "decoding: an ended beam goes on": fault(
-        TOKENS, ".set(NEG_INF).ravel()", ".add(0.0).ravel()", "decoding::a_wide_beam_finds_what_brute_force_finds"
+        DECODING, ".set(NEG_INF).ravel()", ".add(0.0).ravel()", "decoding::a_wide_beam_finds_what_brute_force_finds"
     ),
     "decoding: the nucleus lacks the token that reaches p": fault(
-        TOKENS,
+        DECODING,
         "jnp.cumsum(probabilities) - probabilities",
         "jnp.cumsum(probabilities)",
         "decoding::nucleus_keeps_the_fewest_that_reach_p",
     ),
     "decoding: of top k the least is dropped": fault(
-        TOKENS, "logits >= ", "logits > ", "decoding::top_k_keeps_the_largest"
+        DECODING, "logits >= ", "logits > ", "decoding::top_k_keeps_the_largest"
     ),
     "decoding: temperature is turned around": fault(
-        TOKENS, "= logits / temperature", "= logits * temperature", "decoding::sampling_draws_from_what_is_left"
+        DECODING, "= logits / temperature", "= logits * temperature", "decoding::sampling_draws_from_what_is_left"
     ),
     "ctc: a repeated label needs no blank": fault(
         CTC,
-        "== last[:, None], found.blank[:, None]",
-        "== last[:, None], total[:, None]",
+        "is_repeated, beams.blank_log_prob[:, None]",
+        "is_repeated, log_prob[:, None]",
         "ctc::scores_are_those_of_the_loss",
     ),
     "ctc: greedy keeps repetitions": fault(
-        CTC, "(best != before)", "(best == best)", "ctc::greedy_is_the_labelling_of_the_best_path"
+        CTC, "(path != previous)", "(path == path)", "ctc::greedy_is_the_labelling_of_the_best_path"
     ),
     "ctc: a label is repeated after a blank too": fault(
-        CTC, "found.label + logp", "total + logp", "ctc::scores_are_those_of_the_loss"
+        CTC, "beams.label_log_prob + logp", "log_prob + logp", "ctc::scores_are_those_of_the_loss"
     ),
     # attention
     "attention: padding gets a weight": fault(
@@ -446,8 +458,8 @@ MUTATIONS = {
     ),
     "data: every window resets": fault(
         TRAINING,
-        "(place == 0) & (number == 0)",
-        "(place == 0)",
+        "(times == 0) & (number == 0)",
+        "(times == 0)",
         "data::a_stream_predicts_each_code_once_and_resets_at_its_start",
     ),
     "data: a row that only fills up counts": fault(
@@ -465,34 +477,37 @@ MUTATIONS = {
     ),
     "step: a step that failed is kept": fault(
         TRAINING,
-        "_keep(failure.step == NEVER, new",
-        "_keep(failure.step == failure.step, new",
+        "_select(failure.step == NEVER, new",
+        "_select(failure.step == failure.step, new",
         "fit::a_failed_step_and_those_after_it_leave_the_state_alone",
     ),
     "validation: the worst is kept": fault(
         TRAINING,
-        "< rank_value(self.best, metric)",
-        "> rank_value(self.best, metric)",
+        "rank < rank_value(run.best",
+        "rank > rank_value(run.best",
         "fit::it_learns_and_keeps_the_best",
     ),
     "validation: patience lasts one longer": fault(
         TRAINING,
-        "self.stale_validations < patience",
-        "self.stale_validations <= patience",
+        "run.stale_validations < patience",
+        "run.stale_validations <= patience",
         "fit::patience_ends_training",
     ),
     "resumption: the best is forgotten": fault(
         TRAINING,
-        'restored.tree["state"], restored.tree["best"]',
-        'restored.tree["state"], restored.tree["state"].params',
+        'best_params=tree.get("best_params")',
+        'best_params=tree["state"].params',
         "fit::what_was_best_is_remembered_over_a_resumption",
     ),
     "resumption: patience begins anew": fault(
-        TRAINING, 'restored.notes["worse"]', "0", "fit::a_run_whose_patience_is_over_stays_where_it_is"
+        TRAINING,
+        'stale_validations=notes["stale_validations"]',
+        "0",
+        "fit::a_run_whose_patience_is_over_stays_where_it_is",
     ),
     "checkpoints: another model's is taken": fault(
         TRAINING,
-        "if found.get(path) != wanted.get(path)",
+        "if layout.get(path) != wanted.get(path)",
         "if False",
         "fit::wrong_calls_are_named",
         "fit::a_checkpoint_or_history_that_cannot_be_written_loses_nothing",
@@ -500,14 +515,14 @@ MUTATIONS = {
     ),
     "tbptt: windows before the batch count": fault(
         TRAINING,
-        ">= depth - 1)",
-        ">= 0)",
+        ">= depth - 1",
+        ">= 0",
         "tbptt::looking_back_two_windows",
         "tbptt::looking_back_over_all_windows_is_full_back_propagation",
     ),
     # optimizers
     "optimizers: everything decays": fault(
-        TRAINING, "mask=named(decayed)", "mask=None", "fit::decay_by_name_and_nothing_else"
+        TRAINING, "mask=named(*patterns))]", "mask=None)]", "fit::decay_by_name_and_nothing_else"
     ),
     "optimizers: averaging starts when validation improves": fault(
         TRAINING,
@@ -521,20 +536,20 @@ MUTATIONS = {
     # interop
     "keras: a GRU's gates are not reordered": fault(
         "interop/keras.py",
-        'reorder(leaf, "zrn", "rzn")',
-        'reorder(leaf, "rzn", "rzn")',
+        'reorder_gates(leaf, "zrn", "rzn")',
+        'reorder_gates(leaf, "rzn", "rzn")',
         "interop::outputs_states_and_gradients[keras-GRUCell-(4, 5)]",
     ),
     "keras: the candidate's bias is the input's": fault(
         "interop/keras.py",
-        "merged, both[1, 2",
-        "merged, both[0, 2",
+        "merged, biases[1, 2",
+        "merged, biases[0, 2",
         "interop::outputs_states_and_gradients[keras-GRUCell-(4, 5)]",
     ),
     "haiku: gates are not reordered": fault(
         "interop/haiku.py",
-        'reorder(leaf, "igfo", "ifgo")',
-        'reorder(leaf, "ifgo", "ifgo")',
+        'reorder_gates(leaf, "igfo", "ifgo")',
+        'reorder_gates(leaf, "ifgo", "ifgo")',
         "interop::outputs_states_and_gradients[haiku-LSTM-(4, 5)]",
     ),
     "haiku: the forget offset is left out": fault(
@@ -557,8 +572,8 @@ MUTATIONS = {
     ),
     "torch: one bias is left out": fault(
         "interop/torch.py",
-        'parts["bias_ih"] + parts["bias_hh"]',
-        'parts["bias_ih"]',
+        'tensors["bias_ih"] + tensors["bias_hh"]',
+        'tensors["bias_ih"]',
         "torch::lstm[num_layers=1-bidirectional=True-proj_size=0-bias=True-0]",
     ),
     "torch: the directions change places": fault(
@@ -569,8 +584,8 @@ MUTATIONS = {
     ),
     "torch: the candidate's bias is the input's": fault(
         "interop/torch.py",
-        "merged, other[2",
-        "merged, bias[2",
+        "merged, b_hh[2",
+        "merged, b_ih[2",
         "torch::gru[num_layers=1-bidirectional=True-proj_size=0-bias=True]",
     ),
     # modules of Flax
@@ -582,8 +597,8 @@ MUTATIONS = {
     ),
     "flax: the carry is read as (h, c)": fault(
         "flax_modules",
-        "    c, h = carry",
-        "    h, c = carry",
+        "    c, h = map(",
+        "    h, c = map(",
         "flax_rnn::linen_rnn_is_flaxs_own[LSTMCell-reverse, lengths]",
     ),
     # diagnostics
@@ -594,7 +609,10 @@ MUTATIONS = {
         "traces::a_trace_equals_the_oracle_gate_by_gate[all-none-forward]",
     ),
     "traces: rates instead of time constants": fault(
-        DIAGNOSTICS, "1 / jnp.maximum(fading, tiny)", "jnp.maximum(fading, tiny)", "traces::units_of_known_gates"
+        DIAGNOSTICS,
+        "1 / jnp.maximum(decay_rate, tiny)",
+        "jnp.maximum(decay_rate, tiny)",
+        "traces::units_of_known_gates",
     ),
     "attribution: the path goes beyond the baseline": fault(
         DIAGNOSTICS, "(nodes + 1) / 2", "nodes", "attribution::integrated_gradients_are_complete"
@@ -609,7 +627,7 @@ MUTATIONS = {
         DIAGNOSTICS,
         "- (len(values) + 1) / 2",
         "",
-        "attribution::the_planted_cell_is_found",
+        "attribution::the_planted_unit_is_found",
         "attribution::a_number_is_tracked_by_its_order",
     ),
 }
