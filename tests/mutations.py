@@ -155,7 +155,7 @@ MUTATIONS = {
         CHUNKS,
         "return even if 2 * even >= limit else limit",
         "return even",
-        "memory::a_prime_number_of_steps_takes_no_more_memory[gates]",
+        "structure::chunks_divide_time_evenly_unless_they_would_be_small",
     ),
     # layers, directions, the parallel scan
     "stack: the backward direction comes first": fault(

@@ -256,3 +256,16 @@ def test_scan_in_chunks_is_a_scan(length, limit, reverse):
     got, difference = in_chunks(xs)
     jax.tree.map(np.testing.assert_array_equal, got, want)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(difference)), "what was saved comes back to its own chunk"
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "want"), [(12, 5, (3, 4)), (13, 5, (2, 5)), (5, 4, (1, 4)), (32, 16, (2, 16))]
+)
+def test_chunks_divide_time_evenly_unless_they_would_be_small(length, limit, want):
+    """(number of chunks, their size): 12 is cut into fours, 13 has no divisor near 5."""
+
+    def cut(xs):
+        body = lambda carry, xs, _: (carry, xs, xs)  # noqa: E731
+        return chunks.scan_chunks(body, 0.0, xs, limit, False)[2].whole
+
+    assert jax.eval_shape(cut, jnp.zeros(length)).shape == want
