@@ -174,7 +174,7 @@ def mogrifier(p, state, x):
 
 
 def slstm(p, state, x):
-    """Without a stabiliser: h is what the stabilised form gives, c and n are its c and n times exp(m)."""
+    """Without a stabilizer: h is what the stabilized form gives, c and n are its c and n times exp(m)."""
     h, c, n, m = state
     a = blocks(p, x, h, "ifgo")
     i, f = np.exp(a["i"]), sigmoid(a["f"])

@@ -1,4 +1,4 @@
-"""Recurrent batch normalisation in training: moments, padding, and its agreement with the cell of evaluation."""
+"""Recurrent batch normalization in training: moments, padding, and its agreement with the cell of evaluation."""
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,12 @@ def problem():
     params = cells.CELLS["batch_norm"].init(jax.random.key(0), D, H, dtype=jnp.float64, max_steps=T)
     rng = np.random.default_rng(0)
     trained = {"bias", "input_scale", "recurrent_scale", "memory_scale", "memory_bias"}
-    moved = {name: leaf + rng.normal(size=leaf.shape) for name, leaf in params._asdict().items() if name in trained}
-    return params._replace(**moved), jnp.asarray(rng.normal(size=(T, B, D)))
+    shifted = {
+        name: jnp.asarray(leaf + rng.normal(size=leaf.shape))
+        for name, leaf in jax.tree.map(np.asarray, params)._asdict().items()
+        if name in trained
+    }
+    return params._replace(**shifted), jnp.asarray(rng.normal(size=(T, B, D)))
 
 
 def test_training_equals_the_paper(problem):
@@ -52,45 +56,47 @@ def test_evaluation_with_a_batch_s_own_moments_equals_its_training(problem):
 
 
 def test_padding_does_not_count(problem):
-    """Rows of length 2 and 0: NaN behind them reaches nothing, and later moments are those of the other rows."""
+    """Rows of length 2 and 0: NaN after them reaches nothing, and later moments are those of the other rows."""
     params, xs = problem
     lengths = jnp.array([T, 2, T, 0, T])
-    padded = jnp.where(lj.lengths_to_mask(lengths, T)[..., None], xs, jnp.nan)
+    padded = np.where((np.arange(T)[:, None] < np.asarray(lengths))[..., None], xs, np.nan)
 
     def loss(params, xs):
         final, ys, statistics = cells.batch_norm_train(params, xs, lengths=lengths)
         return jnp.sum(ys**2), (final, ys, statistics)
 
-    (_, (final, ys, statistics)), gradient = jax.value_and_grad(loss, (0, 1), has_aux=True)(params, padded)
+    gradient, (final, ys, statistics) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, padded)
+    final, ys, statistics = jax.tree.map(np.asarray, (final, ys, statistics))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     np.testing.assert_array_equal(final.h[3], np.zeros(H))
     np.testing.assert_array_equal(final.h[1], ys[1, 1])
     assert not ys[2:, 1].any()
-    others = np.asarray(xs[3, np.array([0, 2, 4])] @ params.input_kernel)
+    others = np.asarray(xs)[3, [0, 2, 4]] @ np.asarray(params.input_kernel)
     np.testing.assert_allclose(statistics["input"].mean[3], others.mean(0), atol=1e-12)
     np.testing.assert_allclose(statistics["input"].variance[3], others.var(0), atol=1e-12)
 
 
 def test_statistics_are_running_means_by_place(problem):
     params, xs = problem
-    _, _, statistics = cells.batch_norm_train(params, xs[:3])
-    new = cells.update_statistics(params, statistics, momentum=0.75)
-    want = 0.75 * params.memory_variance[:3] + 0.25 * statistics["memory"].variance
-    np.testing.assert_allclose(new.memory_variance[:3], want, rtol=1e-12)
-    np.testing.assert_array_equal(new.memory_variance[3:], params.memory_variance[3:])
+    _, _, statistics = cells.batch_norm_train(params, np.asarray(xs)[:3])
+    new = np.asarray(cells.update_statistics(params, statistics, momentum=0.75).memory_variance)
+    old = np.asarray(params.memory_variance)
+    want = 0.75 * old[:3] + 0.25 * np.asarray(statistics["memory"].variance)
+    np.testing.assert_allclose(new[:3], want, rtol=1e-12)
+    np.testing.assert_array_equal(new[3:], old[3:])
 
 
 def test_statistics_get_no_gradient(problem):
     params, xs = problem
-    gradients = jax.grad(lambda params: jnp.sum(lj.unroll(cells.BATCH_NORM_LSTM, params, xs)[1] ** 2))(params)
-    for name, leaf in gradients._asdict().items():
-        assert bool(leaf.any()) != name.endswith(("mean", "variance")), name
+    loss = lambda params: jnp.sum(lj.unroll(cells.BATCH_NORM_LSTM, params, xs)[1] ** 2)  # noqa: E731
+    for name, leaf in jax.jit(jax.grad(loss))(params)._asdict().items():
+        assert bool(np.any(leaf)) != name.endswith(("mean", "variance")), name
 
 
 def test_wrong_calls_are_named(problem):
     params, xs = problem
     with pytest.raises(ValueError, match=r"xs: got shape \(7, 3\), want \[T, B, D\]"):
-        cells.batch_norm_train(params, xs[:, 0])
+        cells.batch_norm_train(params, np.asarray(xs)[:, 0])
     with pytest.raises(ValueError, match="initial_state: got LSTMState, want BatchNormState"):
         cells.batch_norm_train(params, xs, lj.LSTMState(jnp.zeros((B, H)), jnp.zeros((B, H))))
     other = cells.CELLS["batch_norm"].init(jax.random.key(0), D, H + 1, dtype=jnp.float64)

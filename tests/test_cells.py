@@ -1,6 +1,6 @@
 """The laws of the core for every cell in the table."""
 
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import cell_oracles
@@ -22,6 +22,7 @@ OPTIONS = {"projected": {"projection_size": 3}, "mogrifier": {"num_rounds": 3}, 
 every_cell = pytest.mark.parametrize("name", CELLS)
 WAYS = [("gates", False), ("states", True), (4, False)]
 every_way = pytest.mark.parametrize(("remat", "reverse"), WAYS, ids=["gates", "states-reverse", "4"])
+DTYPES = [jnp.bfloat16, jnp.float16, jnp.float32]
 TOL = tolerance(jnp.float64)
 
 
@@ -37,21 +38,31 @@ class Problem(NamedTuple):
     resets: jax.Array
 
 
+@cache
+def drawn_params(name):
+    """Parameters as the cell draws them, float64 in NumPy: drawn once a cell, and cast to other dtypes."""
+    params = CELLS[name].init(jax.random.key(3), D, H, dtype=jnp.float64, **OPTIONS.get(name, {}))
+    return jax.tree.map(np.asarray, params)
+
+
 def make_problem(name, dtype=jnp.float64):
+    """Parameters moved away from 0 and 1, by NumPy, which compiles nothing."""
     cell, rng = CELLS[name], np.random.default_rng(len(name))
-    params = CELLS[name].init(jax.random.key(3), D, H, dtype=dtype, **OPTIONS.get(name, {}))
-    params = jax.tree.map(lambda leaf: leaf + jnp.asarray(0.2 * rng.normal(size=leaf.shape), dtype), params)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray((leaf + 0.2 * rng.normal(size=leaf.shape)).astype(dtype)), drawn_params(name)
+    )
     space = (SPACE,) * cell.num_spatial_dims
-    zeros = cell.zero_state(params, (B, *space))
-    draw = partial(jax.tree.map, lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype))
-    initial, reset = draw(zeros), draw(zeros)
-    if name == "slstm":  # a normaliser is positive
-        initial, reset = (state._replace(n=jnp.exp(state.n)) for state in (initial, reset))
-    if name == "batch_norm":  # a place is a whole number
-        initial, reset = (state._replace(step=jnp.round(jnp.abs(3 * state.step))) for state in (initial, reset))
-    xs = jnp.asarray(rng.normal(size=(T, B, *space, D)), dtype)
-    resets = jnp.asarray(rng.random((T, B)) < 0.2)
-    return Problem(cell, params, xs, initial, reset, jnp.array([0, T - 3, T]), resets)
+    zeros = jax.eval_shape(lambda params: cell.zero_state(params, (B, *space)), params)
+    states = []
+    for _ in ("initial", "reset"):
+        state = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), zeros)
+        if name == "slstm":  # a normalizer is positive
+            state = state._replace(n=np.exp(state.n))
+        if name == "batch_norm":  # the step is a whole number
+            state = state._replace(step=np.round(np.abs(3 * state.step)))
+        states.append(jax.tree.map(lambda leaf, zero: jnp.asarray(leaf.astype(zero.dtype)), state, zeros))
+    xs = jnp.asarray(rng.normal(size=(T, B, *space, D)).astype(dtype))
+    return Problem(cell, params, xs, *states, jnp.array([0, T - 3, T]), jnp.asarray(rng.random((T, B)) < 0.2))
 
 
 def run(problem, remat=None, reverse=False, **changes):
@@ -85,13 +96,13 @@ def test_values_equal_the_oracle(name, remat, reverse):
         name, named, np.asarray(problem.xs), *states, taken, np.asarray(problem.resets), reverse
     )
     if name == "slstm":
-        final, want_final = unstabilised(final), unstabilised(want_final)
+        final, want_final = without_stabilizer(final), without_stabilizer(want_final)
     assert_trees_close((final, ys), (want_final, want_ys), TOL)
 
 
-def unstabilised(state):
-    """What does not depend on the stabiliser."""
-    h, c, n, m = state
+def without_stabilizer(state):
+    """The state in terms that do not depend on the stabilizer m."""
+    h, c, n, m = (np.asarray(leaf) for leaf in state)
     return h, c * np.exp(m), n * np.exp(m)
 
 
@@ -101,8 +112,8 @@ def test_derivatives_equal_those_of_a_plain_scan(name, remat, reverse):
     """With respect to parameters, inputs and both states; for one way the gradient's own derivative too."""
     problem = make_problem(name)
     args = (problem.params, problem.xs, problem.initial, problem.reset)
-    direction = jax.tree.map(jnp.cos, args)
-    weight = jax.random.normal(jax.random.key(5), run(problem)[1].shape)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(np.cos(leaf)), args)
+    weight = np.random.default_rng(5).normal(size=jax.eval_shape(partial(run, problem))[1].shape)
 
     def total(runner, params, xs, initial, reset):
         state, ys = runner(problem._replace(params=params, xs=xs, initial=initial, reset=reset))
@@ -112,26 +123,26 @@ def test_derivatives_equal_those_of_a_plain_scan(name, remat, reverse):
         gradient = jax.grad(partial(total, runner), (0, 1, 2, 3))
         return jax.jvp(gradient, args, direction) if remat == "gates" else gradient(*args)
 
-    ours = jax.jit(lambda: derivatives(lambda p: run(p, remat, reverse)))()
-    assert_trees_close(ours, jax.jit(lambda: derivatives(lambda p: plain(p, reverse)))(), 10 * TOL)
+    derivatives_of_ours = jax.jit(lambda: derivatives(lambda p: run(p, remat, reverse)))()
+    assert_trees_close(derivatives_of_ours, jax.jit(lambda: derivatives(lambda p: plain(p, reverse)))(), 10 * TOL)
 
 
 def plain(problem, reverse):
-    """A plain scan with the semantics by selection, and the derivative that plain autodiff gives it."""
+    """A plain scan selects what the flags say, and plain autodiff gives its derivative."""
     cell, params, taken = problem.cell, problem.params, lj.lengths_to_mask(problem.lengths, T)
 
-    def select(flags, there, elsewhere):
-        return jax.tree.map(lambda a, b: jnp.where(flags.reshape(B, *(1,) * (a.ndim - 1)), a, b), there, elsewhere)
+    def where(flags, on_true, on_false):
+        return jax.tree.map(lambda a, b: jnp.where(flags.reshape(B, *(1,) * (a.ndim - 1)), a, b), on_true, on_false)
 
     def body(carry, inputs):
         state, boundary, begun = carry
-        x, take, reset = inputs
+        x, is_taken, reset = inputs
         boundary = boundary if reverse else boundary | reset
-        start = select(boundary, problem.reset, state)
+        start = where(boundary, problem.reset, state)
         new, y = cell.update(params, cell.recur(params, cell.project(params, x), start), start)
-        boundary, begun = boundary & ~take, begun | take
+        boundary, begun = boundary & ~is_taken, begun | is_taken
         boundary = boundary | (reset & begun) if reverse else boundary  # read in reverse, it lies after the step
-        return (select(take, new, state), boundary, begun), select(take, y, jnp.zeros_like(y))
+        return (where(is_taken, new, state), boundary, begun), where(is_taken, y, jnp.zeros_like(y))
 
     start = (problem.initial, jnp.zeros(B, bool), jnp.zeros(B, bool))
     (final, *_), ys = jax.lax.scan(body, start, (problem.xs, taken, problem.resets), reverse=reverse)
@@ -152,18 +163,22 @@ def test_vmap_equals_the_batched_call(name):
 
 @every_cell
 def test_splitting_a_run_changes_nothing(name):
-    problem = make_problem(name)._replace(lengths=None)
-    first, ys = run(problem, xs=problem.xs[:7], resets=problem.resets[:7])
-    final, more = run(problem, xs=problem.xs[7:], resets=problem.resets[7:], initial=first)
-    assert_trees_close((final, jnp.concatenate([ys, more])), run(problem), TOL)
+    """The pieces are run by the program of the other tests, all their steps taken."""
+    problem = make_problem(name)
+    all_steps = jnp.full(B, T)
+    xs, resets = (np.concatenate([leaf, leaf[::-1]]) for leaf in (problem.xs, problem.resets))
+    middle, ys = run(problem, lengths=all_steps)
+    final, later_ys = run(problem, lengths=all_steps, xs=xs[T:], resets=resets[T:], initial=middle)
+    whole = run(problem, lengths=2 * all_steps, xs=xs, resets=resets)
+    assert_trees_close((final, np.concatenate([ys, later_ys])), whole, TOL)
 
 
 @every_cell
 def test_padding_and_other_rows_are_not_seen(name):
-    """NaN behind a length changes no bit, in the gradient either; a row depends on itself alone."""
+    """NaN after a length changes no bit, in the gradient either; a row depends on itself alone."""
     problem = make_problem(name)
-    taken = lj.lengths_to_mask(problem.lengths, T).reshape(T, B, *(1,) * (problem.xs.ndim - 2))
-    padded = jnp.where(taken, problem.xs, jnp.nan)
+    taken = np.arange(T)[:, None] < np.asarray(problem.lengths)
+    taken = taken.reshape(T, B, *(1,) * (problem.xs.ndim - 2))
 
     @jax.jit
     def value_and_grad(xs):
@@ -173,11 +188,12 @@ def test_padding_and_other_rows_are_not_seen(name):
 
         return jax.value_and_grad(loss, (0, 1), has_aux=True)(problem.params, xs)
 
-    got, want = value_and_grad(padded), value_and_grad(jnp.where(taken, problem.xs, 0))
+    got, want = (value_and_grad(np.where(taken, problem.xs, filling)) for filling in (np.nan, 0.0))
     jax.tree.map(np.testing.assert_array_equal, got, want)
-    other = run(problem, xs=problem.xs.at[:, 1].add(1))
-    pick = partial(jax.tree.map, lambda leaf: leaf[2])
-    jax.tree.map(np.testing.assert_array_equal, pick(other[0]), pick(run(problem)[0]))
+    changed = np.array(problem.xs)
+    changed[:, 1] += 1
+    last_row = partial(jax.tree.map, lambda leaf: np.asarray(leaf)[2])
+    jax.tree.map(np.testing.assert_array_equal, last_row(run(problem, xs=changed)[0]), last_row(run(problem)[0]))
 
 
 @every_cell
@@ -200,7 +216,7 @@ def test_no_loop_over_time_carries_a_weight_gradient(name):
         assert len(shapes) <= len(jax.tree.leaves(problem.initial))
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 @every_cell
 def test_every_dtype_comes_out_as_it_goes_in(name, dtype):
     """Within 3 % of float64 with the same parameters: half precision has 8 bits, rounded once a step."""
@@ -209,43 +225,74 @@ def test_every_dtype_comes_out_as_it_goes_in(name, dtype):
     assert ys.dtype == dtype
     assert [leaf.dtype for leaf in jax.tree.leaves(final)] == [leaf.dtype for leaf in jax.tree.leaves(problem.initial)]
     wide = jax.tree.map(
-        lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, problem[1:]
+        lambda leaf: jnp.asarray(np.asarray(leaf, np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf),
+        problem[1:],
     )
-    want = run(Problem(problem.cell, *wide))[1]
-    np.testing.assert_allclose(ys.astype(jnp.float64), want, atol=0.03 * float(jnp.abs(want).max()))
+    want = np.asarray(run(Problem(problem.cell, *wide))[1])
+    np.testing.assert_allclose(np.asarray(ys, np.float64), want, atol=0.03 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+@every_cell
+def test_parameters_are_drawn_in_every_dtype(name, dtype):
+    """Traced alone, which shows dtypes; ``make_problem`` casts what is drawn in float64."""
+    init = partial(CELLS[name].init, input_size=D, hidden_size=H, dtype=dtype, **OPTIONS.get(name, {}))
+    assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0)))} == {jnp.dtype(dtype)}
+
+
+@every_cell
+def test_each_gate_is_drawn_by_itself(name):
+    """No two blocks of the input kernel are alike."""
+    kernel = drawn_params(name).input_kernel
+    blocks = np.split(kernel, kernel.shape[-1] // H, -1)
+    assert len({block.tobytes() for block in blocks}) == len(blocks)
 
 
 @every_cell
 def test_wrong_parameters_are_named(name):
     problem = make_problem(name)
     with pytest.raises(ValueError, match=r"xs: got 5 features on the last axis .* want the 4 of params.input_kernel"):
-        run(problem, xs=jnp.concatenate([problem.xs, problem.xs[..., :1]], -1))
+        run(problem, xs=np.concatenate([problem.xs, problem.xs[..., :1]], -1))
     with pytest.raises(ValueError, match=r"params\.bias: got shape \(1,\)"):
-        run(problem, params=problem.params._replace(bias=problem.params.bias[:1]))
+        run(problem, params=problem.params._replace(bias=np.asarray(problem.params.bias)[:1]))
     with pytest.raises(ValueError, match=r"params: got tuple, want \w+Params"):
         run(problem, params=tuple(problem.params))
 
 
 @every_cell
 def test_nothing_given_means_the_zero_state(name):
+    """Without options a run is that from zeros with every step taken and no reset."""
     problem = make_problem(name)
     zeros = problem.cell.zero_state(problem.params, problem.xs.shape[1:-1])
     final, ys = lj.unroll(problem.cell, problem.params, problem.xs)
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in (*jax.tree.leaves(final), ys))
-    assert_trees_close((final, ys), lj.unroll(problem.cell, problem.params, problem.xs, zeros), TOL)
+    assert all(np.isfinite(leaf).all() for leaf in (*jax.tree.leaves(final), ys))
+    no_resets = np.zeros((T, B), bool)
+    assert_trees_close((final, ys), run(problem, initial=zeros, lengths=jnp.full(B, T), resets=no_resets), TOL)
 
 
-def test_slstm_is_stabilised():
+def test_slstm_is_stabilized():
     """From an empty memory h does not change if all input gates grow by a factor, here exp(200), beyond float32."""
     problem = make_problem("slstm", jnp.float32)
-    larger = problem.params.bias.at[:H].add(200)
+    larger = np.array(problem.params.bias)
+    larger[:H] += 200
 
-    def outputs(bias):
-        return lj.unroll(problem.cell, problem.params._replace(bias=bias), problem.xs)[1]
+    @jax.jit
+    def outputs_and_slope(bias):
+        def loss(bias):
+            ys = lj.unroll(problem.cell, problem.params._replace(bias=bias), problem.xs)[1]
+            return jnp.sum(ys**2), ys
 
-    slope = jax.grad(lambda bias: jnp.sum(outputs(bias) ** 2))(larger)
-    assert bool(jnp.isfinite(slope).all())
-    np.testing.assert_allclose(outputs(larger), outputs(problem.params.bias), atol=1e-4)  # 200 has 5 digits behind it
+        return jax.grad(loss, has_aux=True)(bias)[::-1]
+
+    ys, slope = outputs_and_slope(larger)
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(ys, outputs_and_slope(problem.params.bias)[0], atol=1e-4)  # 200 leaves 5 digits
+
+
+@pytest.mark.parametrize("sizes", [(0, H), (D, 0), (D, -1)])
+def test_a_size_of_zero_is_refused(sizes):
+    with pytest.raises(ValueError, match=r"_size: got .*, want an integer of at least 1"):
+        CELLS["gru"].init(jax.random.key(0), *sizes)
 
 
 def test_every_cell_has_an_oracle():

@@ -1,4 +1,4 @@
-"""Cells against other people's implementations: ConvLSTM of Keras and Flax, layer normalisation as torch has it."""
+"""Cells against other people's implementations: ConvLSTM of Keras and Flax, layer normalization as torch has it."""
 
 import os
 
@@ -18,16 +18,20 @@ F32 = jnp.float32
 SPACES = {1: ((6,), (3,)), 2: ((6, 5), (3, 2))}
 
 
-def randomised(tree):
+def randomized(tree):
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), F32), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray((0.3 * rng.normal(size=leaf.shape)).astype(F32)), tree)
 
 
 def assert_close(got, want):
     """To 1e-6 of the largest entry or of 1: float32, sums over a window in another order."""
-    for mine, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        limit = 1e-6 * max(1.0, float(jnp.abs(other).max()))
-        np.testing.assert_allclose(mine, other, rtol=0, atol=limit)
+    for got_leaf, want_leaf in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        limit = 1e-6 * max(1.0, float(np.abs(want_leaf).max()))
+        np.testing.assert_allclose(got_leaf, want_leaf, rtol=0, atol=limit)
+
+
+def inputs(places):
+    return jnp.asarray(np.random.default_rng(3).normal(size=(T, B, *places, D)).astype(F32))
 
 
 def ours(space, params, xs):
@@ -36,8 +40,13 @@ def ours(space, params, xs):
 
 def value_and_gradients(run, weights, xs):
     """Outputs, and the gradients of a weighted sum."""
-    weight = jax.random.normal(jax.random.key(2), jax.eval_shape(run, weights, xs).shape, F32)
-    return run(weights, xs), *jax.grad(lambda *args: jnp.sum(run(*args) * weight), (0, 1))(weights, xs)
+    weight = np.random.default_rng(2).normal(size=jax.eval_shape(run, weights, xs).shape).astype(F32)
+
+    def loss(weights, xs):
+        ys = run(weights, xs)
+        return jnp.sum(ys * weight), ys
+
+    return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(weights, xs)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -49,8 +58,8 @@ def test_conv_lstm_of_keras(space):
         H, window, padding="same", return_sequences=True
     )
     layer.build((B, T, *places, D))
-    weights = randomised([variable.value for variable in layer.trainable_variables])
-    xs = jax.random.normal(jax.random.key(3), (T, B, *places, D), F32)
+    weights = randomized([variable.value for variable in layer.trainable_variables])
+    xs = inputs(places)
 
     def theirs(weights, xs):
         seeds = [variable.value for variable in layer.non_trainable_variables]
@@ -66,9 +75,9 @@ def test_conv_lstm_of_flax(space):
     linen = pytest.importorskip("flax.linen", reason="flax is not installed; pip install flax to compare with it")
     places, window = SPACES[space]
     cell = linen.ConvLSTMCell(H, window)
-    xs = jax.random.normal(jax.random.key(3), (T, B, *places, D), F32)
+    xs = inputs(places)
     carry = cell.initialize_carry(jax.random.key(0), xs[0].shape)
-    weights = randomised(cell.init(jax.random.key(0), carry, xs[0])["params"])
+    weights = randomized(cell.init(jax.random.key(0), carry, xs[0])["params"])
 
     def theirs(weights, xs):
         return jax.lax.scan(lambda carry, x: cell.apply({"params": weights}, carry, x), carry, xs)[1]
@@ -87,15 +96,15 @@ def test_conv_lstm_of_flax(space):
 
 
 def test_layer_norm_by_torch():
-    """The formula of the layer-normalised cell in torch's own benchmarks, on ``torch.nn.functional.layer_norm``.
+    """The formula of the layer-normalized cell in torch's own benchmarks, on ``torch.nn.functional.layer_norm``.
 
-    It normalises x W and h R over all gates and the memory before the output; its normalisations of x W and h R have
+    It normalizes x W and h R over all gates and the memory before the output; its normalizations of x W and h R have
     biases, whose sum is our one.
     """
     torch = pytest.importorskip("torch", reason="torch is not installed; pip install torch to compare with it")
     params = cells.CELLS["layer_norm"].init(jax.random.key(0), D, H, dtype=jnp.float64)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape), params)
+    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + 0.3 * rng.normal(size=leaf.shape)), params)
     xs = rng.normal(size=(T, B, D))
     p = {name: torch.tensor(np.asarray(leaf), requires_grad=True) for name, leaf in params._asdict().items()}
     norm = torch.nn.functional.layer_norm
@@ -112,7 +121,7 @@ def test_layer_norm_by_torch():
     def loss(params):
         return jnp.sum(lj.unroll(cells.LAYER_NORM_LSTM, params, jnp.asarray(xs))[1] ** 2)
 
-    value, gradient = jax.value_and_grad(loss)(params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
     np.testing.assert_allclose(value, total.detach().numpy(), rtol=1e-12)
     for name, leaf in gradient._asdict().items():
         np.testing.assert_allclose(leaf, p[name].grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=name)

@@ -1,6 +1,6 @@
 """Every derivative against plain autodiff of a naive scan."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -47,52 +47,65 @@ def two_losses(options, remat, seed=3):
         taken, resets = jnp.asarray(problem.taken), jnp.asarray(problem.resets)
         return weigh(curved(naive.lstm(*args, taken, resets, options.reverse)), weights)
 
-    finite = (args[0], jnp.nan_to_num(args[1]), *args[2:])
-    direction = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), finite)
+    finite = (args[0], np.nan_to_num(args[1]), *args[2:])
+    direction = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), finite)
     return ours, plain, finite, direction
+
+
+def first_and_second_derivatives(loss, args, direction):
+    def jvp(args):
+        return jax.jvp(loss, (args,), (direction,))[1]
+
+    def grad_dot(args):
+        gradient = jax.tree.leaves(jax.grad(loss)(args))
+        return sum(jnp.vdot(a, b) for a, b in zip(gradient, jax.tree.leaves(direction), strict=True))
+
+    return {
+        "jvp": jvp(args),
+        "forward over reverse": jax.jvp(jax.grad(loss), (args,), (direction,))[1],
+        "reverse over reverse": jax.grad(grad_dot)(args),
+        "reverse over forward": jax.grad(jvp)(args),
+    }
+
+
+@cache
+def naive_derivatives(options):
+    """What plain autodiff gives, whatever the library saves."""
+    _, plain, args, direction = two_losses(options, None)
+    return jax.jit(lambda: first_and_second_derivatives(plain, args, direction))()
 
 
 @every_remat
 @everything
 def test_forward_and_second_derivatives(options, remat):
-    ours, plain, args, direction = two_losses(options, remat)
-
-    def derivatives(loss):
-        def jvp(args):
-            return jax.jvp(loss, (args,), (direction,))[1]
-
-        def grad_dot(args):
-            return sum(
-                jnp.vdot(a, b)
-                for a, b in zip(jax.tree.leaves(jax.grad(loss)(args)), jax.tree.leaves(direction), strict=True)
-            )
-
-        return {
-            "jvp": jvp(args),
-            "forward over reverse": jax.jvp(jax.grad(loss), (args,), (direction,))[1],
-            "reverse over reverse": jax.grad(grad_dot)(args),
-            "reverse over forward": jax.grad(jvp)(args),
-        }
-
-    got, want = jax.jit(partial(derivatives, ours))(), jax.jit(partial(derivatives, plain))()
+    ours, _, args, direction = two_losses(options, remat)
+    got, want = jax.jit(lambda: first_and_second_derivatives(ours, args, direction))(), naive_derivatives(options)
     for name in want:
         assert_trees_close(got[name], want[name], TOL)
 
 
-@every_remat
-def test_hessian(remat):
+@cache
+def hessian_problem():
+    """(parameters, inputs, initial state, cotangents, the Hessian of the bias by plain autodiff)."""
     options = Options("all", "none", False)
     params, xs, initial, _ = arguments(random_problem(0, options, time=18), options)
-
-    def ours(bias):
-        return weigh(lj.lstm(params._replace(bias=bias), xs, initial, remat=remat), cotangents(0, time=18))
+    weights = cotangents(0, time=18)
 
     def plain(bias):
-        taken, resets = jnp.ones((18, B), bool), jnp.zeros((18, B), bool)
-        result = naive.lstm(params._replace(bias=bias), xs, initial, initial, taken, resets, False)
-        return weigh(result, cotangents(0, time=18))
+        taken, resets = np.ones((18, B), bool), np.zeros((18, B), bool)
+        return weigh(naive.lstm(params._replace(bias=bias), xs, initial, initial, taken, resets, False), weights)
 
-    assert_trees_close(jax.hessian(ours)(params.bias), jax.hessian(plain)(params.bias), TOL)
+    return params, xs, initial, weights, jax.jit(jax.hessian(plain))(params.bias)
+
+
+@every_remat
+def test_hessian(remat):
+    params, xs, initial, weights, want = hessian_problem()
+
+    def ours(bias):
+        return weigh(lj.lstm(params._replace(bias=bias), xs, initial, remat=remat), weights)
+
+    assert_trees_close(jax.jit(jax.hessian(ours))(params.bias), want, TOL)
 
 
 @pytest.mark.long
@@ -103,7 +116,7 @@ def test_third_derivative():
         def along(step):
             return loss(jax.tree.map(lambda leaf, way: leaf + step * way * 0.1, args, direction))
 
-        return jax.grad(jax.grad(jax.grad(along)))(0.0)
+        return jax.jit(jax.grad(jax.grad(jax.grad(along))))(0.0)
 
     np.testing.assert_allclose(third(ours), third(plain), rtol=1e-9)
 
@@ -117,27 +130,34 @@ def test_per_example_gradients():
     def loss(params, xs, initial, lengths, resets):
         return jnp.sum(lj.lstm(params, xs, initial, lengths=lengths, resets=resets)[1] ** 2)
 
-    each = jax.vmap(jax.grad(loss), in_axes=(None, 1, 0, 0, 1))(params, xs, initial, lengths, resets)
+    rows = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 1, 0, 0, 1)))(params, xs, initial, lengths, resets)
+    gradient_of_row = jax.jit(jax.grad(loss))
+    xs, lengths, resets = map(np.asarray, (xs, lengths, resets))
     for row in range(B):
-        one = jax.grad(loss)(
-            params, xs[:, row], jax.tree.map(lambda s, r=row: s[r], initial), lengths[row], resets[:, row]
-        )
-        assert_trees_close(jax.tree.map(lambda leaf, r=row: leaf[r], each), one, TOL)
+        pick = partial(jax.tree.map, lambda leaf, row=row: np.asarray(leaf)[row])
+        want = gradient_of_row(params, xs[:, row], pick(initial), lengths[row], resets[:, row])
+        assert_trees_close(pick(rows), want, TOL)
 
 
 def test_a_population_of_parameters():
     options = Options("mask", "none", False)
     problem = random_problem(2, options)
     params, xs, initial, _ = arguments(problem, options)
-    many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 0.5]), params)
+    population = jax.tree.map(lambda leaf: np.stack([leaf, leaf * 0.5]), jax.tree.map(np.asarray, params))
 
     def loss(params):
-        return weigh(lj.lstm(params, xs, initial, mask=jnp.asarray(problem.taken)), cotangents(2))
+        return weigh(lj.lstm(params, xs, initial, mask=problem.taken), cotangents(2))
 
-    together = jax.vmap(jax.grad(loss))(many)
+    gradients, gradient_of_member = jax.jit(jax.vmap(jax.grad(loss)))(population), jax.jit(jax.grad(loss))
     for member in range(2):
-        one = jax.grad(loss)(jax.tree.map(lambda leaf, m=member: leaf[m], many))
-        assert_trees_close(jax.tree.map(lambda leaf, m=member: leaf[m], together), one, TOL)
+        pick = partial(jax.tree.map, lambda leaf, member=member: np.asarray(leaf)[member])
+        assert_trees_close(pick(gradients), gradient_of_member(pick(population)), TOL)
+
+
+@cache
+def whole_gradient(options, remat):
+    ours, _, args, _ = two_losses(options, remat)
+    return jax.jit(jax.grad(ours))(args)
 
 
 @pytest.mark.parametrize("wrt", ["params", "xs", "initial", "reset", "bias"])
@@ -146,13 +166,13 @@ def test_a_derivative_with_respect_to_one_argument_alone(wrt, remat):
     """Unperturbed arguments are dropped from the tangent, which must not change the rest."""
     options = EVERYTHING[0]
     ours, _, args, _ = two_losses(options, remat)
-    whole = jax.grad(ours)(args)
+    whole = whole_gradient(options, remat)
     if wrt == "bias":
-        one = jax.grad(lambda bias: ours((args[0]._replace(bias=bias), *args[1:])))(args[0].bias)
-        return assert_trees_close(one, whole[0].bias, TOL)
+        of_bias = jax.grad(lambda bias: ours((args[0]._replace(bias=bias), *args[1:])))
+        return assert_trees_close(jax.jit(of_bias)(args[0].bias), whole[0].bias, TOL)
     place = ["params", "xs", "initial", "reset"].index(wrt)
-    one = jax.grad(lambda arg: ours((*args[:place], arg, *args[place + 1 :])))(args[place])
-    return assert_trees_close(one, whole[place], TOL)
+    of_argument = jax.grad(lambda argument: ours((*args[:place], argument, *args[place + 1 :])))
+    return assert_trees_close(jax.jit(of_argument)(args[place]), whole[place], TOL)
 
 
 def test_the_equations_of_back_propagation_through_time():
@@ -161,7 +181,8 @@ def test_the_equations_of_back_propagation_through_time():
     problem = random_problem(0, options, time=1, batch=1)
     weights = cotangents(0, time=1, batch=1)
     params, xs, initial, _ = arguments(problem, options)
-    dparams, dxs, dinitial = jax.grad(lambda *args: weigh(lj.lstm(*args), weights), (0, 1, 2))(params, xs, initial)
+    gradient = jax.jit(jax.grad(lambda *args: weigh(lj.lstm(*args), weights), (0, 1, 2)))(params, xs, initial)
+    dparams, dxs, dinitial = jax.tree.map(np.asarray, gradient)
 
     x, h, c = problem.x[0, 0], problem.h0[0], problem.c0[0]
     i, f, g, o = oracle.gates(problem.weights, x, h)

@@ -1,5 +1,7 @@
 """The dtype rules: gates and memory in float32, products accumulated there, outputs in the inputs' dtype."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,8 +45,8 @@ def test_values_and_gradients_in_every_dtype(dtype, remat):
         c_reset=rounded[3].c,
     )
     weights = cotangents(7)
-    loss = jax.jit(lambda args: (weigh(result := call(args, flags(problem, OPTIONS), OPTIONS, remat), weights), result))
-    (_, (state, ys)), gradient = jax.value_and_grad(loss, has_aux=True)(args)
+    loss = lambda args: (weigh(result := call(args, flags(problem, OPTIONS), OPTIONS, remat), weights), result)  # noqa: E731
+    gradient, (state, ys) = jax.jit(jax.grad(loss, has_aux=True))(args)
     wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
     assert (state.h.dtype, state.c.dtype, ys.dtype) == (dtype, wide, dtype)
     assert all(
@@ -95,17 +97,23 @@ def test_half_precision_equals_single_to_half_precision(dtype):
 def test_gradients_are_summed_over_many_chunks_in_float32(dtype, remat):
     """Summed in half precision, 1024 segments of bfloat16 lose half of the weight gradient."""
     params = lj.init_params(jax.random.key(0), 4, 8, dtype=dtype)
-    xs = jax.random.normal(jax.random.key(1), (4096, 4, 4), jnp.float32).astype(dtype)
-    resets = jax.random.bernoulli(jax.random.key(2), 0.2, (4096, 4))
+    rng = np.random.default_rng(1)
+    xs = jnp.asarray(rng.normal(size=(4096, 4, 4)).astype(dtype))
+    resets = rng.random((4096, 4)) < 0.2
     start = lj.LSTMState(jnp.full(8, 0.5, dtype), jnp.full(8, 0.5, jnp.float32))
+    operands = params, xs, start
+    in_single = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float32)), operands)
+    gradients = [summed_gradient(remat, resets, *operands), summed_gradient(remat, resets, *in_single)]
+    for got, want in zip(*map(jax.tree.leaves, gradients), strict=True):
+        got, want = np.asarray(got, np.float32), np.asarray(want)
+        assert np.abs(got - want).max() / np.abs(want).max() < float(jnp.finfo(dtype).eps)
 
-    def gradient(params, xs, start):
-        def loss(params, start):
-            return lj.lstm(params, xs, resets=resets, reset_state=start, remat=remat)[1].astype(jnp.float32).sum()
 
-        return jax.jit(jax.grad(loss, (0, 1)))(params, start)
+@partial(jax.jit, static_argnums=0)
+def summed_gradient(remat, resets, params, xs, start):
+    """The gradient of all outputs' sum, with respect to the parameters and the reset state."""
 
-    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, xs, start))
-    for got, want in zip(jax.tree.leaves(gradient(params, xs, start)), jax.tree.leaves(gradient(*single)), strict=True):
-        error = jnp.abs(got.astype(jnp.float32) - want).max() / jnp.abs(want).max()
-        assert error < float(jnp.finfo(dtype).eps)
+    def loss(params, start):
+        return lj.lstm(params, xs, resets=resets, reset_state=start, remat=remat)[1].astype(jnp.float32).sum()
+
+    return jax.grad(loss, (0, 1))(params, start)

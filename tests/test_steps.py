@@ -15,14 +15,14 @@ XS = jax.random.normal(jax.random.key(1), (T, B, D), jnp.float32)
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.uint32, jnp.int32])
 def test_reading_order_turns_what_was_read_and_leaves_the_padding(dtype):
-    ys = jnp.arange(1.0, 201.0)[:, None, None] * jnp.ones((1, 3, 1))
+    ys = np.broadcast_to(np.arange(1.0, 201.0)[:, None, None], (200, 3, 1))
     lengths = np.array([100, 0, 127])
-    for asked in (jnp.asarray(lengths, dtype), jnp.asarray([100, 0, 127])):
-        got = np.asarray(steps.reading_order(ys, asked))[..., 0]
+    for given in (jnp.asarray(lengths.astype(dtype)), jnp.asarray(lengths)):
+        got = np.asarray(jax.jit(steps.reading_order)(ys, given))[..., 0]
         for row, length in enumerate(lengths):
             np.testing.assert_array_equal(got[:length, row], np.arange(length, 0, -1))
             np.testing.assert_array_equal(got[length:, row], np.arange(200, length, -1))
-    np.testing.assert_array_equal(steps.reading_order(ys, jnp.full(3, 300)), ys[::-1])
+    np.testing.assert_array_equal(jax.jit(steps.reading_order)(ys, np.full(3, 300)), ys[::-1])
 
 
 def test_lengths_to_mask():
@@ -37,8 +37,8 @@ def test_resets_from_done_shift_by_one_step():
     done = jnp.array([0, 1, 0, 1], bool)
     np.testing.assert_array_equal(lj.resets_from_done(done), [0, 0, 1, 0])
     np.testing.assert_array_equal(lj.resets_from_done(done, jnp.array(True)), [1, 0, 1, 0])
-    rows = lj.resets_from_done(done[:, None].repeat(2, 1), jnp.array([True, False]))
-    np.testing.assert_array_equal(rows[0], [1, 0])
+    rows = lj.resets_from_done(np.repeat(np.asarray(done)[:, None], 2, 1), jnp.array([True, False]))
+    np.testing.assert_array_equal(np.asarray(rows)[0], [1, 0])
 
 
 def test_resets_from_segment_ids_mark_changes():
@@ -48,12 +48,12 @@ def test_resets_from_segment_ids_mark_changes():
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_packed_sequences_equal_separate_ones(reverse):
-    ids = jnp.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
-    _, packed = lj.lstm(PARAMS, XS[:, 0], resets=lj.resets_from_segment_ids(ids), reverse=reverse)
+    ids = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    xs = np.asarray(XS)[:, 0]
+    _, packed = lj.lstm(PARAMS, xs, resets=lj.resets_from_segment_ids(ids), reverse=reverse)
     for segment in range(3):
-        here = np.flatnonzero(np.asarray(ids) == segment)
-        _, alone = lj.lstm(PARAMS, XS[here, 0], reverse=reverse)
-        np.testing.assert_allclose(packed[here], alone, rtol=1e-5, atol=1e-6)
+        _, alone = lj.lstm(PARAMS, xs[ids == segment], reverse=reverse)
+        np.testing.assert_allclose(np.asarray(packed)[ids == segment], alone, rtol=1e-5, atol=1e-6)
 
 
 def act(state, x, reset):

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import shaped
@@ -85,7 +86,7 @@ def test_what_is_not_differentiated_costs_nothing(wrt, products):
 @pytest.mark.parametrize(("wrt", "products"), [("bias", 3), ("everything", 6)])
 def test_forward_mode_drops_tangents_that_are_zero(wrt, products, monkeypatch):
     """Along the bias alone: x W, h R and dh R; along everything dx W, x dW and h dR besides."""
-    monkeypatch.setattr(tuning, "max_chunk_size", lambda *_: 8)
+    monkeypatch.setitem(tuning.SCAN_CONFIGS, "cpu", tuning.SCAN_CONFIGS["cpu"]._replace(max_chunk_steps=8))
     loss, (params, xs, weight) = loss_and_shapes(lj.cells.LSTM, "gates", time=48)
 
     def along(params, xs, weight):
@@ -102,7 +103,7 @@ def test_remat_none_saves_gates_up_to_a_limit_and_states_beyond():
         loss, shapes = loss_and_shapes(lj.cells.LSTM, remat, time=time, hidden=64)
         return str(jax.make_jaxpr(jax.grad(loss))(*shapes))
 
-    below, beyond = tuning.MAX_SAVED_GATES_SIZE // 64, tuning.MAX_SAVED_GATES_SIZE // 64 + 64
+    below, beyond = tuning.MAX_SAVED_GATES_CELLS // 64, tuning.MAX_SAVED_GATES_CELLS // 64 + 64
     assert jaxpr(None, below) == jaxpr("gates", below) != jaxpr("states", below)
     assert jaxpr(None, beyond) == jaxpr("states", beyond) != jaxpr("gates", beyond)
 
@@ -121,7 +122,7 @@ def test_only_parameters_read_by_update_have_a_tangent_there():
 @every_name
 def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):
     """Forward h R, backward da R^T; projections, gate recomputation and weight gradients are outside."""
-    monkeypatch.setattr(tuning, "max_chunk_size", lambda *_: 8)
+    monkeypatch.setitem(tuning.SCAN_CONFIGS, "cpu", tuning.SCAN_CONFIGS["cpu"]._replace(max_chunk_steps=8))
     loss, shapes = loss_and_shapes(cell, remat, time=24, hidden=12 if remat == "gates" else 20)
     text = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().as_text()
     dots = sorted(count_dots(body) for body in innermost_loops(text))
@@ -133,7 +134,7 @@ def test_each_loop_over_time_holds_one_product(cell, remat, monkeypatch):
 @every_name
 def test_the_loops_of_both_directions_read_the_kernel_along_memory(remat, monkeypatch):
     """No product in a loop over time contracts the last axis of its kernel: the transposed copy is made outside."""
-    monkeypatch.setattr(tuning, "max_chunk_size", lambda *_: 8)
+    monkeypatch.setitem(tuning.SCAN_CONFIGS, "cpu", tuning.SCAN_CONFIGS["cpu"]._replace(max_chunk_steps=8))
     loss, shapes = loss_and_shapes(lj.cells.LSTM, remat, time=32, hidden=28)
     text = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().as_text()
     axes = [re.findall(r" dot\(.*rhs_contracting_dims={(\d)}", body) for body in innermost_loops(text)]
@@ -142,7 +143,9 @@ def test_the_loops_of_both_directions_read_the_kernel_along_memory(remat, monkey
 
 def loops_over_time(loss, shapes):
     """The bodies of the innermost scans that hold a product, in the jaxpr of the gradient: forward, backward."""
-    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(tuning.SCAN_CONFIGS, "cuda")  # a jaxpr holds the loops of every platform that has its own
+        jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(*shapes).jaxpr
     bodies = [equation.params["jaxpr"].jaxpr for equation in equations(jaxpr) if equation.primitive.name == "scan"]
     over_time = [body for body in bodies if "dot_general" in primitives(body) and "scan" not in primitives(body)]
     assert len(over_time) == 2, "want one loop forward and one backward"
@@ -229,9 +232,9 @@ def test_value_and_grad_exports_for_cpu_cuda_and_tpu():
     loss, shapes = loss_and_shapes(lj.cells.LSTM, "states")
     exported = jax.export.export(jax.jit(jax.value_and_grad(loss, (0, 1))), platforms=("cpu", "cuda", "tpu"))(*shapes)
     assert exported.platforms == ("cpu", "cuda", "tpu")
-    arguments = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1, leaf.dtype), shapes)
-    want = jax.value_and_grad(loss, (0, 1))(*arguments)
-    assert jax.tree.all(jax.tree.map(lambda a, b: jnp.allclose(a, b, rtol=1e-5), exported.call(*arguments), want))
+    arguments = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype), shapes)
+    want = jax.jit(jax.value_and_grad(loss, (0, 1)))(*arguments)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), exported.call(*arguments), want)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -240,15 +243,47 @@ def test_scan_in_chunks_is_a_scan(length, limit, reverse):
     def body(carry, x):
         return carry * 0.5 + x, carry - x
 
-    xs = jnp.arange(float(length))
-    want = jax.lax.scan(body, 1.0, xs, reverse=reverse)
+    xs = np.arange(float(length))
+    want = jax.jit(lambda xs: jax.lax.scan(body, 1.0, xs, reverse=reverse))(xs)
 
     def chunk(carry, xs, saved):
         carry, ys = jax.lax.scan(body, carry, xs, reverse=reverse)
         return carry, ys, xs if saved is None else xs - saved
 
-    carry, ys, saved = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse)
-    assert jnp.array_equal(carry, want[0])
-    assert jnp.array_equal(ys, want[1])
-    _, _, difference = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse, saved)
-    assert not any(leaf.any() for leaf in jax.tree.leaves(difference)), "what was saved comes back to its own chunk"
+    @jax.jit
+    def in_chunks(xs):
+        carry, ys, saved = chunks.scan_chunks(chunk, 1.0, xs, limit, reverse)
+        return (carry, ys), chunks.scan_chunks(chunk, 1.0, xs, limit, reverse, saved)[2]
+
+    got, difference = in_chunks(xs)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(difference)), "what was saved comes back to its own chunk"
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "want"), [(12, 5, (3, 4)), (13, 5, (2, 5)), (5, 4, (1, 4)), (32, 16, (2, 16))]
+)
+def test_chunks_divide_time_evenly_unless_they_would_be_small(length, limit, want):
+    """(number of chunks, their size): 12 is cut into fours, 13 has no divisor near 5."""
+
+    def cut(xs):
+        body = lambda carry, xs, _: (carry, xs, xs)  # noqa: E731
+        return chunks.scan_chunks(body, 0.0, xs, limit, False)[2].whole
+
+    assert jax.eval_shape(cut, jnp.zeros(length)).shape == want
+
+
+def test_a_profile_reads_like_the_code():
+    """Operations carry the names of the parts of the engine, and of the layers of a stack."""
+    layers = jax.eval_shape(lambda: lj.init_stack(jax.random.key(0), 8, 16, 2, bidirectional=True, dtype=FLOAT))
+
+    def loss(layers, xs):
+        return jnp.sum(lj.lstm_stack(layers, xs)[1])
+
+    text = jax.jit(jax.grad(loss)).lower(layers, shaped(128, 4, 8)).compile().as_text()
+    names = set(re.findall(r'op_name="([^"]*)"', text))
+    for part in ("input_projection", "time_loop", "input_projection_tangent", "time_loop_tangent"):
+        for layer in ("layer_0", "layer_1"):
+            for direction in ("forward", "backward"):
+                wanted = re.compile(rf"{layer}\b.*\b{direction}\b.*\brecurrent_layer\b.*/{part}\b")
+                assert any(map(wanted.search, names)), (part, layer, direction)
