@@ -49,7 +49,7 @@ def test_two_processes_train_as_one(one_device, tmp_path):
 
     first, second = both("--folder", tmp_path, "--steps", 30)
     assert first["bits"] == second["bits"]
-    resumed, _ = both("--folder", tmp_path, "--resume")
+    resumed, _ = both("--folder", tmp_path, "--resume", "--own-rows")  # each reads half of what the first run read
     assert_same_curve(resumed["history"], one_device)
 
 
@@ -62,9 +62,9 @@ def test_each_gradient_is_reduced_once_where_a_plain_scan_of_linen_does_it_at_ev
 
     def step_of(loss_fn, parameters):
         optimizer = training.optimizers.optax.sgd(0.1)
-        state = devices.place(training.init_state(parameters, optimizer, jax.random.key(0)))
+        state = devices.place_state(training.init_state(parameters, optimizer, jax.random.key(0)))
         step = jax.jit(training.make_train_step(loss_fn, optimizer))
-        return step.lower(state, devices.put(xs)).compile().as_text()
+        return step.lower(state, devices.to_device(xs)).compile().as_text()
 
     ours = lj.init_params(jax.random.key(0), D, H)
     loss = training.stateless(lambda params, xs, key: (jnp.mean(lj.lstm(params, xs, remat="states")[1] ** 2), {}))
@@ -86,7 +86,7 @@ def test_a_key_of_its_own_for_each_device():
         lambda params, xs, key: (jnp.sum(params), {"loss": training.metrics.mean(jax.random.normal(key, (1000,)) ** 2)})
     )
     params, xs = jnp.ones(3), np.ones((T, B, D))
-    both = jax.jit(devices.parallel(seen))(params, None, devices.put(xs), jax.random.key(0))[1][1]["loss"]
+    both = jax.jit(devices.parallel(seen))(params, None, devices.to_device(xs), jax.random.key(0))[1][1]["loss"]
     drawn = [jax.random.normal(jax.random.fold_in(jax.random.key(0), device), (1000,)) for device in (0, 1)]
     assert both.weight == 2000
     np.testing.assert_allclose(both.total, sum(jnp.sum(one**2) for one in drawn), rtol=1e-6)
@@ -104,11 +104,21 @@ def test_devices_count_by_what_they_hold():
         return counted.value(), {"loss": counted}
 
     state = training.stateless(loss)
-    value, slope = jax.value_and_grad(lambda p: devices.parallel(state)(p, None, devices.put((values, mask)), None)[0])(
-        jnp.float64(2.0)
-    )
+    value, slope = jax.value_and_grad(
+        lambda p: devices.parallel(state)(p, None, devices.to_device((values, mask)), None)[0]
+    )(jnp.float64(2.0))
     np.testing.assert_allclose(value, 2 * values[mask].mean(), rtol=1e-12)
     np.testing.assert_allclose(slope, values[mask].mean(), rtol=1e-12)
+
+
+def test_rows_on_another_axis_than_said_are_named():
+    devices = training.Devices(training.parse_mesh("data=2"))
+    with pytest.raises(ValueError, match=r"batch\.y: got shape \(8,\), .*batch=training\.ROWS_FIRST"):
+        devices.to_device({"x": np.zeros((8, T, D)), "y": np.zeros(8)})
+    with pytest.raises(ValueError, match=r"batch: got 3 rows on axis 0 .*, want a multiple of 2"):
+        devices._replace(batch=training.ROWS_FIRST).to_device(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"carry: got shape \(\)"):
+        devices.place_state(training.init_state({}, training.optimizers.optax.sgd(0.1), jax.random.key(0), np.ones(())))
 
 
 def test_a_hidden_size_cut_over_devices():
