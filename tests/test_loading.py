@@ -1,4 +1,4 @@
-"""Batches that are iterated: lists, generators, loaders with a state, PyTorch's; and how a resumed run finds its place."""
+"""Batches that are iterated: lists, generators, loaders with a state, PyTorch's; how a resumed run finds its place."""
 
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """Batches by number: ``batches[step]`` is the same on every run, so a run that goes on needs no position but its step.
 
-``len(batches)`` is the number of steps in an epoch; steps beyond it go on into the next one, in another order. Any object
-with these two serves ``fit``, a ``grain.MapDataset`` among them. A list of batches serves too, and goes round.
+``len(batches)`` is the number of steps in an epoch; steps beyond it go on into the next one, in another order. Any
+object with these two serves ``fit``, a ``grain.MapDataset`` among them. A list of batches serves too, and goes round.
 """
 
 from functools import lru_cache

@@ -31,8 +31,8 @@ class Bucketed:
     the longest of their group. A last batch that is not full repeats rows, which ``row_mask`` leaves out.
 
     Args:
-        sequences: N arrays whose first axes are the lengths; or a tuple of lists of N arrays, such as sources and targets,
-            which are grouped by the longer one and whose batches hold tuples.
+        sequences: N arrays whose first axes are the lengths; or a tuple of lists of N arrays, such as sources and
+            targets, which are grouped by the longer one and whose batches hold tuples.
         labels: a tree of arrays ``[N, ...]``; None means there are none.
         batch_size: B.
         buckets: groups of lengths.
@@ -43,10 +43,10 @@ class Bucketed:
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
-        >>> sequences = [np.ones((length, 2)) for length in (3, 4, 9, 8)]
-        >>> batches = training.Bucketed(sequences, np.arange(4), batch_size=2, buckets=2)
-        >>> sorted((batches[k].xs.shape, sorted(batches[k].lengths.tolist())) for k in range(len(batches)))
-        [((4, 2, 2), [3, 4]), ((9, 2, 2), [8, 9])]
+        >>> sequences = [np.ones((length, 2)) for length in (3, 4, 4, 9, 9)]
+        >>> batches = training.Bucketed(sequences, np.arange(5), batch_size=3, buckets=2)
+        >>> sorted((batches[k].xs.shape, int(batches[k].row_mask.sum())) for k in range(len(batches)))
+        [((4, 3, 2), 3), ((9, 3, 2), 2)]
     """
 
     def __init__(

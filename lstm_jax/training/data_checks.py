@@ -26,7 +26,7 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
 
 
 def check_lengths(lengths: np.ndarray, steps: int) -> None:
-    """Checks that lengths are integers from 0 to ``steps``; inside ``jit``, where values are not known, they are clamped.
+    """Checks that lengths are integers from 0 to ``steps``; inside ``jit`` their values are not known, and are clamped.
 
     Args:
         lengths: of any shape.

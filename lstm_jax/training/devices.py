@@ -146,8 +146,8 @@ def _check_axes(name: str, array: np.ndarray, sharding: NamedSharding, num_share
     name, spec = name.strip("."), sharding.spec
     if len(spec) > array.ndim:
         raise ValueError(
-            f"{name}: got shape {array.shape}, which has no axis {len(spec) - 1} to divide over the devices by {spec}; where "
-            "rows are the first axis, want Devices(mesh, batch=training.ROWS_FIRST), or a tree with one for each part"
+            f"{name}: got shape {array.shape}, which has no axis {len(spec) - 1} to divide over the devices by {spec}; "
+            "where rows are the first axis, want Devices(mesh, batch=training.ROWS_FIRST), or a tree of both"
         )
     for axis, part in enumerate(spec):
         names = (part,) if isinstance(part, str) else part or ()

@@ -41,7 +41,7 @@ class FitResult(NamedTuple):
     state: TrainState
     """the last one, to go on with"""
     history: list[Row]
-    """a row for each ``log_every`` steps and each validation: ``step``, metrics, and those of a validation, ``valid ...``"""
+    """a row every ``log_every`` steps and at each validation: ``step``, metrics, and its ``valid ...`` ones"""
     best: Row | None
     """the row of ``params``; None without validation"""
     stop_reason: str
@@ -81,14 +81,14 @@ def fit(
     with the parameters that it would have had, to the bit on CPU; but the minutes begin anew.
 
     Args:
-        loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, metrics a dict of accumulators such as
-            ``metrics.mean(...)``; or ``loss(params, batch, key) -> (loss, metrics)`` under ``stateless``. Instead of a
-            loss a ``TrainStep``, which holds its loss and optimizer: that of ``make_tbptt_step``, ``make_train_step`` or
-            ``Population.make_step``.
+        loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, metrics a dict of accumulators such
+            as ``metrics.mean(...)``; or ``loss(params, batch, key) -> (loss, metrics)`` under ``stateless``. Instead of
+            a loss a ``TrainStep``, which holds its loss and optimizer: that of ``make_tbptt_step``,
+            ``make_train_step`` or ``Population.make_step``.
         params: any pytree of arrays, which is not changed; None for a population.
         batches: by number, ``Shuffled``, ``Stream``, ``Bucketed``, a list; or a loader or generator, see ``loading``.
-        optimizer: of Optax; its updates get ``progress`` from 0 to 1 and, after a validation, ``validation``. None for a
-            ``TrainStep``.
+        optimizer: of Optax; its updates get ``progress`` from 0 to 1 and, after a validation, ``validation``. None for
+            a ``TrainStep``.
         steps: batches to take in all, those before a resumption included.
         key: of all randomness; a step uses ``fold_in(key, step)``. A resumed run goes on with the key it began with.
         carry: what the first batch starts from; None for a loss that carries nothing.

@@ -34,7 +34,7 @@ def catch_interruptions(*, include_sigterm: bool) -> Iterator[Callable[[], bool]
         yield event.is_set
         return
     numbers = (signal.SIGINT, signal.SIGTERM) if include_sigterm else (signal.SIGINT,)
-    previous = {number: signal.signal(number, on_signal) for number in numbers}
+    previous: dict[int, Any] = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield event.is_set
     finally:

@@ -2,13 +2,14 @@
 
 ``fit`` takes batches in three forms, told apart by what they can do:
 
-- by number, ``batches[step]`` and ``len(batches)``: ``Shuffled``, ``Stream``, ``Bucketed``, a list, a ``grain.MapDataset``;
+- by number, ``batches[step]`` and ``len(batches)``: ``Shuffled``, ``Stream``, ``Bucketed``, a list;
 - an iterable that can be read again, such as PyTorch's ``DataLoader``: each epoch reads it anew;
 - an iterator or generator, read once; where it runs out training ends.
 
 A resumed run of the first form needs the number of its step alone. The other two go on by ``state_dict`` and
-``load_state_dict`` of the iterable or ``get_state`` and ``set_state`` of its iterator, as torchdata and grain have them;
-without either, the batches before are read once more, which gives the same run if they come in the same order.
+``load_state_dict`` of the iterable or ``get_state`` and ``set_state`` of its iterator, as torchdata and grain have
+them; without either, the batches before are read once more, which gives the same run if they come in the same order.
+A checkpoint keeps such a state pickled, so resume only from folders that you trust.
 """
 
 import pickle
@@ -36,7 +37,7 @@ class LoadedBatch(NamedTuple):
 
 
 def load(
-    batches: Batches | Iterable[PyTree],
+    batches: Any,
     start: int,
     stop: int,
     to_device: Callable[[PyTree], PyTree] = jax.device_put,
@@ -124,7 +125,7 @@ def prefetch_iterator(items: Iterable[Any], make: Callable[[Any], Any], *, buffe
         pool.shutdown(cancel_futures=True)
 
 
-def one_epoch(batches: Batches | Iterable[PyTree]) -> Iterator[PyTree]:
+def one_epoch(batches: Any) -> Iterator[PyTree]:
     """Yields the batches of one epoch as arrays, from its start.
 
     Raises:

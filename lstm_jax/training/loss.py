@@ -5,8 +5,8 @@ A loss takes everything and returns everything:
     loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))
 
 ``carry`` is what one batch hands to the next, such as the state of an LSTM that reads on; it is not differentiated from
-batch to batch. ``key`` is None at evaluation. ``metrics`` is a dict of accumulators, see ``metrics``. A loss that carries
-nothing is written ``loss(params, batch, key) -> (loss, metrics)`` under the decorator ``stateless``.
+batch to batch. ``key`` is None at evaluation. ``metrics`` is a dict of accumulators, see ``metrics``. A loss that
+carries nothing is written ``loss(params, batch, key) -> (loss, metrics)`` under the decorator ``stateless``.
 """
 
 import inspect
@@ -63,8 +63,8 @@ def check_loss(loss_fn: LossFn) -> None:
     required = [item for item in parameters if item.default is item.empty and item.kind is item.POSITIONAL_OR_KEYWORD]
     if len(required) == 3 and all(item.kind is not item.VAR_POSITIONAL for item in parameters):
         raise ValueError(
-            f"loss_fn: takes {', '.join(item.name for item in required)}, want (params, carry, batch, key); a loss that "
-            "carries nothing stands under @training.stateless"
+            f"loss_fn: takes {', '.join(item.name for item in required)}, want (params, carry, batch, key); a loss "
+            "that carries nothing stands under @training.stateless"
         )
 
 
@@ -111,6 +111,6 @@ def with_loss(metrics: dict[str, Any], loss: jax.Array) -> dict[str, Any]:
     return {"loss": single(loss)} | metrics
 
 
-def single(value: jax.Array) -> Mean:
+def single(value: Any) -> Mean:
     """Accumulates one scalar with weight 1."""
     return Mean(value.astype(jnp.float32), jnp.asarray(1.0, jnp.float32))

@@ -1,14 +1,15 @@
 """Loss scaling for float16 (Micikevicius et al. 2018, arXiv:1710.03740).
 
-The loss is multiplied by a scale before the gradient is taken, so that small gradients do not vanish in float16, and the
-gradient is divided by it in float32. A dynamic scale is halved where a gradient overflows, whose update is left out, and
-doubled after ``GROWTH_INTERVAL`` steps in which none did.
+The loss is multiplied by a scale before the gradient is taken, so that small gradients do not vanish in float16, and
+the gradient is divided by it in float32. A dynamic scale is halved where a gradient overflows, whose update is left
+out, and doubled after ``GROWTH_INTERVAL`` steps in which none did.
 """
 
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax._core.structs import PyTree
 
@@ -25,7 +26,7 @@ LossScaleOption = float | Literal["dynamic"]
 class LossScale(NamedTuple):
     """The scale of the next step."""
 
-    scale: jax.Array
+    scale: jax.Array | np.float32
     """float32 scalar"""
     good_steps: jax.Array
     """int32 scalar: steps since the scale last changed"""

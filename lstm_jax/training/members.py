@@ -71,6 +71,11 @@ def member_mesh(num_members: int) -> Mesh:
     return jax.make_mesh((count,), ("member",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:count])
 
 
+def member_sharding(num_members: int) -> NamedSharding:
+    """Returns how arrays ``[K, ...]`` lie on that mesh."""
+    return NamedSharding(member_mesh(num_members), PartitionSpec("member"))
+
+
 def member_specs(stacked: tuple[bool, ...]) -> tuple[PartitionSpec, ...]:
     """Returns how each argument lies on that mesh."""
     return tuple(PartitionSpec("member") if own else PartitionSpec() for own in stacked)

@@ -73,7 +73,7 @@ def adam(
     weight_decay: float = 0.0,
     decayed: str | Sequence[str] = "kernel",
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns Adam as suits most LSTMs: a clipped gradient, decoupled weight decay by name, a rate that follows progress.
+    """Returns Adam as suits most LSTMs, with a clipped gradient, weight decay by name and a rate that follows progress.
 
     Args:
         peak: the largest learning rate.
@@ -176,7 +176,8 @@ def nt_asgd(patience: int = 5) -> optax.GradientTransformationExtraArgs:
 
     Updates pass unchanged; once a validation loss is worse than the best of those more than ``patience`` validations
     ago, the iterates from there on are averaged. It is the last link of a chain around SGD; ``averaged_params`` reads
-    the average. ``fit`` hands each validation's loss to the step after it; elsewhere pass ``validation=``, or NaN for none.
+    the average. ``fit`` hands each validation's loss to the step after it; elsewhere pass ``validation=``, or NaN for
+    none.
 
     Args:
         patience: in validations.

@@ -56,7 +56,7 @@ class Plan(NamedTuple):
             step: the number of steps taken.
             is_last: whether the run ends with it.
         Returns:
-            due: a row goes with everything else; the last step has a validation, and its checkpoint comes after the loop.
+            due: a row goes with all else; the last step has a validation, and its checkpoint comes after the loop.
         """
         validation = self.validation is not None and (is_last or step % self.validation.every == 0)
         checkpoint = self.saving is not None and step % self.saving.every == 0

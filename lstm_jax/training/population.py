@@ -1,7 +1,8 @@
 """Many models at once: members with hyperparameters, keys and data of their own, trained by one program.
 
 Hyperparameters that are numbers (learning rate, dropout, weight decay) are traced: all members share one compiled step.
-What changes shapes, such as a hidden size, needs a program of its own and is searched from outside, for example by Optuna.
+What changes shapes, such as a hidden size, needs a program of its own and is searched from outside, for example by
+Optuna.
 """
 
 import math
@@ -18,7 +19,7 @@ from lstm_jax._core.structs import PyTree
 from lstm_jax.training.batches import Batches, batch_at
 from lstm_jax.training.failures import NEVER
 from lstm_jax.training.loss import LossFn, with_loss
-from lstm_jax.training.members import map_members, place_and_map
+from lstm_jax.training.members import map_members, member_sharding, place_and_map
 from lstm_jax.training.metrics import PerMember, add, values
 from lstm_jax.training.step import TrainState, TrainStep, init_state, make_train_step
 
@@ -145,8 +146,8 @@ class Population:
             state: the members.
             batches: shared by all of them.
         Returns:
-            rows: for each member ``member``, its number, its hyperparameters, ``steps`` and metrics, which are NaN for a
-            member that met a number that is not finite.
+            rows: for each member ``member``, its number, its hyperparameters, ``steps`` and metrics, which are NaN for
+            a member that met a number that is not finite.
         """
         evaluate, params = self._evaluate_placed(len(state.members)), state.train_states.params
         parts = [evaluate(state.hyperparameters, params, batches[number]) for number in range(len(batches))]
@@ -154,7 +155,7 @@ class Population:
         failed = np.asarray(state.train_states.failure.step) != NEVER
         rows = []
         for index, member in enumerate(state.members):
-            row = {"member": int(member)}
+            row: dict[str, float] = {"member": int(member)}
             row |= {name: float(column[index]) for name, column in state.hyperparameters.items()}
             row["steps"] = int(state.train_states.step[index])
             named = values(jax.tree.map(lambda leaf, index=index: leaf[index], sums))
@@ -164,8 +165,9 @@ class Population:
     def make_step(self, hyperparameters: Hyperparameters) -> TrainStep:
         """Makes a step of the whole population for ``fit``, which gives it progress, validation and checkpoints.
 
-        In ``fit`` its ``params`` are None, since members draw their own, and rows hold the mean over members, ``"loss"``,
-        beside the number of each, ``"loss 0"``, ``"loss 1"``. Validation keeps all members as they are at the best row.
+        In ``fit`` its ``params`` are None, since members draw their own, and rows hold the mean over members,
+        ``"loss"``, beside the number of each, ``"loss 0"``, ``"loss 1"``. Validation keeps all members as they are at
+        the best row.
 
         Args:
             hyperparameters: arrays ``[K]`` by name.
@@ -200,7 +202,7 @@ class Population:
 
         members = jnp.arange(len(next(iter(columns.values()))))
         keys = jax.vmap(partial(jax.random.fold_in, key))(members)
-        return jax.jit(jax.vmap(init_member))(columns, keys)
+        return jax.jit(jax.vmap(init_member), out_shardings=member_sharding(len(members)))(columns, keys)
 
 
 def select_members(state: PopulationState, indices: Sequence[int]) -> PopulationState:

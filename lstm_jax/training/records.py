@@ -45,8 +45,8 @@ class Records:
     def write(self, row: Row) -> None:
         """Adds a row, with its ``step``, at once on disk.
 
-        If that fails ``problem`` says so, and the next row tries again with all rows, so that a run need not end because a
-        disk is full.
+        If that fails ``problem`` says so, and the next row tries again with all rows, so that a run need not end
+        because a disk is full.
         """
         self.rows.append(row)
         if self.path is not None:

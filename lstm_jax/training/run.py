@@ -43,7 +43,7 @@ class RunState(NamedTuple):
 
 
 def make_advance(train_step: TrainStep) -> Callable[[RunState, LoadedBatch, float], RunState]:
-    """Makes ``advance(run, loaded, progress) -> run``: one compiled step, which takes over the arrays of the run before.
+    """Makes ``advance(run, loaded, progress) -> run``: a compiled step, which takes over the arrays of the run before.
 
     Args:
         train_step: ``train_step(state, batch, progress=, validation=) -> (state, metrics)``.
@@ -149,8 +149,8 @@ def restore_run(
 def save_run(run: RunState, checkpoints: Checkpoints | None) -> RunState:
     """Writes a checkpoint, unless the newest one is of this step; one that cannot be written is noted in ``unsaved``.
 
-    State and best parameters are in one checkpoint, so that both are of one moment. Where several processes read batches
-    from iterators, their positions are not kept.
+    State and best parameters are in one checkpoint, so that both are of one moment. Where several processes read
+    batches from iterators, their positions are not kept.
 
     Args:
         run: after a step.

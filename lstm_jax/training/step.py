@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lstm_jax._core.structs import PyTree
@@ -41,10 +42,10 @@ class TrainState(NamedTuple):
 class TrainStep:
     """A step, the state that it begins with, and the loss that validation evaluates.
 
-    It is called as ``step(state, batch, **extra) -> (state, metrics)``, a pure function for ``jit``, ``scan`` and ``vmap``.
-    ``make_train_step``, ``make_tbptt_step`` and ``Population.make_step`` return one, and ``fit`` takes one in the place
-    of a loss: it is told from a loss by this type alone, since both are functions and a wrong guess would train on
-    something else. It is no tuple because ``jax.jit`` takes none for a function.
+    It is called as ``step(state, batch, **extra) -> (state, metrics)``, a pure function for ``jit``, ``scan`` and
+    ``vmap``. ``make_train_step``, ``make_tbptt_step`` and ``Population.make_step`` return one, and ``fit`` takes one in
+    the place of a loss: it is told from a loss by this type alone, since both are functions and a wrong guess would
+    train on something else. It is no tuple because ``jax.jit`` takes none for a function.
 
     Args:
         step: ``step(state, batch, **extra) -> (state, metrics)``.
@@ -114,14 +115,15 @@ def make_train_step(
     Args:
         loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, or one under ``stateless``.
         optimizer: of Optax; its update gets the ``extra`` arguments of the step that it takes.
-        loss_scale: multiplies the loss before the gradient, which is divided by it in float32, so that small gradients do
-            not vanish in float16; the optimizer then works in float32. ``"dynamic"`` begins at 2 ** 15, halves and skips
-            the update where the gradient overflows, and doubles after 2000 steps without that. 1.0 scales nothing.
+        loss_scale: multiplies the loss before the gradient, which is divided by it in float32, so that small gradients
+            do not vanish in float16; the optimizer then works in float32. ``"dynamic"`` begins at 2 ** 15, halves and
+            skips the update where the gradient overflows, and doubles after 2000 steps without that. 1.0 scales
+            nothing.
     Returns:
         step: a ``TrainStep``. Its metrics are those of the loss, with ``loss`` if they have none of that name,
         ``gradient_norm``, and for a dynamic scale ``loss_scale``.
     Raises:
-        ValueError: the loss takes or returns something else; ``loss_scale`` is no scale; the state was begun without one.
+        ValueError: the loss takes or returns something else; ``loss_scale`` is no scale; the state has none.
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -142,7 +144,7 @@ def make_train_step(
         return loss if scale is None else scale_loss(loss, scale), (loss, carry, metrics)
 
     def step(state: TrainState, batch: PyTree, **extra: Any) -> tuple[TrainState, dict[str, Any]]:
-        scale = _check_scale(state.loss_scale, loss_scale)
+        scale = _current_scale(state.loss_scale, loss_scale)
         key = jax.random.fold_in(state.key, state.step)
         gradient, (loss, carry, metrics) = jax.grad(scaled_loss, has_aux=True)(
             state.params, state.carry, batch, key, scale
@@ -152,7 +154,7 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(gradient, state.opt_state, params, **extra)
         params = _cast_like(optax.apply_updates(params, updates), state.params)
-        new = TrainState(params, opt_state, carry, state.key, state.step + 1, state.failure, scale)
+        new = TrainState(params, opt_state, carry, state.key, state.step + 1, state.failure, state.loss_scale)
         metrics = with_loss(metrics, loss) | {"gradient_norm": single(optax.tree.norm(gradient))}
         if loss_scale == "dynamic":
             new, metrics = _skip_overflow(state, new, metrics, gradient)
@@ -177,7 +179,8 @@ def _skip_overflow(
     return new, metrics | {"gradient_norm": Mean(*norm), "loss_scale": single(old.loss_scale.scale)}
 
 
-def _check_scale(scale: LossScale | None, option: LossScaleOption) -> LossScale | None:
+def _current_scale(scale: LossScale | None, option: LossScaleOption) -> LossScale | None:
+    """The scale of this step; one that is not dynamic is a constant of the compiled program."""
     if option == 1:
         return None
     if scale is None:
@@ -185,7 +188,7 @@ def _check_scale(scale: LossScale | None, option: LossScaleOption) -> LossScale 
             f"state: has no loss scale, want the one of step.init(params, key, carry) or of "
             f"init_state(params, optimizer, key, carry, loss_scale={option!r})"
         )
-    return scale
+    return scale if option == "dynamic" else scale._replace(scale=np.float32(option))
 
 
 def _cast_like(params: PyTree, like: PyTree) -> PyTree:

@@ -23,9 +23,9 @@ def make_tbptt_step(
 ) -> TrainStep:
     """Makes ``step(state, batch, **extra)`` over a batch ``[T, ...]``, time first: an update every ``window`` steps.
 
-    Each update reaches ``backward`` steps back (Williams and Peng 1990, BPTT(h; h') with h' = window, h = backward): the
-    loss is that of the newest window, and its gradient flows through the windows before it, but not beyond the batch.
-    The carry goes on from batch to batch. With both equal to T it is back-propagation through the whole batch.
+    Each update reaches ``backward`` steps back (Williams and Peng 1990, BPTT(h; h') with h' = window, h = backward):
+    the loss is that of the newest window, and its gradient flows through the windows before it, but not beyond the
+    batch. The carry goes on from batch to batch. With both equal to T it is back-propagation through the whole batch.
 
     Args:
         loss_fn: takes a batch of ``window`` steps; validation gives it a whole batch.

@@ -1,7 +1,7 @@
 """Accumulators: sums that are joined over batches, devices and steps, and the numbers that they stand for.
 
-``add`` joins two accumulators leaf by leaf, ``value()`` is the number that one stands for, and ``values`` names the numbers of
-a dict of them. An accumulator that stands for several numbers has a method ``values() -> dict`` besides.
+``add`` joins two accumulators leaf by leaf, ``value()`` is the number that one stands for, and ``values`` names the
+numbers of a dict of them. An accumulator that stands for several numbers has a method ``values() -> dict`` besides.
 """
 
 import math
@@ -134,8 +134,8 @@ def add(left: PyTree, right: PyTree) -> PyTree:
 def values(accumulators: dict[str, Any]) -> dict[str, float]:
     """Turns a dict of accumulators into floats by name.
 
-    An accumulator of several numbers gives an entry for each of them, its own name before theirs: a ``Confusion`` called
-    ``"classes"`` gives ``"classes accuracy"`` and ``"classes macro_f1"``.
+    An accumulator of several numbers gives an entry for each of them, its own name before theirs: a ``Confusion``
+    called ``"classes"`` gives ``"classes accuracy"`` and ``"classes macro_f1"``.
 
     Example:
         >>> import jax.numpy as jnp
