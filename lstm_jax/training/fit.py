@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,9 +133,12 @@ def fit(
         run = restore_run(run, checkpoints, validated_params(validation))
         seconds = math.inf if minutes is None else 60 * minutes
         plan = Plan(steps, log_every, validation, saving, seconds, time.monotonic(), is_interrupted)
-        with _open_records(saving, run.step) as records, _open_progress(plan, run.step, progress_bar) as progress:
+        with (
+            closing(load(batches, run.step, steps, to_device, position=run.position)) as loaded_batches,
+            _open_records(saving, run.step) as records,
+            _open_progress(plan, run.step, progress_bar) as progress,
+        ):
             outputs = Outputs(records, progress, checkpoints, tuple(callbacks))
-            loaded_batches = load(batches, run.step, steps, to_device, position=run.position)
             advance, evaluate = make_advance(train_step), make_evaluate(train_step.loss_fn, to_device)
             run, stop_reason = _loop(run, loaded_batches, advance, evaluate, plan, outputs)
             run = save_run(run, checkpoints)
@@ -147,7 +151,7 @@ def fit(
 
 def _loop(
     run: RunState,
-    loaded_batches: Iterator[LoadedBatch],
+    loaded_batches: Iterable[LoadedBatch],
     advance: Callable[[RunState, LoadedBatch, float], RunState],
     evaluate: Callable[..., dict[str, Any]],
     plan: Plan,

@@ -15,7 +15,7 @@ A checkpoint keeps such a state pickled, so resume only from folders that you tr
 import pickle
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ def load(
     to_device: Callable[[PyTree], PyTree] = jax.device_put,
     *,
     position: bytes | None = None,
-) -> Iterator[LoadedBatch]:
+) -> Generator[LoadedBatch, None, None]:
     """Yields the batches of the steps from start to stop on the device.
 
     Args:
