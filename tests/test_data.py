@@ -15,8 +15,8 @@ def test_an_epoch_visits_each_row_once_in_an_order_of_its_own():
     first, second = (np.concatenate([batch["x"] for batch in epoch(rows, number)]) for number in (0, 1))
     assert sorted(first) == sorted(second) == list(range(20))
     assert list(first) != list(second)
-    again = training.Shuffled({"x": np.arange(20)}, 5, seed=3)
-    np.testing.assert_array_equal(again[6]["x"], rows[6]["x"])
+    same_seed = training.Shuffled({"x": np.arange(20)}, 5, seed=3)
+    np.testing.assert_array_equal(same_seed[6]["x"], rows[6]["x"])
     assert list(training.Shuffled({"x": np.arange(20)}, 5, seed=4)[0]["x"]) != list(rows[0]["x"])
 
 
@@ -59,15 +59,15 @@ def ragged(count=50):
 def test_buckets_hold_each_sequence_once_with_little_padding():
     sequences = ragged()
     batches = training.Bucketed(sequences, np.arange(50), 6, buckets=4)
-    seen, padded, shapes = [], 0, set()
+    rows_read, padded, shapes = [], 0, set()
     for batch in epoch(batches):
         shapes.add(batch.xs.shape)
         for column, (length, label, counts) in enumerate(zip(batch.lengths, batch.labels, batch.row_mask, strict=True)):
             np.testing.assert_array_equal(batch.xs[:length, column], sequences[label])
             assert not batch.xs[length:, column].any()
             padded += (len(batch.xs) - length) * bool(counts)
-            seen += [int(label)] * bool(counts)
-    assert sorted(seen) == list(range(50))
+            rows_read += [int(label)] * bool(counts)
+    assert sorted(rows_read) == list(range(50))
     assert len(shapes) == 4
     total = sum(map(len, sequences))
     assert padded < 0.35 * total < 50 * max(map(len, sequences)) - total  # by padding to the longest it would be more
@@ -76,7 +76,7 @@ def test_buckets_hold_each_sequence_once_with_little_padding():
 def test_pairs_are_filled_up_each_to_its_own_longest():
     sources, targets = ragged(), [np.arange(1, 2 + (7 * k) % 19) for k in range(50)]
     batches = training.Bucketed((list(sources), targets), batch_size=6, buckets=3)
-    seen = 0
+    rows_read = 0
     for batch in epoch(batches):
         assert batch.labels is None
         (xs, ys), (ns, ms) = batch.xs, batch.lengths
@@ -89,8 +89,8 @@ def test_pairs_are_filled_up_each_to_its_own_longest():
             np.testing.assert_array_equal(ys[: ms[column], column], targets[place])
             assert not xs[ns[column] :, column].any()
             assert not ys[ms[column] :, column].any()
-            seen += 1
-    assert seen == 50
+            rows_read += 1
+    assert rows_read == 50
     shapes = {(len(batch.xs[0]), len(batch.xs[1])) for batch in epoch(batches)}
     assert len(shapes) == 3
     assert any(first != second for first, second in shapes)

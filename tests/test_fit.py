@@ -101,9 +101,9 @@ def test_without_validation_a_checkpoint_holds_the_state_alone(tmp_path):
 def test_a_step_instead_of_a_loss():
     """A step holds its loss and optimiser; the result is the same to the bit."""
     step = training.make_train_step(loss_fn, ADAM)
-    look = training.Validation(HELD, 5)
-    got = training.fit(step, init(), TRAIN, steps=12, key=KEY, validation=look, progress_bar=False)
-    want = fit(12, validation=look)
+    validation = training.Validation(HELD, 5)
+    got = training.fit(step, init(), TRAIN, steps=12, key=KEY, validation=validation, progress_bar=False)
+    want = fit(12, validation=validation)
     jax.tree.map(np.testing.assert_array_equal, (got.params, got.state.opt_state), (want.params, want.state.opt_state))
     assert got.history == want.history
 
@@ -113,8 +113,8 @@ def test_the_loop_is_the_step_repeated():
     state = training.init_state(init(), ADAM, KEY)
     losses = []
     for number in range(12):
-        state, found = step(state, TRAIN[number])
-        losses.append(found["loss"].value())
+        state, measured = step(state, TRAIN[number])
+        losses.append(measured["loss"].value())
     fitted = fit(12, log_every=4)
     jax.tree.map(np.testing.assert_array_equal, fitted.state.params, state.params)
     assert [row["step"] for row in fitted.history] == [4, 8, 12]
@@ -130,9 +130,9 @@ def test_the_caller_s_arrays_stay():
 def test_accumulating_four_small_batches_is_one_large_step():
     small = training.Shuffled({"x": X[:128], "y": Y[:128]}, 32, shuffle=False)
     large = training.Shuffled({"x": X[:128], "y": Y[:128]}, 128, shuffle=False)
-    many = fit(4, batches=small, optimizer=optax.MultiSteps(optax.sgd(0.1), 4))
-    one = fit(1, batches=large, optimizer=optax.sgd(0.1))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), many.params, one.params)
+    accumulated = fit(4, batches=small, optimizer=optax.MultiSteps(optax.sgd(0.1), 4))
+    single = fit(1, batches=large, optimizer=optax.sgd(0.1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), accumulated.params, single.params)
 
 
 def test_patience_ends_training():
@@ -141,34 +141,34 @@ def test_patience_ends_training():
 
 
 def test_minutes_end_training_and_move_progress():
-    seen = []
+    progresses = []
 
     def update(updates, state, params=None, *, progress, **extra):
-        jax.debug.callback(lambda value: seen.append(float(value)), progress)
+        jax.debug.callback(lambda value: progresses.append(float(value)), progress)
         return updates, state
 
     spy = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
     fitted = fit(10**6, optimizer=spy, minutes=0.05)
     assert fitted.stop_reason == "minutes"
-    assert seen == sorted(seen)
-    assert seen[-1] == 1.0
-    seen.clear()
+    assert progresses == sorted(progresses)
+    assert progresses[-1] == 1.0
+    progresses.clear()
     fit(4, optimizer=spy)
-    assert seen == [0.25, 0.5, 0.75, 1.0]
+    assert progresses == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_the_step_after_a_validation_alone_hears_of_it():
-    heard = []
+def test_the_step_after_a_validation_alone_is_told_of_it():
+    validations = []
 
     def update(updates, state, params=None, *, validation, **extra):
-        jax.debug.callback(lambda value: heard.append(float(value)), validation)
+        jax.debug.callback(lambda value: validations.append(float(value)), validation)
         return updates, state
 
     spy = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
     fitted = fit(9, optimizer=spy, validation=training.Validation(HELD, 3))
     valid_losses = [row["valid loss"] for row in fitted.history if "valid loss" in row]
-    assert [number for number, value in enumerate(heard) if np.isfinite(value)] == [3, 6]
-    np.testing.assert_allclose([heard[3], heard[6]], valid_losses[:2], rtol=1e-6)
+    assert [number for number, value in enumerate(validations) if np.isfinite(value)] == [3, 6]
+    np.testing.assert_allclose([validations[3], validations[6]], valid_losses[:2], rtol=1e-6)
 
 
 def test_ctrl_c_ends_training_after_the_step(tmp_path):
@@ -217,10 +217,10 @@ def test_a_failed_step_and_those_after_it_leave_the_state_alone():
 def test_what_was_best_is_remembered_over_a_resumption(tmp_path):
     """Training that goes wrong after it: the best, and how long nothing was better, are those of the parts before."""
     saving = training.Saving(tmp_path, every=10)
-    look = training.Validation(HELD, 10, patience=4)
-    first = fit(20, optimizer=optax.sgd(0.3), saving=saving, validation=look)
+    validation = training.Validation(HELD, 10, patience=4)
+    first = fit(20, optimizer=optax.sgd(0.3), saving=saving, validation=validation)
     assert first.best["step"] == 20
-    climb = {"optimizer": optax.sgd(-0.3), "saving": saving._replace(resume=True), "validation": look}
+    climb = {"optimizer": optax.sgd(-0.3), "saving": saving._replace(resume=True), "validation": validation}
     assert fit(40, **climb).stop_reason == "steps"
     last = fit(200, **climb)
     assert last.best == first.best
@@ -249,7 +249,7 @@ def test_a_checkpoint_or_history_that_cannot_be_written_loses_nothing(tmp_path, 
     monkeypatch.setattr(training.Checkpoints, "save", full)
     with pytest.raises(training.CheckpointError, match="no space left") as caught:
         fit(20, saving=training.Saving(tmp_path / "run", every=5))
-    assert int(caught.value.fitted.state.step) == 20
+    assert int(caught.value.result.state.step) == 20
     records = Records(tmp_path)
     records.write({"step": 1, "loss": 0.5})
     path, records.path = records.path, Path("/dev/full")
@@ -296,8 +296,8 @@ def test_a_run_whose_patience_is_over_stays_where_it_is(tmp_path):
     saving = training.Saving(tmp_path, every=5)
     still = {"optimizer": optax.sgd(0.0), "validation": training.Validation(HELD, 5, patience=2)}
     assert int(fit(500, saving=saving, **still).state.step) == 15
-    again = fit(500, saving=saving._replace(resume=True), **still)
-    assert (again.stop_reason, int(again.state.step)) == ("patience", 15)
+    resumed = fit(500, saving=saving._replace(resume=True), **still)
+    assert (resumed.stop_reason, int(resumed.state.step)) == ("patience", 15)
 
 
 LSTM_CARRY = lj.zero_state(init()["lstm"], (32,))
@@ -389,8 +389,8 @@ def test_wrong_calls_are_named(call, error, message):
 
 def test_validation_of_another_metric_and_of_an_average():
     optimizer = optax.chain(optax.sgd(0.5), training.nt_asgd(patience=1))
-    look = training.Validation(HELD, 5, params=lambda state: training.averaged_params(state.opt_state))
-    fitted = fit(40, optimizer=optimizer, validation=look)
+    validation = training.Validation(HELD, 5, params=lambda state: training.averaged_params(state.opt_state))
+    fitted = fit(40, optimizer=optimizer, validation=validation)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
         metrics.values(training.make_evaluate(loss_fn)(fitted.params, HELD))["loss"],

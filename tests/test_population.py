@@ -47,14 +47,14 @@ def alone(member, key, batches, steps):
 def test_a_member_is_what_it_would_be_alone(shared, backend, monkeypatch):
     """Spread over the two devices of the tests; one after another as on CPU, and by vmap as elsewhere."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    key, own = jax.random.key(3), [training.Shuffled(DATA, 16, seed=member) for member in range(4)]
+    key, own_batches = jax.random.key(3), [training.Shuffled(DATA, 16, seed=member) for member in range(4)]
     population = training.Population(make_loss_and_optimizer, init, shared=shared)
-    batches = own[0] if shared else training.StackedBatches(own)
+    batches = own_batches[0] if shared else training.StackedBatches(own_batches)
     state = population.init_state(key, HYPERS)
     state = population.run(state, batches, 0, 5)
     state = population.run(state, batches, 5, 9)
     for member in range(4):
-        want = alone(member, key, own[0 if shared else member], 9)
+        want = alone(member, key, own_batches[0 if shared else member], 9)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), training.member_params(state, member), want
         )
@@ -64,12 +64,14 @@ def test_a_member_is_what_it_would_be_alone(shared, backend, monkeypatch):
 def test_fit_trains_a_population_with_validation_checkpoints_and_resumption(shared, tmp_path):
     key = jax.random.key(3)
     population = training.Population(make_loss_and_optimizer, init, shared=shared)
-    own = [training.Shuffled(DATA, 16, seed=member) for member in range(4)]
-    batches = own[0] if shared else training.StackedBatches(own)
+    own_batches = [training.Shuffled(DATA, 16, seed=member) for member in range(4)]
+    batches = own_batches[0] if shared else training.StackedBatches(own_batches)
 
     def fit(steps, **options):
-        step, look = population.make_step(HYPERS), training.Validation(HELD, 4)
-        return training.fit(step, None, batches, steps=steps, key=key, validation=look, progress_bar=False, **options)
+        step, validation = population.make_step(HYPERS), training.Validation(HELD, 4)
+        return training.fit(
+            step, None, batches, steps=steps, key=key, validation=validation, progress_bar=False, **options
+        )
 
     whole = fit(9)
     want = population.run(population.init_state(key, HYPERS), batches, 0, 9)
@@ -108,10 +110,10 @@ def search(steps, hyperparameters=HYPERS, **options):
 
 
 def test_search_orders_members_and_halving_drops_the_worse():
-    def found(halvings):
+    def run_search(halvings):
         return search(40, halvings=halvings)
 
-    whole, halved = found(()), found((10, 20))
+    whole, halved = run_search(()), run_search((10, 20))
     losses = [row["loss"] for row in whole.table]
     assert losses == sorted(losses)
     assert whole.best == whole.table[0]
@@ -132,14 +134,14 @@ def test_a_member_that_fails_comes_last_and_spoils_no_other():
 
 
 def test_search_by_the_largest_and_wrong_halvings(tmp_path):
-    def found(**options):
+    def run_search(**options):
         return search(10, **options)
 
-    assert [row["loss"] for row in found(metric="-loss").table] == [row["loss"] for row in found().table][::-1]
-    training.plot_search(found().table, ("rate", "dropout"), tmp_path / "search.png", metric="-loss")
+    assert [row["loss"] for row in run_search(metric="-loss").table] == [row["loss"] for row in run_search().table][::-1]
+    training.plot_search(run_search().table, ("rate", "dropout"), tmp_path / "search.png", metric="-loss")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"halvings: got \(10,\), want steps after the first and before the last, 10"):
-        found(halvings=(10,))
+        run_search(halvings=(10,))
 
 
 def test_random_draws_lie_in_their_ranges():

@@ -31,12 +31,12 @@ class Saving(NamedTuple):
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written, or is that of another run.
 
-    ``fitted`` is the result of training if only its last checkpoint failed, so that nothing is lost.
+    ``result`` is the ``FitResult`` of training if only its last checkpoint failed, so that nothing is lost.
     """
 
-    def __init__(self, message: str, fitted: Any = None) -> None:
+    def __init__(self, message: str, result: Any = None) -> None:
         super().__init__(message)
-        self.fitted = fitted
+        self.result = result
 
 
 class RestoredCheckpoint(NamedTuple):

@@ -26,14 +26,14 @@ def map_members(function: Callable[..., PyTree], stacked: tuple[bool, ...], num_
 
     def map_here(*arguments: PyTree) -> PyTree:
         if jax.default_backend() != "cpu":
-            return jax.vmap(function, in_axes=[0 if own else None for own in stacked])(*arguments)
+            return jax.vmap(function, in_axes=[0 if is_stacked else None for is_stacked in stacked])(*arguments)
 
         def call_member(own_arguments: tuple) -> PyTree:
-            rest = iter(own_arguments)
-            merged = (next(rest) if own else shared for shared, own in zip(arguments, stacked, strict=True))
-            return function(*merged)
+            remaining = iter(own_arguments)
+            return function(*(next(remaining) if is_stacked else shared for shared, is_stacked in pairs))
 
-        return jax.lax.map(call_member, tuple(part for part, own in zip(arguments, stacked, strict=True) if own))
+        pairs = list(zip(arguments, stacked, strict=True))
+        return jax.lax.map(call_member, tuple(argument for argument, is_stacked in pairs if is_stacked))
 
     return jax.shard_map(
         map_here,
@@ -78,4 +78,4 @@ def member_sharding(num_members: int) -> NamedSharding:
 
 def member_specs(stacked: tuple[bool, ...]) -> tuple[PartitionSpec, ...]:
     """Returns how each argument lies on that mesh."""
-    return tuple(PartitionSpec("member") if own else PartitionSpec() for own in stacked)
+    return tuple(PartitionSpec("member") if is_stacked else PartitionSpec() for is_stacked in stacked)
