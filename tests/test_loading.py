@@ -103,6 +103,16 @@ def test_a_generator_is_read_as_it_comes_and_ends_training_when_it_runs_out():
     jax.tree.map(np.testing.assert_array_equal, fitted.state.params, whole.state.params)
 
 
+@pytest.mark.parametrize("make", [lambda: GrainLikeIterator(), lambda: iter(LIST)], ids=["get_state", "generator"])
+@pytest.mark.filterwarnings("ignore:batches. the first 6 are read again")
+def test_a_run_whose_batches_ran_out_stays_where_it_is(make, tmp_path):
+    saving = training.Saving(tmp_path)
+    first = fit(make(), 100, saving=saving)
+    resumed = fit(make(), 100, saving=saving._replace(resume=True))
+    assert (resumed.stop_reason, len(resumed.history)) == ("batches", 1)
+    assert_same_bits(resumed, first)
+
+
 @pytest.mark.parametrize("make", [StatefulLoader, GrainLike], ids=["state_dict", "get_state"])
 @pytest.mark.parametrize("stop", [5, 6, 9])
 def test_a_loader_with_a_state_goes_on_where_it_was(make, stop, tmp_path):

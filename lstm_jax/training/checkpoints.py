@@ -31,7 +31,9 @@ class Saving(NamedTuple):
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written, or is that of another run.
 
-    ``result`` is the ``FitResult`` of training if only its last checkpoint failed, so that nothing is lost.
+    Args:
+        message: what failed, and where.
+        result: the ``FitResult`` of training if only its last checkpoint failed, so that nothing is lost; else None.
     """
 
     def __init__(self, message: str, result: Any = None) -> None:

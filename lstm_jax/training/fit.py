@@ -178,7 +178,7 @@ def _loop(
                 outputs.progress.write(run.unsaved)
         if stop_reason is not None:
             return run, stop_reason
-    return run, "steps"
+    return run, "steps" if run.step >= plan.steps else "batches"
 
 
 def _write_row(outputs: Outputs, row: Row, state: TrainState, *, is_last: bool) -> None:

@@ -141,6 +141,14 @@ def plot_search(
         hyperparameters: the names to plot, a panel for each.
         path: the file of the picture; its suffix says of which format.
         metric: the one to plot, with or without ``-`` in front.
+    Raises:
+        ImportError: matplotlib is not installed.
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from lstm_jax import training
+        >>> table = [{"rate": 0.1, "steps": 9, "loss": 0.2}, {"rate": 0.01, "steps": 9, "loss": 0.5}]
+        >>> training.plot_search(table, ["rate"], Path(tempfile.mkdtemp()) / "search.png")
     """
     figure_module = import_extra("matplotlib.figure")
     metric = metric.removeprefix("-")

@@ -66,8 +66,8 @@ def load(
     for loaded in prefetch_iterator(items, lambda item: LoadedBatch(to_device(item[0][0]), item[0][1], item[1])):
         number += 1
         yield loaded
-    if number == start < stop:
-        raise ValueError(f"batches: got none after the first {start}, want at least one")
+    if number == 0 < stop:
+        raise ValueError("batches: got none, want at least one")
 
 
 def prefetch(

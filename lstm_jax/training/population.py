@@ -213,6 +213,14 @@ def select_members(state: PopulationState, indices: Sequence[int]) -> Population
         indices: places along the axis ``[K]``, in the order wanted.
     Returns:
         state: those members, which keep their numbers.
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from lstm_jax import training
+        >>> loss_fn = training.stateless(lambda params, batch, key: (jnp.mean((params - batch) ** 2), {}))
+        >>> population = training.Population(lambda h: (loss_fn, optax.sgd(h["rate"])), lambda key: jnp.float32(1))
+        >>> state = population.init_state(jax.random.key(0), training.grid(rate=[0.1, 0.2, 0.3]))
+        >>> training.select_members(state, [2, 0]).members.tolist()
+        [2, 0]
     """
     chosen = np.asarray(indices)
     pick = partial(jax.tree.map, lambda leaf: leaf[chosen])
@@ -227,6 +235,14 @@ def member_params(state: PopulationState, index: int) -> PyTree:
         index: its place along the axis ``[K]``.
     Returns:
         params: without that axis.
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from lstm_jax import training
+        >>> loss_fn = training.stateless(lambda params, batch, key: (jnp.mean((params - batch) ** 2), {}))
+        >>> population = training.Population(lambda h: (loss_fn, optax.sgd(h["rate"])), lambda key: jnp.ones(2))
+        >>> state = population.init_state(jax.random.key(0), training.grid(rate=[0.1, 0.2, 0.3]))
+        >>> training.member_params(state, 0).shape
+        (2,)
     """
     return jax.tree.map(lambda leaf: leaf[index], state.train_states.params)
 

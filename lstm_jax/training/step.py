@@ -51,6 +51,16 @@ class TrainStep:
         step: ``step(state, batch, **extra) -> (state, metrics)``.
         init: ``init(params, key, carry) -> state``, a ``TrainState``.
         loss_fn: the loss whose metrics a validation computes.
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from lstm_jax import training
+        >>> loss_fn = training.stateless(lambda params, batch, key: (jnp.mean((params - batch) ** 2), {}))
+        >>> step = training.make_train_step(loss_fn, optax.sgd(0.25))
+        >>> result = training.fit(
+        ...     step, jnp.float32(2), [jnp.zeros(4)], steps=2, key=jax.random.key(0), progress_bar=False
+        ... )
+        >>> float(result.params)
+        0.5
     """
 
     def __init__(

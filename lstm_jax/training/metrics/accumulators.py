@@ -162,6 +162,11 @@ def rank_value(row: dict[str, Any], metric: str) -> float:
         rank_value: the number, negated for a metric with ``-``; infinity for one that is not finite.
     Raises:
         ValueError: the row has no such metric; the message lists those that it has.
+    Example:
+        >>> from lstm_jax.training import metrics
+        >>> rows = [{"step": 1, "accuracy": 0.5}, {"step": 2, "accuracy": 0.75}]
+        >>> min(rows, key=lambda row: metrics.rank_value(row, "-accuracy"))
+        {'step': 2, 'accuracy': 0.75}
     """
     name = metric.removeprefix("-")
     value = row.get(f"valid {name}", row.get(name))
