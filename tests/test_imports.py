@@ -46,10 +46,16 @@ LAYERS = [
     {"interop.torch", "interop.keras", "interop.linen", "interop.haiku", "interop.equinox"},
     {"interop.nnx", "interop.safetensors", "interop.onnx"},
     {"interop", "flax_modules", "flax_modules.linen", "flax_modules.nnx"},
-    {"training.metrics", "training.optimizers", "training.data", "training.checkpoints"},
-    {"training.step", "training.records"},
+    {"training.extras", "training.metrics.accumulators", "training.optimizers", "training.batches", "training.streams"},
+    {"training.series", "training.data_checks", "training.members", "training.failures", "training.interruption"},
+    {"training.metrics.classification", "training.metrics.regression", "training.loss_scaling", "training.buckets"},
+    {"training.metrics", "training.loading", "training.progress", "training.records", "training.checkpoints"},
+    {"training.loss", "training.curves"},
+    {"training.step"},
     {"training.run", "training.devices", "training.tbptt", "training.population"},
-    {"training.fit", "training.hyperparameters"},
+    {"training.validation", "training.hyperparameters"},
+    {"training.plan"},
+    {"training.fit"},
     {"training"},
     {"diagnostics.traces", "diagnostics.flow", "diagnostics.attribution", "diagnostics.dynamics"},
     {"diagnostics.tracking", "diagnostics.monitors"},
@@ -60,8 +66,8 @@ LAYERS = [
 """Each module imports from the rows above its own, and nothing else from this package."""
 
 STANDARD = (
-    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib re signal "
-    "threading time types typing"
+    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib pickle re signal "
+    "sys threading time types typing warnings"
 )
 ALLOWED = {"jax", "numpy", *STANDARD.split()}
 """What every module may import from elsewhere."""
@@ -75,10 +81,7 @@ EXTRAS = {
     "training.step": {"optax"},
     "training.tbptt": {"optax"},
     "training.population": {"optax"},
-    "training.hyperparameters": {"matplotlib", "tqdm"},
-    "training.fit": {"optax", "tqdm"},
-    "training.checkpoints": {"orbax"},
-    "training.records": {"matplotlib", "tensorboardX"},
+    "training.fit": {"optax"},
     "diagnostics.dynamics": {"optax"},
     "diagnostics.monitors": {"optax"},
     "diagnostics.page": {"scipy"},

@@ -106,3 +106,12 @@ def test_crps_by_its_definition_and_as_twice_the_pinball_loss():
 def test_half_precision_is_summed_in_float32():
     ones = jnp.ones(5000, jnp.bfloat16)
     assert metrics.mean(ones).total == 5000
+
+
+def test_all_numbers_of_an_accumulator_have_names():
+    counts = metrics.confusion(jnp.asarray(LOGITS), jnp.asarray(LABELS))
+    named = metrics.values({"classes": counts, "loss": metrics.mean(jnp.ones(3))})
+    assert list(named) == ["classes accuracy", "classes macro_f1", "loss"]
+    assert named["classes accuracy"] == float(counts.accuracy())
+    assert named["classes macro_f1"] == float(counts.macro_f1())
+    assert all(type(value) is float for value in named.values())

@@ -18,7 +18,7 @@ CHARACTERS, TEXT = np.unique(list(inspect.getsource(inspect) + inspect.getsource
 TEXT = TEXT.astype(np.int32)
 
 
-def draw():
+def init():
     keys = jax.random.split(jax.random.key(0), 3)
     return {
         "embedding": 0.1 * jax.random.normal(keys[0], (len(CHARACTERS), D), jnp.float32),
@@ -35,7 +35,7 @@ def windows(step):
 def trained_loss(dtype):
     """Mean loss of the last quarter of the steps; weights stay in float32, the model runs in the dtype."""
     optimizer = optax.adam(3e-3)
-    params = draw()
+    params = init()
     opt_state = optimizer.init(params)
 
     def loss(params, text):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from problems import shaped
+from problems import FLOAT, shaped
 
 import lstm_jax as lj
 from benchmarks.hlo import computations

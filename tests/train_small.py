@@ -24,7 +24,7 @@ from lstm_jax.training import metrics
 ROWS, STEPS = 8, 12
 
 
-def draw(key, hidden):
+def init(key, hidden):
     return {"lstm": lj.init_params(key, 4, hidden), "dense": 0.1 * jax.random.normal(key, (hidden, 4))}
 
 
@@ -42,25 +42,46 @@ def codes(count):
     return np.where(rng.random(count) < 0.8, np.arange(count) // 2 % 4, noise).astype(np.int32)
 
 
+class OwnRows:
+    """The rows of this process alone, of batches ``[T, B]``."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, step):
+        count = ROWS // jax.process_count()
+        first = count * jax.process_index()
+        return jax.tree.map(lambda leaf: leaf[:, first : first + count], self.batches[step])
+
+
+def stream(count, options):
+    batches = training.Stream(codes(count), ROWS, STEPS)
+    return OwnRows(batches) if options.own_rows else batches
+
+
 def run(options):
-    params = draw(jax.random.key(1), options.hidden)
+    params = init(jax.random.key(1), options.hidden)
     saving = training.Saving(options.folder, every=7, resume=options.resume) if options.folder else None
-    rest = [lambda row, state: time.sleep(options.slow)] if options.slow else []
+    callbacks = [lambda row, state: time.sleep(options.slow)] if options.slow else []
+    if options.announce:
+        callbacks.insert(0, lambda row, state: print("row", flush=True))
     return training.fit(
         loss_fn,
         params,
-        training.Stream(codes(4000), ROWS, STEPS),
+        stream(4000, options),
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2)),
         steps=options.steps,
         key=jax.random.key(2),
         carry=lj.zero_state(params["lstm"], (ROWS,)),
-        validation=training.Validation(
-            training.Stream(codes(800), ROWS, STEPS), 10, carry=lj.zero_state(params["lstm"], (ROWS,))
-        ),
+        validation=training.Validation(stream(800, options), 10, carry=lj.zero_state(params["lstm"], (ROWS,))),
         saving=saving,
         log_every=1,
-        callbacks=rest,
-        devices=training.Devices(training.parse_mesh(options.mesh)) if options.mesh else None,
+        callbacks=callbacks,
+        devices=options.mesh
+        and training.Devices(training.parse_mesh(options.mesh), process_local_batches=options.own_rows),
         progress_bar=False,
     )
 
@@ -71,7 +92,9 @@ parser.add_argument("--steps", type=int, default=40)
 parser.add_argument("--hidden", type=int, default=10)
 parser.add_argument("--resume", action="store_true")
 parser.add_argument("--largest", type=int, help="bytes that a file may grow to, as if the disk were full beyond")
-parser.add_argument("--slow", type=float, default=0.0)
+parser.add_argument("--slow", type=float, default=0.0, help="seconds to wait after each row")
+parser.add_argument("--announce", action="store_true", help="print a line at each row")
+parser.add_argument("--own-rows", action="store_true", help="each process reads its rows only")
 parser.add_argument("--rate", type=float, default=0.3)
 parser.add_argument("--mesh")
 parser.add_argument("--processes", type=int, default=1)
@@ -91,4 +114,4 @@ if __name__ == "__main__":
     bits = 0
     for leaf in jax.tree.leaves((fitted.state.params, fitted.state.opt_state, fitted.params)):
         bits = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), bits)
-    print(json.dumps({"bits": bits, "ended": fitted.ended, "history": fitted.history}))
+    print(json.dumps({"bits": bits, "stop_reason": fitted.stop_reason, "history": fitted.history}))

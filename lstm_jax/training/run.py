@@ -1,7 +1,10 @@
-"""What changes while a run goes on: its state, its best, its records and checkpoints."""
+"""The state of a run, and how a checkpoint keeps it."""
 
+import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,161 +12,171 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._core.structs import PyTree
-from lstm_jax.training.checkpoints import CheckpointError, Checkpoints
-from lstm_jax.training.data import Batches
-from lstm_jax.training.metrics import add, rank_value, values
-from lstm_jax.training.records import Records, Row
-from lstm_jax.training.step import NEVER, Loss, TrainState, describe, with_loss
+from lstm_jax.training.checkpoints import CheckpointError, Checkpoints, Saving
+from lstm_jax.training.failures import check_finite_state
+from lstm_jax.training.loading import LoadedBatch
+from lstm_jax.training.metrics import add, values
+from lstm_jax.training.records import Row
+from lstm_jax.training.step import TrainState, TrainStep
 
 
-class Validation(NamedTuple):
-    """What is held out, and what follows from it."""
+class RunState(NamedTuple):
+    """All that changes while a run goes on; each function of the loop returns a new one."""
 
-    batches: Batches
-    """one epoch is read, from its start each time"""
-    every: int
-    """steps between validations"""
-    metric: str = "loss"
-    """what is best: the smallest; with - in front, ``"-accuracy"``, the largest"""
-    patience: int | None = None
-    """validations without a new best, after which training stops; None means it goes on"""
-    carry: PyTree = None
-    """before the first batch"""
-    params: Callable[[TrainState], PyTree] = lambda state: state.params
-    """the parameters that are validated and kept, such as an average"""
-
-
-class Saving(NamedTuple):
-    """Where a run is kept."""
-
-    folder: Path | str
-    every: int = 500
-    """steps between checkpoints"""
-    resume: bool = False
-    """whether to go on from the newest checkpoint, if there is one"""
-    keep: int = 2
-    """checkpoints"""
-    tensorboard: bool = False
+    step: int
+    """batches taken"""
+    state: TrainState
+    sums: dict[str, Any] | None = None
+    """accumulators of the steps since the last row; None right after a row"""
+    position: bytes | None = None
+    """where batches from an iterator stand"""
+    best: Row | None = None
+    """the row of the best validation"""
+    best_params: PyTree = None
+    """its parameters; None before the first validation"""
+    stale_validations: int = 0
+    """validations since the best one"""
+    pending_validation: float = math.nan
+    """the last validation, for the optimizer's next update; NaN if that has seen it"""
+    unsaved: str | None = None
+    """why the newest checkpoint could not be written"""
 
 
-class Run:
-    """What changes while a run goes on."""
+def make_advance(train_step: TrainStep) -> Callable[[RunState, LoadedBatch, float], RunState]:
+    """Makes ``advance(run, loaded, progress) -> run``: a compiled step, which takes over the arrays of the run before.
 
-    def __init__(
-        self,
-        loss_fn: Loss,
-        state: TrainState,
-        validation: Validation | None,
-        saving: Saving | None,
-        put: Callable[[PyTree], PyTree] = jax.device_put,
-    ) -> None:
-        self.state, self.validation, self.saving = state, validation, saving
-        self.folder = None if saving is None or jax.process_index() else Path(saving.folder)
-        self.tensorboard = saving is not None and saving.tensorboard
-        self.sums: PyTree = None
-        self.best: Row | None = None
-        self.best_params = copy_arrays(state.params if validation is None else validation.params(state))
-        self.stale_validations = 0
-        self.pending_validation = math.nan
-        self.unsaved: str | None = None
-        self.records = Records(None)
-        self.callbacks: tuple[Callable[[Row, TrainState], None], ...] = ()
-        self.evaluate = make_evaluate(loss_fn, put)
-        self.checkpoints = None if saving is None else self._open(saving)
+    Args:
+        train_step: ``train_step(state, batch, progress=, validation=) -> (state, metrics)``.
+    Returns:
+        advance: a function of the run, a ``LoadedBatch`` and the progress from 0 to 1.
+    """
 
-    def _open(self, saving: Saving) -> Checkpoints:
-        checkpoints = Checkpoints(Path(saving.folder) / "checkpoints", keep=saving.keep)
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def compiled(
+        state: TrainState, sums: PyTree, batch: PyTree, progress: jax.Array, validation: jax.Array
+    ) -> tuple[TrainState, PyTree]:
+        state, metrics = train_step(state, batch, progress=progress, validation=validation)
+        return state, add(sums, metrics)
+
+    shapes: PyTree = None
+
+    def advance(run: RunState, loaded: LoadedBatch, progress: float) -> RunState:
+        nonlocal shapes
+        extra = {"progress": jnp.float32(progress), "validation": jnp.float32(run.pending_validation)}
+        if shapes is None:
+            shapes = jax.eval_shape(partial(train_step, **extra), run.state, loaded.batch)[1]
+        sums = run.sums
+        if sums is None:
+            sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        state, sums = compiled(run.state, sums, loaded.batch, **extra)
+        return run._replace(
+            step=run.step + 1, state=state, sums=sums, position=loaded.position, pending_validation=math.nan
+        )
+
+    return advance
+
+
+def end_row(run: RunState, batch: PyTree) -> tuple[RunState, Row]:
+    """Returns the metrics since the last row, whose sums begin anew.
+
+    Args:
+        run: after a step.
+        batch: of that step.
+    Returns:
+        (run, row): the row has ``step`` and the numbers of all metrics.
+    Raises:
+        FloatingPointError: a number was not finite.
+    """
+    check_finite_state(run.state, batch)
+    assert run.sums is not None
+    return run._replace(sums=None), {"step": run.step} | values(run.sums)
+
+
+@contextmanager
+def open_checkpoints(saving: Saving | None) -> Iterator[Checkpoints | None]:
+    """Opens the folder of a run, which is new or goes on; None without ``saving``.
+
+    Raises:
+        CheckpointError: the folder holds a run that is not to be resumed.
+    """
+    if saving is None:
+        yield None
+        return
+    checkpoints = Checkpoints(Path(saving.folder) / "checkpoints", keep=saving.keep)
+    try:
         step = checkpoints.latest()
         if step is not None and not saving.resume:
             raise CheckpointError(
                 f"{saving.folder}: holds a run at step {step}; go on with it by resume=True, or take another folder"
             )
-        if step is not None:
-            restored = checkpoints.restore(self._tree())
-            self.state, self.best_params = restored.tree["state"], restored.tree["best"]
-            self.best, self.stale_validations = restored.notes["best"], restored.notes["worse"]
-            self.pending_validation = float(restored.notes["fresh"])
-        return checkpoints
-
-    def _tree(self) -> PyTree:
-        """What a checkpoint holds; the best parameters are in it so that both are of one moment."""
-        return {"state": self.state, "best": self.best_params}
-
-    def has_patience_left(self) -> bool:
-        """Whether a new best may still come in time."""
-        patience = None if self.validation is None else self.validation.patience
-        return patience is None or self.stale_validations < patience
-
-    def write(self, row: Row) -> None:
-        """A row to the records and the callbacks."""
-        self.records.write(row)
-        for callback in self.callbacks:
-            callback(row, self.state)
-
-    def report(self, number: int, batch: PyTree) -> Row:
-        """The metrics since the last report; raises if a number was not finite."""
-        failure = jax.device_get(self.state.failure)
-        if failure.step != NEVER:
-            raise FloatingPointError(describe(failure, batch, self.state.carry, self.state.params))
-        row = {"step": number} | values(self.sums)
-        self.sums = None
-        self.write(row)
-        return row
-
-    def validate(self, number: int) -> Row:
-        """One look at what is held out; remembers the best."""
-        assert self.validation is not None
-        params = self.validation.params(self.state)
-        found = self.evaluate(params, self.validation.batches, self.validation.carry)
-        row = {"step": number} | {f"valid {name}": value for name, value in found.items()}
-        metric = self.validation.metric
-        self.pending_validation = rank_value(row, metric)
-        self.stale_validations += 1
-        if self.best is None or self.pending_validation < rank_value(self.best, metric):
-            self.best, self.stale_validations = row, 0
-            self.best_params = copy_arrays(params)
-        self.write(row)
-        return row
-
-    def save(self, number: int) -> None:
-        """A checkpoint; one that cannot be written is remembered, and the run goes on."""
-        if self.checkpoints is None or self.checkpoints.latest() == number:
-            return
-        try:
-            notes = {"best": self.best, "worse": self.stale_validations, "fresh": str(self.pending_validation)}
-            self.checkpoints.save(number, self._tree(), notes)
-            self.unsaved = None
-        except CheckpointError as error:
-            self.unsaved = str(error)
-
-    def close(self) -> None:
-        """The last checkpoint."""
-        self.save(int(self.state.step))
-        self.unsaved = self.unsaved or self.records.trouble
-        if self.checkpoints is not None:
-            self.checkpoints.close()
+        yield checkpoints
+    finally:
+        checkpoints.close()
 
 
-def make_evaluate(loss_fn: Loss, put: Callable[[PyTree], PyTree] = jax.device_put) -> Callable[..., dict[str, float]]:
-    """``evaluate(params, batches, carry=None) -> metrics``: over one epoch, without a key."""
+def restore_run(
+    run: RunState, checkpoints: Checkpoints | None, validated_params: Callable[[TrainState], PyTree]
+) -> RunState:
+    """Returns the run of the newest checkpoint; the one that is given where there is none.
 
-    @jax.jit
-    def look(params: PyTree, carry: PyTree, batch: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        loss, (carry, metrics) = loss_fn(params, carry, batch, None)
-        return carry, with_loss(metrics, loss)
+    Args:
+        run: at its start, with arrays in the structure and places of the checkpoint's.
+        checkpoints: None without ``saving``.
+        validated_params: the parameters of a state that a validation keeps.
+    Returns:
+        run: to go on with.
+    Raises:
+        CheckpointError: the checkpoint is that of another model.
+    """
+    if checkpoints is None or checkpoints.latest() is None:
+        return run
+    notes = checkpoints.read_notes()
+    like = {"state": run.state}
+    if notes["best"] is not None:
+        like["best_params"] = validated_params(run.state)
+    step, tree, _ = checkpoints.restore(like)
+    return RunState(
+        step,
+        tree["state"],
+        position=None if notes["position"] is None else base64.b64decode(notes["position"]),
+        best=notes["best"],
+        best_params=tree.get("best_params"),
+        stale_validations=notes["stale_validations"],
+        pending_validation=float(notes["pending_validation"]),
+    )
 
-    def evaluate(params: PyTree, batches: Batches, carry: PyTree = None) -> dict[str, float]:
-        sums = None
-        for number in range(len(batches)):
-            carry, metrics = look(params, carry, put(batches[number]))
-            sums = metrics if sums is None else add(sums, metrics)
-        if sums is None:
-            raise ValueError("batches: got none to evaluate, want at least one")
-        return values(sums)
 
-    return evaluate
+def save_run(run: RunState, checkpoints: Checkpoints | None) -> RunState:
+    """Writes a checkpoint, unless the newest one is of this step; one that cannot be written is noted in ``unsaved``.
+
+    State and best parameters are in one checkpoint, so that both are of one moment. Where several processes read
+    batches from iterators, their positions are not kept.
+
+    Args:
+        run: after a step.
+        checkpoints: None without ``saving``.
+    Returns:
+        run: with ``unsaved`` brought up to date.
+    """
+    if checkpoints is None or checkpoints.latest() == run.step:
+        return run
+    tree = {"state": run.state}
+    if run.best is not None:
+        tree["best_params"] = run.best_params
+    has_position = run.position is not None and jax.process_count() == 1
+    notes = {
+        "best": run.best,
+        "stale_validations": run.stale_validations,
+        "pending_validation": str(run.pending_validation),
+        "position": base64.b64encode(run.position).decode() if run.position and has_position else None,
+    }
+    try:
+        checkpoints.save(run.step, tree, notes)
+    except CheckpointError as error:
+        return run._replace(unsaved=str(error))
+    return run._replace(unsaved=None)
 
 
 def copy_arrays(tree: PyTree) -> PyTree:
-    """Arrays of its own, which no donation takes away."""
+    """Copies arrays, so that no donation takes the originals away."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
