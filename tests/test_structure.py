@@ -268,7 +268,7 @@ def test_chunks_divide_time_evenly_unless_they_would_be_small(length, limit, wan
 
     def cut(xs):
         body = lambda carry, xs, _: (carry, xs, xs)  # noqa: E731
-        return chunks.scan_chunks(body, 0.0, xs, limit, False)[2].whole
+        return chunks.scan_chunks(body, 0.0, xs, limit, False)[2].full
 
     assert jax.eval_shape(cut, jnp.zeros(length)).shape == want
 
