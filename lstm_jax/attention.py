@@ -1,10 +1,10 @@
-"""Attention over a padded memory: additive and by dot product, one query a row.
+"""Attention over a padded memory: additive and by dot product, one query for each row of the batch.
 
-    additive (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473)     e_s = v . tanh(query Q + m_s M)
-    dot      (Luong, Pham and Manning 2015, arXiv:1508.04025)     e_s = query . m_s, here divided by sqrt of the width
-    weights = softmax of e over the steps that are there;  context = sum of weights_s * m_s
+    additive (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473)     e_s = v . tanh(q Q + m_s M)
+    dot      (Luong, Pham and Manning 2015, arXiv:1508.04025)     e_s = q . m_s / sqrt(width of m_s)
+    weights = softmax of e over the valid steps s;  context = sum over s of weights_s m_s
 
-Time comes first: memory ``[S, *batch, M]``, query ``[*batch, N]``, context ``[*batch, M]``, weights ``[S, *batch]``.
+Time is axis 0: memory ``[S, *batch, M]``, query ``[*batch, N]``, context ``[*batch, M]``, weights ``[S, *batch]``.
 """
 
 from typing import NamedTuple
@@ -12,37 +12,71 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers as jax_init
+from jax.typing import DTypeLike
 
 from lstm_jax._core.checks import check_array, check_flags, check_init_args
 from lstm_jax._core.structs import accumulator_dtype
 
 
 class AdditiveParams(NamedTuple):
-    """Parameters of additive attention of width ``A``."""
+    """Parameters of additive attention of width ``A``, made by ``init_additive``."""
 
     query_kernel: jax.Array
-    """``[N, A]``"""
+    """``[N, A]``, Q of the equation"""
     memory_kernel: jax.Array
-    """``[M, A]``"""
+    """``[M, A]``, M of the equation"""
     score: jax.Array
-    """``[A]``"""
+    """``[A]``, v of the equation"""
 
 
 def init_additive(
-    key: jax.Array, query_size: int, memory_size: int, attention_size: int, *, dtype: jnp.dtype = jnp.float32
+    key: jax.Array, query_size: int, memory_size: int, attention_size: int, *, dtype: DTypeLike = jnp.float32
 ) -> AdditiveParams:
-    """Kernels Glorot uniform; the score as one column of such a kernel."""
-    check_init_args(key, dtype, query_size=query_size, memory_size=memory_size, size=attention_size)
-    keys = jax.random.split(key, 3)
-    draw = jax_init.glorot_uniform()
+    """Draws the parameters of additive attention: kernels Glorot uniform, v as the one column of such a kernel.
+
+    Args:
+        key: a JAX random key.
+        query_size: N, the numbers of a query.
+        memory_size: M, the numbers of a step of the memory.
+        attention_size: A, the numbers in the tanh.
+        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+    Returns:
+        AdditiveParams: for ``additive`` and ``memory_keys``.
+    Raises:
+        ValueError: a size is below 1, ``key`` is not a random key, or the dtype is not floating.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> lj.attention.init_additive(jax.random.key(0), 4, 5, 8).memory_kernel.shape
+        (5, 8)
+    """
+    check_init_args(key, dtype, query_size=query_size, memory_size=memory_size, attention_size=attention_size)
+    init = jax_init.glorot_uniform()
     shapes = (query_size, attention_size), (memory_size, attention_size), (attention_size, 1)
-    wide = accumulator_dtype(dtype)
-    query, memory, score = (draw(one, shape, wide).astype(dtype) for one, shape in zip(keys, shapes, strict=True))
-    return AdditiveParams(query, memory, score[:, 0])
+    query_kernel, memory_kernel, score = (
+        init(part_key, shape, accumulator_dtype(dtype)).astype(dtype)
+        for part_key, shape in zip(jax.random.split(key, 3), shapes, strict=True)
+    )
+    return AdditiveParams(query_kernel, memory_kernel, score[:, 0])
 
 
 def memory_keys(params: AdditiveParams, memory: jax.Array) -> jax.Array:
-    """``m_s M``, ``[S, *batch, A]``: does not depend on the query, so compute it once before decoding."""
+    """Computes ``m_s M``, the part of the scores that does not depend on the query.
+
+    A decoder computes it once and hands it to ``additive`` at every step.
+
+    Args:
+        params: of ``init_additive``.
+        memory: ``[S, *batch, M]``.
+    Returns:
+        the keys ``[S, *batch, A]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.attention.init_additive(jax.random.key(0), 4, 5, 8)
+        >>> lj.attention.memory_keys(params, jnp.ones((7, 2, 5))).shape
+        (7, 2, 8)
+    """
     return memory @ params.memory_kernel
 
 
@@ -53,36 +87,70 @@ def additive(
     mask: jax.Array | None = None,
     keys: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """(context, weights) by additive scores.
+    """Attends to the memory by additive scores ``e_s = v . tanh(q Q + m_s M)``.
 
     Args:
-        mask: bool ``[S, *batch]``, the steps that are there; see ``lengths_to_mask``. A row without any has weights 0.
-        keys: ``memory_keys(params, memory)``, if computed before.
+        params: of ``init_additive``.
+        query: ``[*batch, N]``.
+        memory: ``[S, *batch, M]``.
+        mask: bool ``[S, *batch]``, the valid steps, as made by ``lengths_to_mask``; None means all. A row without a
+            valid step has weights and context 0.
+        keys: ``memory_keys(params, memory)`` if computed before; None computes them.
+    Returns:
+        (context, weights): ``[*batch, M]``, and ``[S, *batch]``, which sum to 1 over the valid steps.
+    Raises:
+        ValueError: the mask is not boolean or not of shape ``[S, *batch]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params = lj.attention.init_additive(jax.random.key(0), 4, 5, 8)
+        >>> mask = lj.lengths_to_mask(jnp.array([7, 3]), 7)
+        >>> context, weights = lj.attention.additive(params, jnp.ones((2, 4)), jnp.ones((7, 2, 5)), mask)
+        >>> context.shape, weights.shape
+        ((2, 5), (7, 2))
     """
-    memory = _there(memory, mask)
-    keys = memory_keys(params, memory) if keys is None else _there(keys, mask)
-    seen = jnp.tanh(keys + (query @ params.query_kernel)[None])
-    return _read(seen @ params.score, memory, mask)
+    memory = _zero_padding(memory, mask)
+    keys = memory_keys(params, memory) if keys is None else _zero_padding(keys, mask)
+    scores = jnp.tanh(keys + (query @ params.query_kernel)[None]) @ params.score
+    return _weighted_sum(scores, memory, mask)
 
 
 def dot(query: jax.Array, memory: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """(context, weights) by scaled dot products; query and memory have one width."""
+    """Attends to the memory by scaled dot products ``e_s = q . m_s / sqrt(M)``.
+
+    Args:
+        query: ``[*batch, M]``, as wide as the memory.
+        memory: ``[S, *batch, M]``.
+        mask: bool ``[S, *batch]``, the valid steps, as made by ``lengths_to_mask``; None means all. A row without a
+            valid step has weights and context 0.
+    Returns:
+        (context, weights): ``[*batch, M]``, and ``[S, *batch]``, which sum to 1 over the valid steps.
+    Raises:
+        ValueError: the query does not have the shape ``[*batch, M]``, or the mask is not boolean or does not have
+            the shape ``[S, *batch]``.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> context, weights = lj.attention.dot(jnp.zeros((2, 5)), jnp.ones((4, 2, 5)))
+        >>> weights[:, 0].tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     check_array("query", query, memory.shape[1:])
-    memory = _there(memory, mask)
+    memory = _zero_padding(memory, mask)
     scores = jnp.sum(query[None] * memory, axis=-1) / jnp.sqrt(jnp.asarray(memory.shape[-1], memory.dtype))
-    return _read(scores, memory, mask)
+    return _weighted_sum(scores, memory, mask)
 
 
-def _read(scores: jax.Array, memory: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Softmax over time in the accumulator dtype, and the sum it weighs."""
-    wide = accumulator_dtype(memory.dtype)
-    weights = jax.nn.softmax(scores.astype(wide), axis=0, where=mask)
-    context = jnp.sum(weights[..., None] * memory.astype(wide), axis=0)
+def _weighted_sum(scores: jax.Array, memory: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """(context, weights): softmax over time in the accumulator dtype, and the sum of the memory that it weighs."""
+    sum_dtype = accumulator_dtype(memory.dtype)
+    weights = jax.nn.softmax(scores.astype(sum_dtype), axis=0, where=mask)
+    context = jnp.sum(weights[..., None] * memory.astype(sum_dtype), axis=0)
     return context.astype(memory.dtype), weights.astype(memory.dtype)
 
 
-def _there(memory: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """0 at steps that are not there, so that a NaN among them reaches neither result nor derivative."""
+def _zero_padding(memory: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Sets steps that are not valid to 0, so that a NaN among them reaches neither result nor derivative."""
     if mask is None:
         return memory
     check_flags("mask", mask, memory.shape[:-1])

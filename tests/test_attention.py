@@ -54,7 +54,7 @@ def test_padding_reaches_neither_result_nor_gradient(kind):
     assert all(jnp.isfinite(leaf).all() for leaf in gradient)
 
 
-def test_keys_computed_before_change_nothing():
+def test_precomputed_keys_change_nothing():
     keys = attention.memory_keys(PARAMS, MEMORY)
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -64,7 +64,7 @@ def test_keys_computed_before_change_nothing():
 
 
 @pytest.mark.parametrize("kind", ["dot", "additive"])
-def test_one_row_without_a_batch_axis(kind):
+def test_a_row_without_a_batch_axis_equals_the_row_of_a_batch(kind):
     context, weights = run(kind, QUERY[1], MEMORY[:, 1], MASK[:, 1])
     batched = run(kind, QUERY, MEMORY, MASK)
     np.testing.assert_allclose(context, batched[0][1], atol=1e-15)

@@ -118,9 +118,9 @@ def test_locked_dropout_is_one_mask_for_all_steps():
     assert len(np.unique(rows[0], axis=0)) > 1, "rows under vmap have masks of their own"
 
 
-def test_step_dropout_of_a_split_run():
-    whole = regularizers.step_dropout(KEY, XS, 0.4)
-    parts = [regularizers.step_dropout(KEY, XS[:5], 0.4), regularizers.step_dropout(KEY, XS[5:], 0.4, start=5)]
+def test_dropout_of_a_split_run():
+    whole = regularizers.dropout(KEY, XS, 0.4)
+    parts = [regularizers.dropout(KEY, XS[:5], 0.4), regularizers.dropout(KEY, XS[5:], 0.4, start=5)]
     assert_same(whole, jnp.concatenate(parts))
     assert len(np.unique(whole == 0, axis=0)) > T // 2
 
@@ -149,7 +149,7 @@ def interval(count, rate):
 
 MEANS = {
     "locked": lambda key, rate: regularizers.locked_dropout(key, jnp.ones((1, 50, 40)), rate),
-    "step": lambda key, rate: regularizers.step_dropout(key, jnp.ones((20, 10, 10)), rate),
+    "dropout": lambda key, rate: regularizers.dropout(key, jnp.ones((20, 10, 10)), rate),
     "embedding": lambda key, rate: regularizers.embedding_dropout(key, jnp.ones((2000, 1)), rate),
     "connect": lambda key, rate: (
         regularizers.drop_connect(
@@ -174,11 +174,11 @@ def test_the_expectation_over_masks_is_one(name, rate):
 
 
 @pytest.mark.parametrize("name", ["standard", *GATE_SPECS])
-def test_memory_dropout_drops_candidates_and_never_the_memory(name):
+def test_candidate_dropout_drops_candidates_and_never_the_memory(name):
     form = GATE_SPECS.get(name, GateSpec())
     params = CELLS[name if name in GATE_SPECS else "lstm"].init(KEY, D, H, dtype=jnp.float64)
     state = lstm_variant(form).zero_state(params, (B,))
-    cell, inputs = regularizers.memory_dropout(KEY, form, XS[:1], 0.5, state)
+    cell, inputs = regularizers.candidate_dropout(KEY, form, XS[:1], 0.5, state)
     got, _ = lj.unroll(cell, params, inputs, state)
     plain, _ = lj.unroll(lstm_variant(form), params, XS[:1], state)
     want = inputs.per_step[0] * plain.c
@@ -191,11 +191,11 @@ def test_memory_dropout_drops_candidates_and_never_the_memory(name):
 def test_a_rate_of_zero_compiles_to_nothing():
     cell, params, state = problem()
     assert regularizers.locked_dropout(KEY, XS, 0.0) is XS
-    assert regularizers.step_dropout(KEY, XS, 0) is XS
+    assert regularizers.dropout(KEY, XS, 0) is XS
     assert regularizers.drop_connect(KEY, params, 0.0) is params
     assert regularizers.recurrent_dropout(KEY, cell, params, 0.0, state) == (cell, params)
     assert regularizers.zoneout(KEY, cell, XS, lj.LSTMState(0.0, 0.0), state) == (cell, XS)
-    assert regularizers.memory_dropout(KEY, GateSpec(), XS, 0.0, state)[0] is lstm_variant(GateSpec())
+    assert regularizers.candidate_dropout(KEY, GateSpec(), XS, 0.0, state)[0] is lstm_variant(GateSpec())
 
 
 def test_a_traced_rate_works_for_a_population():
@@ -214,7 +214,7 @@ def test_a_traced_rate_works_for_a_population():
     assert abs(losses[1] - losses[0]) > 1e-3
 
 
-def test_regularisers_with_every_option_equal_a_split_by_rows():
+def test_regularizers_with_every_option_equal_a_split_by_rows():
     """Lengths, resets and reversal around a wrapped cell: each row alone gives its part of the batch."""
     cell, params, state = problem("gru")
     lengths, resets = jnp.array([13, 0, 7]), jax.random.bernoulli(KEY, 0.2, (T, B))
@@ -230,8 +230,8 @@ def test_regularisers_with_every_option_equal_a_split_by_rows():
 def test_penalties():
     params = {"lstm": lj.LSTMParams(jnp.full((2, 4), -2.0), jnp.ones((1, 4)), jnp.ones(4)), "head": jnp.ones(3)}
     assert regularizers.weight_penalty(params, l1=0.5) == 0.5 * (16 + 4 + 4 + 3)
-    assert regularizers.weight_penalty(params, l2=0.25, names="kernel") == 0.25 * (32 + 4)
-    assert regularizers.weight_penalty(params, l1=1.0, l2=1.0, names=r"^lstm\.bias") == 8
+    assert regularizers.weight_penalty(params, l2=0.25, pattern="kernel") == 0.25 * (32 + 4)
+    assert regularizers.weight_penalty(params, l1=1.0, l2=1.0, pattern=r"^lstm\.bias") == 8
     ys = jnp.array([[1.0], [3.0], [2.0]])
     np.testing.assert_allclose(regularizers.activation_penalty(ys), 14 / 3, rtol=1e-15)
     np.testing.assert_allclose(regularizers.temporal_activation_penalty(ys), (4 + 1) / 2, rtol=1e-15)
@@ -247,8 +247,8 @@ def test_penalties():
             "names: got 'kernel', want some of 'input_kernel'",
         ),
         (
-            lambda cell, params, state: regularizers.weight_penalty(params, l1=1.0, names="w_hh"),
-            "which no parameter's path",
+            lambda cell, params, state: regularizers.weight_penalty(params, l1=1.0, pattern="w_hh"),
+            "pattern: got 'w_hh', which no parameter's path matches",
         ),
         (
             lambda cell, params, state: lj.unroll(cell, params, lj.Inputs(XS, jnp.ones((T, 2)))),

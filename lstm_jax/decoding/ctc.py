@@ -1,10 +1,12 @@
-"""Decoding for connectionist temporal classification: from scores of every frame to sequences of labels.
+"""Decoding for connectionist temporal classification (CTC): from the logits of all frames to sequences of labels.
 
-A path gives each frame a label or the blank; a labelling is its path without repetitions and then without blanks
-(Graves et al. 2006). Training is ``optax.ctc_loss``, whose conventions these are: the blank is 0 unless said otherwise.
+A path gives each frame a label or the blank. It stands for the labeling that is left when repeated labels are merged
+and then blanks removed (Graves et al. 2006): with the blank ``-``, the path ``aa-ab-`` is the labeling ``aab``. The
+probability of a labeling is the sum over all its paths. As in ``optax.ctc_loss``, which trains such a model, the blank
+is label 0 unless told otherwise.
 
-Everything here decodes one sequence; ``jax.vmap`` decodes a batch. Letters: T frames, V labels with the blank, K beams,
-L labels at most.
+Each function decodes one sequence; ``jax.vmap`` decodes a batch. Letters: T frames, V labels with the blank, K beams,
+L labels of a labeling at most.
 """
 
 from functools import partial
@@ -18,108 +20,160 @@ from lstm_jax.decoding.tokens import NEG_INF, DecodeResult
 
 @partial(jax.jit, static_argnames="blank")
 def ctc_greedy(logits: jax.Array, num_frames: jax.Array | int, *, blank: int = 0) -> DecodeResult:
-    """The labelling of the most probable path.
+    """Decodes the labeling of the most probable path, which takes the best label of every frame.
 
     Args:
-        logits: ``[T, V]``; length: frames that are there.
+        logits: ``[T, V]``.
+        num_frames: the number of valid frames, 0 to T; the frames after them are not read.
+        blank: the index of the blank label.
     Returns:
-        DecodeResult: ``tokens [T]``, filled up with the blank; the score is the log probability of the path.
+        DecodeResult: ``tokens [T]``, padded with the blank; ``length``, the number of labels; ``score``, the log
+        probability of the path.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> logits = 9 * jnp.eye(3)[jnp.array([1, 1, 0, 1, 2])]
+        >>> labels = lj.decoding.ctc_greedy(logits, 5)
+        >>> labels.tokens[: labels.length].tolist()
+        [1, 1, 2]
     """
     logp = jax.nn.log_softmax(logits.astype(jnp.float32))
-    best, there = jnp.argmax(logits, axis=-1).astype(jnp.int32), _there(logits, num_frames)
-    before = jnp.concatenate([jnp.full(1, blank, best.dtype), best[:-1]])
-    kept = there & (best != blank) & (best != before)
-    place = jnp.where(kept, jnp.cumsum(kept, dtype=jnp.int32) - 1, len(best))
-    tokens = jnp.full(len(best), blank, jnp.int32).at[place].set(best, mode="drop")
-    return DecodeResult(tokens, jnp.sum(kept, dtype=jnp.int32), jnp.sum(jnp.max(logp, axis=-1), where=there))
+    path, is_valid = jnp.argmax(logits, axis=-1).astype(jnp.int32), _valid_frames(logits, num_frames)
+    previous = jnp.concatenate([jnp.full(1, blank, path.dtype), path[:-1]])
+    emit_mask = is_valid & (path != blank) & (path != previous)
+    position = jnp.where(emit_mask, jnp.cumsum(emit_mask, dtype=jnp.int32) - 1, len(path))
+    tokens = jnp.full(len(path), blank, jnp.int32).at[position].set(path, mode="drop")
+    score = jnp.sum(jnp.max(logp, axis=-1), where=is_valid)
+    return DecodeResult(tokens, jnp.sum(emit_mask, dtype=jnp.int32), score)
 
 
-def _there(logits: jax.Array, length: jax.Array | int) -> jax.Array:
-    return jnp.arange(len(logits), dtype=jnp.int32) < jnp.asarray(length, jnp.int32)
+def _valid_frames(logits: jax.Array, num_frames: jax.Array | int) -> jax.Array:
+    """Bool ``[T]``: whether a frame comes before the end."""
+    return jnp.arange(len(logits), dtype=jnp.int32) < jnp.asarray(num_frames, jnp.int32)
 
 
 class PrefixBeams(NamedTuple):
-    """Labellings of the frames so far."""
+    """K different labelings of the frames read so far, each with the log probability of its paths."""
 
     tokens: jax.Array
-    """``[K, L]``, the blank behind the length"""
+    """``[K, L]``, padded with the blank"""
     length: jax.Array
-    """``[K]``"""
-    blank: jax.Array
-    """``[K]``, log probability of all paths of it that end in the blank"""
-    label: jax.Array
-    """``[K]``, of those that end in its last label"""
+    """``[K]``, labels of each labeling"""
+    blank_log_prob: jax.Array
+    """``[K]``, of all its paths that end in the blank"""
+    label_log_prob: jax.Array
+    """``[K]``, of all its paths that end in its last label"""
+
+    def log_prob(self) -> jax.Array:
+        """``[K]``, of all paths of each labeling."""
+        return jnp.logaddexp(self.blank_log_prob, self.label_log_prob)
 
 
 @partial(jax.jit, static_argnames=("beam_size", "max_labels", "blank"))
 def ctc_beam_search(
     logits: jax.Array, num_frames: jax.Array | int, *, beam_size: int, max_labels: int | None = None, blank: int = 0
 ) -> DecodeResult:
-    """The most probable labellings that a beam of prefixes finds, the best first (Graves 2012; Hannun et al. 2014).
+    """Searches for the most probable labelings with a beam of prefixes (Graves 2012; Hannun et al. 2014).
 
-    The score of a labelling is the sum over all its paths that the beam kept: with enough beams, its log probability.
+    The score of a labeling is the log of the sum over all its paths that the beam kept; with enough beams it is the
+    log probability of the labeling.
 
     Args:
-        logits: ``[T, V]``; length: frames that are there.
-        most: labels of a labelling at most; None means T.
+        logits: ``[T, V]``.
+        num_frames: the number of valid frames, 0 to T; the frames after them are not read.
+        beam_size: K, the number of prefixes that are kept after each frame, at least 1.
+        max_labels: L, the most labels that a labeling may have; None means T.
+        blank: the index of the blank label.
     Returns:
-        DecodeResult: ``tokens [K, L]``, ``length [K]``, ``score [K]``, -inf where there are fewer than K.
+        DecodeResult: ``tokens [K, L]``, padded with the blank, ``length [K]`` and ``score [K]``, the best first; the
+        score is -inf where fewer than K labelings are possible.
+    Raises:
+        ValueError: ``beam_size`` is below 1.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> logits = jnp.log(jnp.array([[0.55, 0.45], [0.55, 0.45]]))
+        >>> best = lj.decoding.ctc_beam_search(logits, 2, beam_size=2)
+        >>> best.tokens[0, : best.length[0]].tolist(), round(float(jnp.exp(best.score[0])), 4)
+        ([1], 0.6975)
     """
     if beam_size < 1:
-        raise ValueError(f"beams: got {beam_size}, want at least 1")
-    steps = len(logits) if max_labels is None else max_labels
+        raise ValueError(f"beam_size: got {beam_size}, want at least 1")
+    max_labels = len(logits) if max_labels is None else max_labels
     logp = jax.nn.log_softmax(logits.astype(jnp.float32))
-    none = jnp.full(beam_size, NEG_INF, jnp.float32)
-    start = PrefixBeams(
-        jnp.full((beam_size, steps), blank, jnp.int32), jnp.zeros(beam_size, jnp.int32), none.at[0].set(0.0), none
+    impossible = jnp.full(beam_size, NEG_INF, jnp.float32)
+    empty_prefix = PrefixBeams(
+        tokens=jnp.full((beam_size, max_labels), blank, jnp.int32),
+        length=jnp.zeros(beam_size, jnp.int32),
+        blank_log_prob=impossible.at[0].set(0.0),
+        label_log_prob=impossible,
     )
 
-    def advance(found: PrefixBeams, frame: tuple[jax.Array, jax.Array]) -> tuple[PrefixBeams, None]:
-        logp, there = frame
-        after = _extend(found, logp, blank)
-        return jax.tree.map(lambda new, old: jnp.where(there, new, old), after, found), None
+    def advance(beams: PrefixBeams, frame: tuple[jax.Array, jax.Array]) -> tuple[PrefixBeams, None]:
+        frame_logp, is_valid = frame
+        advanced = _read_frame(beams, frame_logp, blank)
+        return jax.tree.map(lambda new, old: jnp.where(is_valid, new, old), advanced, beams), None
 
-    found, _ = jax.lax.scan(advance, start, (logp, _there(logits, num_frames)))
-    score = jnp.logaddexp(found.blank, found.label)
+    beams, _ = jax.lax.scan(advance, empty_prefix, (logp, _valid_frames(logits, num_frames)))
+    score = beams.log_prob()
     order = jnp.argsort(-score)
-    return DecodeResult(found.tokens[order], found.length[order], score[order])
+    return DecodeResult(beams.tokens[order], beams.length[order], score[order])
 
 
-def _extend(found: PrefixBeams, logp: jax.Array, blank: int) -> PrefixBeams:
-    """By one frame: each prefix as it is, and each by every label; a prefix reached in both ways counts once."""
-    beams, steps = found.tokens.shape
-    rows, labels = jnp.arange(beams, dtype=jnp.int32), jnp.arange(len(logp), dtype=jnp.int32)
-    total = jnp.logaddexp(found.blank, found.label)
-    last = jnp.where(found.length > 0, found.tokens[rows, found.length - 1], -1)
-    # by[i, v]: the paths of prefix i, now longer by v; a repeated label needs a blank before it
-    by = jnp.where(labels[None] == last[:, None], found.blank[:, None], total[:, None]) + logp[None]
-    by = by.at[:, blank].set(NEG_INF)
-    by = jnp.where((found.length < steps)[:, None], by, NEG_INF)
-    # comes[i, j]: prefix i and the last label of prefix j are prefix j
-    shorter = found.tokens.at[rows, jnp.maximum(found.length - 1, 0)].set(blank)
-    same = (
-        jnp.all(found.tokens[:, None] == shorter[None], axis=-1) & (total[:, None] > NEG_INF) & (total[None] > NEG_INF)
+def _read_frame(beams: PrefixBeams, logp: jax.Array, blank: int) -> PrefixBeams:
+    """Reads one frame ``logp [V]`` and keeps the K best of the unchanged and the extended prefixes."""
+    beam_size = len(beams.length)
+    unchanged, extended = _candidates(beams, logp, blank)
+    chosen = jax.lax.top_k(jnp.concatenate([unchanged.log_prob(), extended.ravel()]), beam_size)[1]
+    is_unchanged = chosen < beam_size
+    parent, label = jnp.divmod(jnp.maximum(chosen - beam_size, 0), len(logp))
+    rows = jnp.arange(beam_size, dtype=jnp.int32)
+    chosen_extended = PrefixBeams(
+        tokens=beams.tokens[parent].at[rows, beams.length[parent]].set(label.astype(jnp.int32), mode="drop"),
+        length=beams.length[parent] + 1,
+        blank_log_prob=jnp.full(beam_size, NEG_INF, jnp.float32),
+        label_log_prob=extended[parent, label],
     )
-    comes = same & (found.length[:, None] + 1 == found.length[None])
-    joins = jnp.where(comes, by[:, jnp.maximum(last, 0)], NEG_INF)
-    repeated = jnp.where(last >= 0, found.label + logp[jnp.maximum(last, 0)], NEG_INF)
-    stays = PrefixBeams(
-        found.tokens,
-        found.length,
-        total + logp[blank],
-        jnp.logaddexp(repeated, jax.nn.logsumexp(joins, axis=0)),
+    chosen_unchanged = jax.tree.map(lambda leaf: leaf[jnp.minimum(chosen, beam_size - 1)], unchanged)
+
+    def select(if_unchanged: jax.Array, if_extended: jax.Array) -> jax.Array:
+        return jnp.where(is_unchanged.reshape(-1, *[1] * (if_unchanged.ndim - 1)), if_unchanged, if_extended)
+
+    return jax.tree.map(select, chosen_unchanged, chosen_extended)
+
+
+def _candidates(beams: PrefixBeams, logp: jax.Array, blank: int) -> tuple[PrefixBeams, jax.Array]:
+    """(unchanged, extended ``[K, V]``): every prefix as it is, and the log probability of each longer by each label.
+
+    A prefix as it is gains the paths that repeat its last label or end in the blank. Where prefix i longer by a label
+    is prefix j of the beam, its paths are merged into those of j and ``extended`` has -inf.
+    """
+    beam_size, max_labels = beams.tokens.shape
+    rows, labels = jnp.arange(beam_size, dtype=jnp.int32), jnp.arange(len(logp), dtype=jnp.int32)
+    log_prob = beams.log_prob()
+    last_label = jnp.where(beams.length > 0, beams.tokens[rows, beams.length - 1], -1)
+    last_index = jnp.maximum(last_label, 0)
+
+    # A label that repeats the last one needs a blank before it.
+    is_repeated = labels[None] == last_label[:, None]
+    extended = jnp.where(is_repeated, beams.blank_log_prob[:, None], log_prob[:, None]) + logp[None]
+    extended = extended.at[:, blank].set(NEG_INF)
+    extended = jnp.where((beams.length < max_labels)[:, None], extended, NEG_INF)
+
+    # is_parent[i, j]: prefix j without its last label is prefix i.
+    without_last = beams.tokens.at[rows, jnp.maximum(beams.length - 1, 0)].set(blank)
+    is_possible = log_prob > NEG_INF
+    is_parent = (
+        jnp.all(beams.tokens[:, None] == without_last[None], axis=-1)
+        & (beams.length[:, None] + 1 == beams.length[None])
+        & (is_possible[:, None] & is_possible[None])
     )
-    taken = jnp.zeros(by.shape, bool).at[rows[:, None], jnp.maximum(last, 0)[None]].max(comes)
-    grows = jnp.where(taken, NEG_INF, by)
-    scores = jnp.concatenate([jnp.logaddexp(stays.blank, stays.label), grows.ravel()])
-    chosen = jax.lax.top_k(scores, beams)[1]
-    parent, label = jnp.divmod(jnp.maximum(chosen - beams, 0), len(logp))
-    grown = PrefixBeams(
-        found.tokens[parent].at[rows, found.length[parent]].set(label.astype(jnp.int32), mode="drop"),
-        found.length[parent] + 1,
-        jnp.full(beams, NEG_INF, jnp.float32),
-        grows[parent, label],
+    merged = jnp.where(is_parent, extended[:, last_index], NEG_INF)
+    is_merged = jnp.zeros(extended.shape, bool).at[rows[:, None], last_index[None]].max(is_parent)
+
+    repeated = jnp.where(last_label >= 0, beams.label_log_prob + logp[last_index], NEG_INF)
+    unchanged = beams._replace(
+        blank_log_prob=log_prob + logp[blank],
+        label_log_prob=jnp.logaddexp(repeated, jax.nn.logsumexp(merged, axis=0)),
     )
-    held = jax.tree.map(lambda leaf: leaf[jnp.minimum(chosen, beams - 1)], stays)
-    is_held = chosen < beams
-    return jax.tree.map(lambda old, new: jnp.where(is_held.reshape(-1, *[1] * (old.ndim - 1)), old, new), held, grown)
+    return unchanged, jnp.where(is_merged, NEG_INF, extended)

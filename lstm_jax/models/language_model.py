@@ -1,10 +1,11 @@
-"""A language model: embedding, LSTM layers, and the embedding again as the last layer.
+"""A language model: an embedding, LSTM layers, and the embedding again as the last layer.
 
-    ys = layers(embedding[codes])                  the last layer as wide as the embedding
+    ys = layers(embedding[tokens])                 [T, *batch, E], the last layer is as wide as the embedding
     logits = ys embedding^T + b                    tied weights (Press and Wolf 2017, arXiv:1608.05859)
 
-Dropout as in AWD-LSTM (Merity, Keskar and Socher 2018, arXiv:1708.02182): of whole words, of inputs, between layers and
-of outputs with one mask for all steps, and of recurrent weights.
+Letters: V tokens of the vocabulary, E the embedding's size. Dropout is that of AWD-LSTM (Merity, Keskar and Socher
+2018, arXiv:1708.02182): of whole rows of the embedding; of inputs, between layers and of outputs, with one mask for all
+steps; and of recurrent weights.
 """
 
 import math
@@ -13,49 +14,51 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from lstm_jax import regularizers
 from lstm_jax._core.stack import lstm_stack
 from lstm_jax._core.structs import accumulator_dtype
+from lstm_jax.cells.dense import add_bias
 from lstm_jax.initializers import init_params
-from lstm_jax.models.layers import add_bias, init_embedding, locked_dropout, locked_dropout_between, split_key
+from lstm_jax.models.layers import init_embedding, locked_dropout_between, split_key
+from lstm_jax.regularizers import Rate, drop_connect, embedding_dropout, locked_dropout
 
 
 class LanguageModelParams(NamedTuple):
-    """Parameters of the language model."""
+    """Parameters of the language model, made by ``init_language_model``."""
 
     embedding: jax.Array
-    """``[V, E]``"""
+    """``[V, E]``, the first and the last layer"""
     layers: tuple[Any, ...]
-    """of ``lstm_stack``; the last of width E"""
+    """parameters of ``lstm_stack``; the last layer has width E"""
     bias: jax.Array
-    """``[V]``"""
+    """``[V]``, of the last layer"""
 
 
 class DropoutRates(NamedTuple):
-    """Rates; 0 is none."""
+    """Probabilities of dropping in each of AWD-LSTM's five places; 0 means that nothing is dropped there."""
 
-    words: float = 0.0
-    """rows of the embedding"""
-    inputs: float = 0.0
-    """embedded words"""
-    between: float = 0.0
-    """from layer to layer"""
-    outputs: float = 0.0
-    """of the last layer"""
-    weights: float = 0.0
-    """recurrent weights"""
+    embedding: Rate = 0.0
+    """of dropping a row of the embedding, that is a token wherever it occurs"""
+    input: Rate = 0.0
+    """of dropping a number of an embedded token"""
+    hidden: Rate = 0.0
+    """of dropping a number between two layers"""
+    output: Rate = 0.0
+    """of dropping a number of the last layer's output"""
+    weight: Rate = 0.0
+    """of dropping a recurrent weight of a layer"""
 
 
 class LanguageModelOutput(NamedTuple):
-    """What the model makes of a text."""
+    """States and outputs of the layers after reading a piece of text."""
 
     states: tuple[Any, ...]
-    """of each layer, to read on with"""
+    """the final state of each layer, from which to continue"""
     ys: jax.Array
-    """``[T, *batch, E]``, dropped out, for the scores"""
+    """``[T, *batch, E]``, the last layer's outputs after dropout: what ``logits`` takes"""
     raw_ys: jax.Array
-    """the same before dropout, for ``regularizers.temporal_activation_penalty``"""
+    """``[T, *batch, E]``, those outputs before dropout, for ``regularizers.temporal_activation_penalty``"""
 
 
 def init_language_model(
@@ -65,62 +68,124 @@ def init_language_model(
     embedding_size: int = 200,
     hidden_size: int = 200,
     num_layers: int = 2,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> LanguageModelParams:
-    """Draws the parameters; embeddings normal with deviation 0.1."""
+    """Draws the parameters of a language model; embeddings are normal with standard deviation 0.1.
+
+    Args:
+        key: a JAX random key.
+        vocab_size: V, the number of tokens.
+        embedding_size: E, the size of an embedded token and of the last layer.
+        hidden_size: H, the units of every layer but the last.
+        num_layers: LSTM layers, at least 1.
+        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+    Returns:
+        LanguageModelParams: for ``apply``, ``logits`` and ``decode_step``.
+    Raises:
+        ValueError: ``num_layers`` or a size of the layers is below 1.
+
+    Example:
+        >>> import jax
+        >>> from lstm_jax.models import language_model
+        >>> params = language_model.init_language_model(jax.random.key(0), 50, embedding_size=8, hidden_size=16)
+        >>> params.embedding.shape, len(params.layers)
+        ((50, 8), 2)
+    """
     keys = jax.random.split(key, num_layers + 1)
     if num_layers < 1:
         raise ValueError(f"num_layers: got {num_layers}, want at least 1")
-    sizes = [embedding_size, *[hidden_size] * (num_layers - 1), embedding_size]
-    layers = tuple(init_params(one, *pair, dtype=dtype) for one, pair in zip(keys[1:], pairwise(sizes), strict=True))
-    return LanguageModelParams(
-        init_embedding(keys[0], vocab_size, embedding_size, dtype), layers, jnp.zeros(vocab_size, dtype)
-    )
+    sizes = pairwise([embedding_size, *[hidden_size] * (num_layers - 1), embedding_size])
+    layers = tuple(init_params(layer_key, *size, dtype=dtype) for layer_key, size in zip(keys[1:], sizes, strict=True))
+    embedding = init_embedding(keys[0], vocab_size, embedding_size, dtype)
+    return LanguageModelParams(embedding, layers, jnp.zeros(vocab_size, dtype))
 
 
 def apply(
     params: LanguageModelParams,
     states: tuple[Any, ...] | None,
-    codes: jax.Array,
+    tokens: jax.Array,
     *,
     resets: jax.Array | None = None,
     mask: jax.Array | None = None,
     key: jax.Array | None = None,
     dropout_rates: DropoutRates = DropoutRates(),  # noqa: B008 - a tuple of numbers
 ) -> LanguageModelOutput:
-    """Reads ``codes [T, *batch]``; ``score`` makes scores of it.
+    """Reads a piece of text; ``logits`` then scores the next token after each that was read.
 
     Args:
-        states: of ``stack_zero_state`` or of the window before; None means zeros.
-        resets, mask: as for ``lstm``.
-        key: None means no dropout.
-    """
-    words, inputs, between, outputs, weights = split_key(key, 5)
-    table, layers = params.embedding, params.layers
-    if key is not None:
-        table = regularizers.embedding_dropout(words, table, dropout_rates.words)
-        keys = jax.random.split(weights, len(layers))
-        layers = tuple(
-            regularizers.drop_connect(*pair, dropout_rates.weights) for pair in zip(keys, layers, strict=True)
-        )
+        params: of ``init_language_model``.
+        states: the state of each layer, from the piece before or from ``stack_zero_state``; None means zeros.
+        tokens: integers ``[T, *batch]``.
+        resets: bool ``[T, *batch]``, the steps before which the states are set to zero, as for ``lstm``; None means
+            none.
+        mask: bool ``[T, *batch]``, the steps that are taken, as for ``lstm``; None means all.
+        key: a JAX random key; None means no dropout.
+        dropout_rates: the probabilities of dropping in each place.
+    Returns:
+        LanguageModelOutput: final states, and outputs ``[T, *batch, E]`` after and before dropout.
 
-    xs = locked_dropout(inputs, table[codes], dropout_rates.inputs)
-    dropped = locked_dropout_between(between, dropout_rates.between)
-    states, ys = lstm_stack(layers, xs, states, between=dropped, resets=resets, mask=mask)
-    return LanguageModelOutput(states, locked_dropout(outputs, ys, dropout_rates.outputs), ys)
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import language_model
+        >>> params = language_model.init_language_model(jax.random.key(0), 50, embedding_size=8, hidden_size=16)
+        >>> output = language_model.apply(params, None, jnp.ones((12, 4), int))
+        >>> language_model.logits(params, output.ys).shape
+        (12, 4, 50)
+    """
+    embedding_key, input_key, hidden_key, output_key, weight_key = split_key(key, 5)
+    embedding = embedding_dropout(embedding_key, params.embedding, dropout_rates.embedding)
+    layers = tuple(
+        drop_connect(layer_key, layer, dropout_rates.weight)
+        for layer_key, layer in zip(split_key(weight_key, len(params.layers)), params.layers, strict=True)
+    )
+    xs = locked_dropout(input_key, embedding[tokens], dropout_rates.input)
+    between = locked_dropout_between(hidden_key, dropout_rates.hidden)
+    states, ys = lstm_stack(layers, xs, states, between=between, resets=resets, mask=mask)
+    return LanguageModelOutput(states, locked_dropout(output_key, ys, dropout_rates.output), ys)
 
 
 def logits(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
-    """``ys [..., E]`` to the scores ``[..., V]`` of the next word."""
+    """Scores every token as the next one: ``ys embedding^T + b``.
+
+    Args:
+        params: of ``init_language_model``.
+        ys: ``[..., E]``, outputs of ``apply``.
+    Returns:
+        the logits ``[..., V]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import language_model
+        >>> params = language_model.init_language_model(jax.random.key(0), 50, embedding_size=8)
+        >>> language_model.logits(params, jnp.ones((12, 4, 8))).shape
+        (12, 4, 50)
+    """
     return add_bias(ys @ params.embedding.T, params.bias)
 
 
 def decode_step(
-    params: LanguageModelParams, states: tuple[Any, ...], word: jax.Array
+    params: LanguageModelParams, states: tuple[Any, ...], token: jax.Array
 ) -> tuple[tuple[Any, ...], jax.Array]:
-    """One word read, and the scores of the next one: a ``step`` for ``decoding``."""
-    found = apply(params, states, word[None])
-    return found.states, logits(params, found.ys[0])
+    """Reads one token of one sequence and scores the next one: the ``step`` that ``lstm_jax.decoding`` takes.
+
+    Args:
+        params: of ``init_language_model``.
+        states: the state of each layer, such as ``stack_zero_state(params.layers)``.
+        token: an integer.
+    Returns:
+        (states, logits): the new state of each layer, and ``[V]``.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> from lstm_jax.models import language_model
+        >>> key = jax.random.key(0)
+        >>> params = language_model.init_language_model(key, 50, embedding_size=8, hidden_size=16)
+        >>> states = lj.stack_zero_state(params.layers)
+        >>> lj.decoding.sample(key, language_model.decode_step, params, states, 1, max_length=20).tokens.shape
+        (20,)
+    """
+    output = apply(params, states, token[None])
+    return output.states, logits(params, output.ys[0])
 
 
 def sampled_softmax_loss(
@@ -131,27 +196,43 @@ def sampled_softmax_loss(
     log_proposal: jax.Array,
     num_samples: int,
 ) -> jax.Array:
-    """The loss -log p(target) with ``samples`` words for all others in the softmax; for training only.
+    """Estimates the loss -log p(target) with a sample of the vocabulary in the softmax; for training only.
 
         s_w = y . e_w + b_w
-        loss = log(exp s_target + sum of exp(s_w) / (K q_w) over drawn w that are not the target) - s_target
+        loss = log(exp s_target + sum of exp(s_w) / (K q_w) over sampled w that are not the target) - s_target
 
-    for K words drawn from q, the same ones for all targets (Bengio and Senecal 2008; Jean et al. 2015,
-    arXiv:1412.2007). Its gradient nears the full one as K grows; it takes K instead of V products a word.
+    K tokens are sampled with replacement from the proposal q, the same ones for all targets (Bengio and Senecal 2008;
+    Jean et al. 2015, arXiv:1412.2007). The gradient approaches that of the full softmax as K grows; it takes K instead
+    of V products a token.
 
     Args:
-        ys: ``[..., E]``; targets: integers ``[...]``.
-        log_share: ``[V]``, log q but for a constant; 0.75 times the log of the words' counts, say.
+        key: a JAX random key.
+        params: of ``init_language_model``.
+        ys: ``[..., E]``, outputs of ``apply``.
+        targets: integers ``[...]``, the next tokens.
+        log_proposal: ``[V]``, log q up to a constant, such as 0.75 times the log of each token's count.
+        num_samples: K, the number of sampled tokens, at least 1.
+    Returns:
+        the losses ``[...]`` in nats, at least float32.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import language_model
+        >>> key = jax.random.key(0)
+        >>> params = language_model.init_language_model(key, 50, embedding_size=8)
+        >>> ys, targets, log_proposal = jnp.ones((12, 4, 8)), jnp.ones((12, 4), int), jnp.zeros(50)
+        >>> language_model.sampled_softmax_loss(key, params, ys, targets, log_proposal, 10).shape
+        (12, 4)
     """
-    wide = accumulator_dtype(ys.dtype)
-    targets, embedding, bias = jnp.asarray(targets), params.embedding, params.bias.astype(wide)
-    log_proposal = jax.nn.log_softmax(log_proposal.astype(wide))
+    sum_dtype = accumulator_dtype(ys.dtype)
+    targets, embedding, bias = jnp.asarray(targets), params.embedding, params.bias.astype(sum_dtype)
+    log_proposal = jax.nn.log_softmax(log_proposal.astype(sum_dtype))
     cumulative = jnp.cumsum(jnp.exp(log_proposal))
-    points = cumulative[-1] * jax.random.uniform(key, (num_samples,), wide)
-    drawn = jnp.searchsorted(cumulative, points).astype(targets.dtype)
-    right = jnp.sum((ys * embedding[targets]).astype(wide), axis=-1) + bias[targets]
-    offset = bias - log_proposal - math.log(num_samples)
-    others = add_bias((ys @ embedding[drawn].T).astype(wide), offset[drawn])
-    itself = jnp.expand_dims(drawn, range(targets.ndim)) == targets[..., None]
-    others = jnp.where(itself, -jnp.inf, others)
-    return jnp.logaddexp(right, jax.nn.logsumexp(others, axis=-1)) - right
+    quantiles = cumulative[-1] * jax.random.uniform(key, (num_samples,), sum_dtype)
+    sampled = jnp.searchsorted(cumulative, quantiles).astype(targets.dtype)
+    target_logits = jnp.sum((ys * embedding[targets]).astype(sum_dtype), axis=-1) + bias[targets]
+    corrected_bias = bias - log_proposal - math.log(num_samples)
+    sampled_logits = add_bias((ys @ embedding[sampled].T).astype(sum_dtype), corrected_bias[sampled])
+    is_target = jnp.expand_dims(sampled, range(targets.ndim)) == targets[..., None]
+    sampled_logits = jnp.where(is_target, -jnp.inf, sampled_logits)
+    return jnp.logaddexp(target_logits, jax.nn.logsumexp(sampled_logits, axis=-1)) - target_logits

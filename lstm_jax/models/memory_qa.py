@@ -1,60 +1,75 @@
-"""Answers a question about a story: sentences and the question by LSTMs, attention from one to the other.
+"""A model that answers a question about a story, attending to the story's sentences in several hops.
 
-m_s  = the last output of an LSTM over the words of sentence s            [S, *batch, H]
-q    = the same LSTM's over the question                                  [*batch, H]
-ys   = LSTMs in both directions over the sentences, each beside q         [S, *batch, 2H]
-u_0  = q;  u_k = u_(k-1) + dense(attention of u_(k-1) over ys)            K looks (Sukhbaatar et al. 2015)
-logits = dense(u_K)
+    m_s = the last output of an LSTM over the words of sentence s             [S, *batch, H]
+    q   = the last output of the same LSTM over the question                  [*batch, H]
+    ys  = a bidirectional LSTM over the sentences, each m_s joined with q     [S, *batch, 2H]
+    u_0 = q;  u_k = tanh(u_(k-1) + dense_k(context_k))                        K hops
+    context_k = additive attention of u_(k-1) over ys
+    logits = dense(u_K)                                                       [*batch, N]
+
+Letters: S sentences of at most W words, V tokens of the vocabulary, E the embedding's size, N answers. The hops are
+those of an end-to-end memory network (Sukhbaatar et al. 2015, arXiv:1503.08895).
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lstm_jax import attention
 from lstm_jax._core.sequence import lstm
 from lstm_jax._core.stack import init_stack, lstm_stack
 from lstm_jax._core.structs import LSTMParams
 from lstm_jax.initializers import init_params
-from lstm_jax.models.layers import DenseParams, dense, dropout, init_dense, init_embedding, split_key
+from lstm_jax.models.layers import DenseParams, dense, init_dense, init_embedding, split_key
+from lstm_jax.regularizers import Rate, dropout
+
+
+class HopParams(NamedTuple):
+    """Parameters of one hop over the story."""
+
+    attention: attention.AdditiveParams
+    """of the query ``u_(k-1)`` over the sentences"""
+    update: DenseParams
+    """``[2H, H]``: from the context to what is added to the query"""
 
 
 class MemoryQAParams(NamedTuple):
-    """Parameters of the reader."""
+    """Parameters of the model, made by ``init_memory_qa``."""
 
     embedding: jax.Array
     """``[V, E]``"""
-    words: LSTMParams
-    """over the words of a sentence"""
-    story: tuple[Any, ...]
-    """over sentences, both ways"""
-    looks: tuple[tuple[attention.AdditiveParams, DenseParams], ...]
-    """one for each look at the story"""
+    sentence_encoder: LSTMParams
+    """over the words of a sentence or of the question"""
+    story_encoder: tuple[Any, ...]
+    """parameters of ``lstm_stack``: one bidirectional layer over the sentences"""
+    hops: tuple[HopParams, ...]
+    """one for each hop"""
     head: DenseParams
-    """``[H, answers]``"""
+    """``[H, N]``, the last layer"""
 
 
 class Story(NamedTuple):
-    """A story of S sentences of at most W words, and a question of at most Q words."""
+    """A batch of stories of S sentences of at most W words, each with a question of at most Q words."""
 
     sentences: jax.Array
     """integers ``[W, S, *batch]``"""
-    words: jax.Array
-    """integers ``[S, *batch]``: words in each sentence; one of 0 words is not there"""
+    sentence_lengths: jax.Array
+    """integers ``[S, *batch]``, the words of each sentence; a sentence of 0 words is ignored"""
     question: jax.Array
     """integers ``[Q, *batch]``"""
-    question_words: jax.Array
-    """integers ``[*batch]``"""
+    question_length: jax.Array
+    """integers ``[*batch]``, the words of the question"""
 
 
 class MemoryQAOutput(NamedTuple):
-    """Scores of the answers, and where each look went."""
+    """Logits of the answers, and the sentences that each hop attends to."""
 
     logits: jax.Array
-    """``[*batch, answers]``"""
-    weights: jax.Array
-    """``[looks, S, *batch]``"""
+    """``[*batch, N]``"""
+    attention_weights: jax.Array
+    """``[K, S, *batch]``; they sum to 1 over the sentences"""
 
 
 def init_memory_qa(
@@ -65,53 +80,92 @@ def init_memory_qa(
     embedding_size: int = 64,
     hidden_size: int = 64,
     num_hops: int = 2,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> MemoryQAParams:
-    """Draws the parameters."""
+    """Draws the parameters of the model; embeddings are normal with standard deviation 0.1.
+
+    Args:
+        key: a JAX random key.
+        vocab_size: V, the number of tokens.
+        num_answers: N, the number of possible answers.
+        embedding_size: E, the size of an embedded token.
+        hidden_size: H, the units of each layer and direction.
+        num_hops: K, how often the model attends to the story, at least 1.
+        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+    Returns:
+        MemoryQAParams: for ``answer``.
+    Raises:
+        ValueError: ``num_hops`` or a size of the layers is below 1.
+
+    Example:
+        >>> import jax
+        >>> from lstm_jax.models import memory_qa
+        >>> params = memory_qa.init_memory_qa(jax.random.key(0), 30, 6, num_hops=3)
+        >>> len(params.hops), params.head.kernel.shape
+        (3, (64, 6))
+    """
     if num_hops < 1:
-        raise ValueError(f"looks: got {num_hops}, want at least 1")
+        raise ValueError(f"num_hops: got {num_hops}, want at least 1")
     keys = jax.random.split(key, 5)
-    look_keys = jax.random.split(keys[4], (num_hops, 2))
     H = hidden_size
-    reads = tuple(
-        (attention.init_additive(scores, H, 2 * H, H, dtype=dtype), init_dense(take, 2 * H, H, dtype))
-        for scores, take in look_keys
+    hops = tuple(
+        HopParams(
+            attention.init_additive(attention_key, H, 2 * H, H, dtype=dtype), init_dense(update_key, 2 * H, H, dtype)
+        )
+        for attention_key, update_key in jax.random.split(keys[4], (num_hops, 2))
     )
     return MemoryQAParams(
-        init_embedding(keys[0], vocab_size, embedding_size, dtype),
-        init_params(keys[1], embedding_size, H, dtype=dtype),
-        init_stack(keys[2], 2 * H, H, 1, bidirectional=True, dtype=dtype),
-        reads,
-        init_dense(keys[3], H, num_answers, dtype),
+        embedding=init_embedding(keys[0], vocab_size, embedding_size, dtype),
+        sentence_encoder=init_params(keys[1], embedding_size, H, dtype=dtype),
+        story_encoder=init_stack(keys[2], 2 * H, H, 1, bidirectional=True, dtype=dtype),
+        hops=hops,
+        head=init_dense(keys[3], H, num_answers, dtype),
     )
 
 
 def answer(
-    params: MemoryQAParams, story: Story, *, key: jax.Array | None = None, dropout_rate: float = 0.0
+    params: MemoryQAParams, story: Story, *, key: jax.Array | None = None, dropout_rate: Rate = 0.0
 ) -> MemoryQAOutput:
-    """Scores of every answer.
+    """Scores every answer to the question of each story.
 
     Args:
-        key: None means no dropout.
-        rate: of dropout, on embedded words, sentences and before the last layer.
+        params: of ``init_memory_qa``.
+        story: the stories with their questions.
+        key: a JAX random key; None means no dropout.
+        dropout_rate: the probability of dropping a number of embedded words, of encoded sentences, and before the last
+            layer.
+    Returns:
+        MemoryQAOutput: logits ``[*batch, N]`` and attention weights ``[K, S, *batch]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import memory_qa
+        >>> params = memory_qa.init_memory_qa(jax.random.key(0), 30, 6)
+        >>> sentences, lengths = jnp.ones((7, 4), int), jnp.array([7, 5, 6, 0])
+        >>> story = memory_qa.Story(sentences, lengths, jnp.ones(3, int), jnp.array(3))
+        >>> logits, weights = memory_qa.answer(params, story)
+        >>> logits.shape, weights.shape
+        ((6,), (2, 4))
     """
-    keys = split_key(key, 4)
-    told = _sentence(params, story.sentences, story.words, keys[0], dropout_rate)
-    asked = _sentence(params, story.question, story.question_words, keys[1], dropout_rate)
-    beside = jnp.concatenate([told, jnp.broadcast_to(asked[None], told.shape)], axis=-1)
-    mask = story.words > 0
-    _, ys = lstm_stack(params.story, dropout(keys[2], beside, dropout_rate), mask=mask)
-    seen, weights = asked, []
-    for scores, take in params.looks:
-        context, where = attention.additive(scores, seen, ys, mask)
-        seen = jnp.tanh(seen + dense(take, context))
-        weights.append(where)
-    return MemoryQAOutput(dense(params.head, dropout(keys[3], seen[None], dropout_rate)[0]), jnp.stack(weights))
+    sentence_key, question_key, story_key, head_key = split_key(key, 4)
+    encoded = _encode(params, story.sentences, story.sentence_lengths, sentence_key, dropout_rate)
+    query = _encode(params, story.question, story.question_length, question_key, dropout_rate)
+    xs = jnp.concatenate([encoded, jnp.broadcast_to(query[None], encoded.shape)], axis=-1)
+    mask = story.sentence_lengths > 0
+    _, ys = lstm_stack(params.story_encoder, dropout(story_key, xs, dropout_rate), mask=mask)
+    attention_weights = []
+    for hop in params.hops:
+        context, weights = attention.additive(hop.attention, query, ys, mask)
+        query = jnp.tanh(query + dense(hop.update, context))
+        attention_weights.append(weights)
+    logits = dense(params.head, dropout(head_key, query[None], dropout_rate)[0])
+    return MemoryQAOutput(logits, jnp.stack(attention_weights))
 
 
-def _sentence(
-    params: MemoryQAParams, codes: jax.Array, lengths: jax.Array, key: jax.Array | None, rate: float
+def _encode(
+    params: MemoryQAParams, tokens: jax.Array, lengths: jax.Array, key: jax.Array | None, dropout_rate: Rate
 ) -> jax.Array:
-    """``[W, ...]`` words to ``[..., H]``."""
-    state, _ = lstm(params.words, dropout(key, params.embedding[codes], rate), lengths=lengths)
+    """Encodes sentences, integers ``[W, ...]``, as the last outputs ``[..., H]`` of an LSTM over their words."""
+    xs = dropout(key, params.embedding[tokens], dropout_rate)
+    state, _ = lstm(params.sentence_encoder, xs, lengths=lengths)
     return state.h

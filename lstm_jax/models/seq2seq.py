@@ -1,14 +1,16 @@
-"""Sequence to sequence: an encoder that reads both ways, a decoder that attends to what it read.
+"""Sequence to sequence: a bidirectional encoder, and a decoder that attends to the encoder's outputs.
 
-    memory = encoder(embedding[source])                        [S, *batch, 2H]
-    h = tanh(u), c = v of [u, v] = dense(both directions' last h and c)     the decoder starts there
-    ys     = decoder(embedding[target so far])                 [T, *batch, H]
-    context, weights = attention of y_t over the memory
-    logits = tanh([y_t, context] W) O + b
+    memory = encoder(source_embedding[source])                 [S, *batch, 2H]
+    [u, v] = dense(h and c of both directions' final states)   the bridge
+    h_0 = tanh(u), c_0 = v                                     the decoder's initial state
+    ys = decoder(target_embedding[target])                     [T, *batch, H]
+    context_t, weights_t = additive attention of y_t over memory
+    logits_t = tanh([y_t, context_t] W + a) target_embedding^T + b
 
-Attention behind the decoder, by Luong, Pham and Manning 2015 (arXiv:1508.04025) with the additive scores of Bahdanau,
-Cho and Bengio 2015 (arXiv:1409.0473): no step of the decoder waits for it, so training runs the decoder over the
-whole target first. Without attention (Sutskever, Vinyals and Le 2014) the state is all that it knows of the source.
+Letters: S source and T target tokens, V and U the sizes of their vocabularies, E the embeddings' size. Attention comes
+after the decoder, as in Luong, Pham and Manning 2015 (arXiv:1508.04025), with the additive scores of Bahdanau, Cho and
+Bengio 2015 (arXiv:1409.0473): no step of the decoder depends on it, so training runs the decoder over the whole target
+first. Without attention (Sutskever, Vinyals and Le 2014) the initial state is all that the decoder knows of the source.
 """
 
 from functools import partial
@@ -16,63 +18,58 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from lstm_jax import attention
 from lstm_jax._core.sequence import lstm
 from lstm_jax._core.stack import init_stack, lstm_stack
 from lstm_jax._core.steps import lengths_to_mask
 from lstm_jax._core.structs import LSTMParams, LSTMState, accumulator_dtype
+from lstm_jax.cells.dense import add_bias
 from lstm_jax.initializers import init_params
-from lstm_jax.models.layers import (
-    DenseParams,
-    add_bias,
-    dense,
-    dropout,
-    init_dense,
-    init_embedding,
-    locked_dropout,
-    split_key,
-)
+from lstm_jax.models.layers import DenseParams, dense, init_dense, init_embedding, split_key
+from lstm_jax.regularizers import Rate, dropout, locked_dropout
 
 
 class Seq2SeqParams(NamedTuple):
-    """Parameters of the translator."""
+    """Parameters of the model, made by ``init_seq2seq``."""
 
-    source: jax.Array
+    source_embedding: jax.Array
     """``[V, E]``"""
-    target: jax.Array
-    """``[W, E]``"""
+    target_embedding: jax.Array
+    """``[U, E]``, the decoder's first layer and the model's last"""
     encoder: tuple[Any, ...]
-    """one layer, both ways"""
+    """parameters of ``lstm_stack``: one bidirectional layer"""
     bridge: DenseParams
-    """``[4H, 2H]``: both directions' h and c to the decoder's"""
+    """``[4H, 2H]``: from both directions' h and c to the decoder's"""
     decoder: LSTMParams
+    """over the target's embedded tokens"""
     attention: attention.AdditiveParams | None
-    """None means none"""
-    mix: DenseParams
-    """``[3H, E]``, without attention ``[H, E]``"""
+    """of the decoder's outputs over the encoder's; None means no attention"""
+    combine: DenseParams
+    """``[3H, E]``: from an output and its context to what is scored; without attention ``[H, E]``"""
     bias: jax.Array
-    """``[W]``; the last layer is ``target`` again"""
+    """``[U]``, of the last layer"""
 
 
-class Memory(NamedTuple):
-    """What the encoder read."""
+class EncoderMemory(NamedTuple):
+    """The encoded source: what the decoder attends to."""
 
     ys: jax.Array
-    """``[S, *batch, 2H]``"""
+    """``[S, *batch, 2H]``, the encoder's outputs"""
     keys: jax.Array
-    """``[S, *batch, A]``, what attention makes of them once"""
+    """``[S, *batch, H]``, their ``attention.memory_keys``, computed once; without attention the outputs again"""
     mask: jax.Array
-    """bool ``[S, *batch]``"""
+    """bool ``[S, *batch]``, the valid steps"""
 
 
 class Seq2SeqOutput(NamedTuple):
-    """Scores of the next token after each, and where the decoder looked."""
+    """Logits of the token after each that the decoder read, and the source tokens that it attends to."""
 
     logits: jax.Array
-    """``[T, *batch, W]``"""
-    weights: jax.Array
-    """``[T, S, *batch]``; without attention 0"""
+    """``[T, *batch, U]``"""
+    attention_weights: jax.Array
+    """``[T, S, *batch]``; they sum to 1 over the source, and are 0 without attention"""
 
 
 def init_seq2seq(
@@ -83,68 +80,130 @@ def init_seq2seq(
     embedding_size: int = 256,
     hidden_size: int = 256,
     use_attention: bool = True,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Seq2SeqParams:
-    """Draws the parameters."""
+    """Draws the parameters of the model; embeddings are normal with standard deviation 0.1.
+
+    Args:
+        key: a JAX random key.
+        source_vocab_size: V, the number of source tokens.
+        target_vocab_size: U, the number of target tokens.
+        embedding_size: E, the size of an embedded token.
+        hidden_size: H, the units of the decoder, of each direction of the encoder, and the width of attention.
+        use_attention: whether the decoder attends to the encoder's outputs.
+        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+    Returns:
+        Seq2SeqParams: for ``teacher_force``, ``encode``, ``decode`` and ``decode_step``.
+    Raises:
+        ValueError: ``embedding_size`` or ``hidden_size`` is below 1.
+
+    Example:
+        >>> import jax
+        >>> from lstm_jax.models import seq2seq
+        >>> params = seq2seq.init_seq2seq(jax.random.key(0), 30, 40, embedding_size=8, hidden_size=16)
+        >>> params.combine.kernel.shape
+        (48, 8)
+    """
     keys = jax.random.split(key, 7)
     H = hidden_size
     return Seq2SeqParams(
-        init_embedding(keys[0], source_vocab_size, embedding_size, dtype),
-        init_embedding(keys[1], target_vocab_size, embedding_size, dtype),
-        init_stack(keys[2], embedding_size, H, 1, bidirectional=True, dtype=dtype),
-        init_dense(keys[3], 4 * H, 2 * H, dtype),
-        init_params(keys[4], embedding_size, H, dtype=dtype),
-        attention.init_additive(keys[5], H, 2 * H, H, dtype=dtype) if use_attention else None,
-        init_dense(keys[6], 3 * H if use_attention else H, embedding_size, dtype),
-        jnp.zeros(target_vocab_size, dtype),
+        source_embedding=init_embedding(keys[0], source_vocab_size, embedding_size, dtype),
+        target_embedding=init_embedding(keys[1], target_vocab_size, embedding_size, dtype),
+        encoder=init_stack(keys[2], embedding_size, H, 1, bidirectional=True, dtype=dtype),
+        bridge=init_dense(keys[3], 4 * H, 2 * H, dtype),
+        decoder=init_params(keys[4], embedding_size, H, dtype=dtype),
+        attention=attention.init_additive(keys[5], H, 2 * H, H, dtype=dtype) if use_attention else None,
+        combine=init_dense(keys[6], 3 * H if use_attention else H, embedding_size, dtype),
+        bias=jnp.zeros(target_vocab_size, dtype),
     )
 
 
 def encode(
     params: Seq2SeqParams,
-    codes: jax.Array,
+    tokens: jax.Array,
     lengths: jax.Array,
     *,
     key: jax.Array | None = None,
-    dropout_rate: float = 0.0,
-) -> tuple[Memory, LSTMState]:
-    """Reads ``codes [S, *batch]``: (memory, the decoder's first state)."""
-    before, behind = split_key(key, 2)
-    xs = locked_dropout(before, params.source[codes], dropout_rate)
-    (both,), ys = lstm_stack(params.encoder, xs, lengths=lengths)
-    last = [part.astype(ys.dtype) for part in (both.forward.h, both.backward.h, both.forward.c, both.backward.c)]
-    h, c = jnp.split(dense(params.bridge, jnp.concatenate(last, axis=-1)), 2, axis=-1)
-    ys = locked_dropout(behind, ys, dropout_rate)
-    keys = ys if params.attention is None else attention.memory_keys(params.attention, ys)
-    return Memory(ys, keys, lengths_to_mask(lengths, codes.shape[0])), LSTMState(
-        jnp.tanh(h), c.astype(accumulator_dtype(c.dtype))
-    )
+    dropout_rate: Rate = 0.0,
+) -> tuple[EncoderMemory, LSTMState]:
+    """Reads the source.
+
+    Args:
+        params: of ``init_seq2seq``.
+        tokens: integers ``[S, *batch]``, the source.
+        lengths: integers ``[*batch]``, 0 to S.
+        key: a JAX random key; None means no dropout.
+        dropout_rate: the probability of dropping a number of the embedded tokens and of the memory, with one mask for
+            all steps.
+    Returns:
+        (memory, state): what the decoder attends to, and its initial state.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import seq2seq
+        >>> params = seq2seq.init_seq2seq(jax.random.key(0), 30, 40, embedding_size=8, hidden_size=16)
+        >>> memory, state = seq2seq.encode(params, jnp.ones((7, 3), int), jnp.array([7, 5, 2]))
+        >>> memory.ys.shape, state.h.shape
+        ((7, 3, 32), (3, 16))
+    """
+    input_key, memory_key = split_key(key, 2)
+    xs = locked_dropout(input_key, params.source_embedding[tokens], dropout_rate)
+    (final,), ys = lstm_stack(params.encoder, xs, lengths=lengths)
+    parts = [part.astype(ys.dtype) for part in (final.forward.h, final.backward.h, final.forward.c, final.backward.c)]
+    h, c = jnp.split(dense(params.bridge, jnp.concatenate(parts, axis=-1)), 2, axis=-1)
+    state = LSTMState(jnp.tanh(h), c.astype(accumulator_dtype(c.dtype)))
+    ys = locked_dropout(memory_key, ys, dropout_rate)
+    attention_keys = ys if params.attention is None else attention.memory_keys(params.attention, ys)
+    return EncoderMemory(ys, attention_keys, lengths_to_mask(lengths, tokens.shape[0])), state
 
 
 def decode(
     params: Seq2SeqParams,
-    memory: Memory,
+    memory: EncoderMemory,
     state: LSTMState,
-    codes: jax.Array,
+    tokens: jax.Array,
     *,
     key: jax.Array | None = None,
-    dropout_rate: float = 0.0,
+    dropout_rate: Rate = 0.0,
 ) -> tuple[LSTMState, Seq2SeqOutput]:
-    """Reads the target's ``codes [T, *batch]``, each the token before the one to be scored."""
-    before, behind = split_key(key, 2)
-    state, ys = lstm(params.decoder, locked_dropout(before, params.target[codes], dropout_rate), state)
+    """Reads target tokens and scores the token after each.
+
+    Args:
+        params: of ``init_seq2seq``.
+        memory: of ``encode``.
+        state: the decoder's state, from ``encode`` or from the tokens before.
+        tokens: integers ``[T, *batch]``, each the token before the one to be scored.
+        key: a JAX random key; None means no dropout.
+        dropout_rate: the probability of dropping a number of the embedded tokens, with one mask for all steps, and
+            before the last layer.
+    Returns:
+        (state, output): the decoder's new state, and logits ``[T, *batch, U]`` with attention weights
+        ``[T, S, *batch]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import seq2seq
+        >>> params = seq2seq.init_seq2seq(jax.random.key(0), 30, 40, embedding_size=8, hidden_size=16)
+        >>> memory, state = seq2seq.encode(params, jnp.ones((7, 3), int), jnp.array([7, 5, 2]))
+        >>> state, output = seq2seq.decode(params, memory, state, jnp.ones((5, 3), int))
+        >>> output.logits.shape, output.attention_weights.shape
+        ((5, 3, 40), (5, 7, 3))
+    """
+    input_key, output_key = split_key(key, 2)
+    xs = locked_dropout(input_key, params.target_embedding[tokens], dropout_rate)
+    state, ys = lstm(params.decoder, xs, state)
     if params.attention is None:
-        weights, seen = jnp.zeros((codes.shape[0], *memory.mask.shape), ys.dtype), ys
+        weights, joined = jnp.zeros((tokens.shape[0], *memory.mask.shape), ys.dtype), ys
     else:
         # One token at a time, its scores computed again for the gradient: 30 ms, where a vmap over T takes 225
         # (gradient at S = T = 18, B = 64, H = 256, two Zen 4 cores): nothing of size [T, S, B, H] is kept.
         context, weights = jax.lax.map(jax.checkpoint(partial(_attend, params.attention, memory)), ys)
-        seen = jnp.concatenate([ys, context], axis=-1)
-    mixed = dropout(behind, jnp.tanh(dense(params.mix, seen)), dropout_rate)
-    return state, Seq2SeqOutput(add_bias(mixed @ params.target.T, params.bias), weights)
+        joined = jnp.concatenate([ys, context], axis=-1)
+    combined = dropout(output_key, jnp.tanh(dense(params.combine, joined)), dropout_rate)
+    return state, Seq2SeqOutput(add_bias(combined @ params.target_embedding.T, params.bias), weights)
 
 
-def _attend(params: attention.AdditiveParams, memory: Memory, query: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _attend(params: attention.AdditiveParams, memory: EncoderMemory, query: jax.Array) -> tuple[jax.Array, jax.Array]:
     return attention.additive(params, query, memory.ys, memory.mask, memory.keys)
 
 
@@ -155,25 +214,54 @@ def teacher_force(
     target: jax.Array,
     *,
     key: jax.Array | None = None,
-    dropout_rate: float = 0.0,
+    dropout_rate: Rate = 0.0,
 ) -> Seq2SeqOutput:
-    """Scores of every next token of a target that is known: for training and for evaluating its probability.
+    """Scores every next token of a known target: for training, and for the probability of a given target.
 
     Args:
-        source: integers ``[S, *batch]``; lengths: ``[*batch]``.
-        target: integers ``[T, *batch]``, a first token before those to be scored.
-        key: None means no dropout.
-        rate: of dropout, on embeddings, memory and before the last layer.
+        params: of ``init_seq2seq``.
+        source: integers ``[S, *batch]``.
+        lengths: integers ``[*batch]``, of the sources, 0 to S.
+        target: integers ``[T, *batch]``: a start token, then the target without its last token.
+        key: a JAX random key; None means no dropout.
+        dropout_rate: the probability of dropping a number of embedded tokens, of the memory, and before the last layer.
+    Returns:
+        Seq2SeqOutput: logits ``[T, *batch, U]`` and attention weights ``[T, S, *batch]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from lstm_jax.models import seq2seq
+        >>> params = seq2seq.init_seq2seq(jax.random.key(0), 30, 40, embedding_size=8, hidden_size=16)
+        >>> source, lengths, target = jnp.ones((7, 3), int), jnp.array([7, 5, 2]), jnp.ones((5, 3), int)
+        >>> seq2seq.teacher_force(params, source, lengths, target).logits.shape
+        (5, 3, 40)
     """
-    encoding, decoding = split_key(key, 2)
-    memory, state = encode(params, source, lengths, key=encoding, dropout_rate=dropout_rate)
-    return decode(params, memory, state, target, key=decoding, dropout_rate=dropout_rate)[1]
+    encoder_key, decoder_key = split_key(key, 2)
+    memory, state = encode(params, source, lengths, key=encoder_key, dropout_rate=dropout_rate)
+    return decode(params, memory, state, target, key=decoder_key, dropout_rate=dropout_rate)[1]
 
 
 def decode_step(
-    params: tuple[Seq2SeqParams, Memory], state: LSTMState, token: jax.Array
+    params: tuple[Seq2SeqParams, EncoderMemory], state: LSTMState, token: jax.Array
 ) -> tuple[LSTMState, jax.Array]:
-    """One token read, and the scores of the next one: a ``step`` for ``decoding``, of one sentence."""
-    model, memory = params
-    state, output = decode(model, memory, state, token[None])
+    """Reads one token of one target and scores the next one: the ``step`` that ``lstm_jax.decoding`` takes.
+
+    Args:
+        params: ``(params, memory)``, of ``init_seq2seq`` and of ``encode`` for one source.
+        state: the decoder's state.
+        token: an integer.
+    Returns:
+        (state, logits): the new state, and ``[U]``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> from lstm_jax.models import seq2seq
+        >>> params = seq2seq.init_seq2seq(jax.random.key(0), 30, 40, embedding_size=8, hidden_size=16)
+        >>> memory, state = seq2seq.encode(params, jnp.ones(7, int), jnp.array(7))
+        >>> step = seq2seq.decode_step
+        >>> lj.decoding.greedy(step, (params, memory), state, 1, max_length=10, eos_token=2).tokens.shape
+        (10,)
+    """
+    model_params, memory = params
+    state, output = decode(model_params, memory, state, token[None])
     return state, output.logits[0]

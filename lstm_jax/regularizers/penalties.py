@@ -1,0 +1,50 @@
+"""Penalties to add to a loss: on the outputs of a layer, and on weights."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._core.structs import PyTree
+from lstm_jax.regularizers.masks import Rate
+
+
+def activation_penalty(ys: jax.Array) -> jax.Array:
+    """Activation regularization (AR): the mean of ``ys ** 2`` (Merity, McCann and Socher 2017, arXiv:1708.01009)."""
+    return jnp.mean(ys * ys)
+
+
+def temporal_activation_penalty(ys: jax.Array) -> jax.Array:
+    """Temporal activation regularization (TAR): the mean of ``(ys[t + 1] - ys[t]) ** 2`` over ``ys [T, ...]`` (Merity,
+    McCann and Socher 2017, arXiv:1708.01009)."""
+    changes = ys[1:] - ys[:-1]
+    return jnp.mean(changes * changes)
+
+
+def weight_penalty(params: PyTree, *, l1: Rate = 0.0, l2: Rate = 0.0, pattern: str = "") -> jax.Array:
+    """Computes ``l1 * sum |w| + l2 * sum w ** 2`` over the parameters whose path matches a pattern.
+
+    Args:
+        params: any tree of arrays.
+        l1: the weight of the sum of absolute values.
+        l2: the weight of the sum of squares.
+        pattern: a regular expression that is searched in each parameter's path, such as ``encoder.recurrent_kernel``;
+            "" matches every path.
+    Returns:
+        the penalty, a scalar.
+    Raises:
+        ValueError: no path matches the pattern.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> params = {"head": {"kernel": jnp.full((2, 2), -3.0), "bias": jnp.ones(2)}}
+        >>> float(lj.regularizers.weight_penalty(params, l1=0.5, pattern="kernel"))
+        6.0
+    """
+    paths, leaves = zip(*jax.tree_util.tree_flatten_with_path(params)[0], strict=True)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+    matching = [leaf for name, leaf in zip(names, leaves, strict=True) if re.search(pattern, name)]
+    if not matching:
+        raise ValueError(f"pattern: got {pattern!r}, which no parameter's path matches, want a match in {names}")
+    parts = [l1 * jnp.sum(jnp.abs(leaf)) + l2 * jnp.sum(leaf * leaf) for leaf in matching]
+    return sum(parts[1:], parts[0])

@@ -1,0 +1,216 @@
+"""Dropout and zoneout within the recurrence: each makes a cell from a cell, and draws the masks that it reads.
+
+``key=None`` means evaluation.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._core.structs import Cell, Inputs, LSTMState, PyTree, input_sequence
+from lstm_jax.cells.gates import GateSpec
+from lstm_jax.cells.inputs import with_inputs
+from lstm_jax.cells.variants import lstm_variant, masked_lstm_variant
+from lstm_jax.regularizers.masks import Rate, check_rate, draw_per_step, is_zero_rate, scaled_mask
+
+
+class MaskedParams(NamedTuple):
+    """A cell's parameters, and the mask by which ``recurrent_dropout`` multiplies h before the recurrent product."""
+
+    params: PyTree
+    """of the cell"""
+    mask: jax.Array
+    """``[*batch, H]``, the same at all steps"""
+
+
+def recurrent_dropout(
+    key: jax.Array | None, cell: Cell, params: PyTree, rate: Rate, state: PyTree
+) -> tuple[Cell, PyTree]:
+    """Drops units of h where the recurrent product reads it, by one mask for all steps: variational dropout of the
+    recurrent connections (Gal and Ghahramani 2016, arXiv:1512.05287).
+
+        a = z + (m * h) R        m = 0 with probability ``rate``, else 1 / (1 - rate)
+
+    Args:
+        key: a JAX random key; None means no dropout.
+        cell: any cell with a recurrent product.
+        params: of the cell.
+        rate: the probability of dropping a unit.
+        state: a state of the batch, with h ``[*batch, H]``; only its shape and dtype are read.
+    Returns:
+        (cell, params): for ``unroll``; the given ones if nothing is dropped.
+    Raises:
+        ValueError: the rate is not from 0 to below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> key, lstm = jax.random.key(0), lj.cells.LSTM
+        >>> params = lstm.init(key, 3, 8)
+        >>> cell, params = lj.regularizers.recurrent_dropout(key, lstm, params, 0.2, lstm.zero_state(params, (2,)))
+        >>> lj.unroll(cell, params, jnp.ones((5, 2, 3)))[1].shape
+        (5, 2, 8)
+    """
+    check_rate("rate", rate)
+    if key is None or is_zero_rate(rate):
+        return cell, params
+    h = get_h(state)
+    return _with_recurrent_dropout(cell), MaskedParams(params, scaled_mask(key, rate, h.shape, h.dtype))
+
+
+@cache
+def _with_recurrent_dropout(cell: Cell) -> Cell:
+    """The cell that takes ``MaskedParams`` and masks h in ``recur``."""
+
+    def recur(params: MaskedParams, z: PyTree, state: PyTree) -> PyTree:
+        h = get_h(state)
+        mask = jax.lax.broadcast_to_rank(jax.lax.stop_gradient(params.mask), h.ndim)
+        return cell.recur(params.params, z, replace_h(state, h * mask))
+
+    def zero_state(params: MaskedParams, batch_shape: tuple[int, ...] = ()) -> PyTree:
+        return cell.zero_state(params.params, batch_shape)
+
+    return cell._replace(
+        project=lambda params, x: cell.project(params.params, x),
+        recur=recur,
+        update=lambda params, a, state: cell.update(params.params, a, state),
+        zero_state=zero_state,
+        prepare=lambda params: params._replace(params=cell.prepare(params.params)),
+        check=lambda params, xs: cell.check(params.params, xs),
+        gates=lambda params, a, state: cell.gates(params.params, a, state),
+    )
+
+
+def zoneout(
+    key: jax.Array | None, cell: Cell, xs: PyTree, rates: PyTree, state: PyTree, *, start: int | jax.Array = 0
+) -> tuple[Cell, PyTree]:
+    """Lets units of the state keep their value from the step before (Krueger et al. 2017, arXiv:1606.01305).
+
+        s_t = m_t * s_(t-1) + (1 - m_t) * s'_t        s'_t the cell's new state
+        m_t = 1 with the rate's probability, else 0; at evaluation m_t is the rate itself
+
+    The output is the h of the state that results. At evaluation, without a key, each step takes the expectation over
+    its mask, as in the paper; over many steps that is not the expectation over all masks.
+
+    Args:
+        key: a JAX random key; None means evaluation.
+        cell: any cell whose output is the h of its state.
+        xs: ``[T, *batch, D]``, or what the cell reads in its place.
+        rates: a probability of keeping for each part of the state, such as ``LSTMState(h=0.05, c=0.5)``; a number for
+            a cell whose state is one array, such as a GRU.
+        state: a state of the batch; only its shape and dtype are read.
+        start: the absolute step of ``xs[0]``, for a sequence run in pieces.
+    Returns:
+        (cell, inputs): for ``unroll``; the given ones if all rates are the Python number 0.
+    Raises:
+        ValueError: the rates are not of the state's structure, or one is not from 0 to below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> key, lstm, xs = jax.random.key(0), lj.cells.LSTM, jnp.ones((5, 2, 3))
+        >>> params = lstm.init(key, 3, 8)
+        >>> rates, state = lj.LSTMState(h=0.05, c=0.5), lstm.zero_state(params, (2,))
+        >>> cell, inputs = lj.regularizers.zoneout(key, lstm, xs, rates, state)
+        >>> lj.unroll(cell, params, inputs)[1].shape
+        (5, 2, 8)
+    """
+    parts, structure = jax.tree.flatten(state)
+    if str(jax.tree.structure(rates)) != str(structure):
+        raise ValueError(f"rates: got {rates!r}, want one rate for each part of {type(state).__name__}")
+    part_rates = jax.tree.leaves(rates)
+    for rate in part_rates:
+        check_rate("rates", rate)
+    if all(map(is_zero_rate, part_rates)):
+        return cell, xs
+    num_steps = input_sequence(xs).shape[0]
+    keys = [None] * len(parts) if key is None else jax.random.split(key, len(parts))
+
+    def draw_masks(key: jax.Array | None, rate: Rate, part: jax.Array) -> jax.Array:
+        if key is None:
+            return jnp.full((num_steps, *part.shape), rate, part.dtype)
+        return draw_per_step(
+            key, start, num_steps, lambda key: jax.random.bernoulli(key, rate, part.shape).astype(part.dtype)
+        )
+
+    masks = [draw_masks(key, rate, part) for key, rate, part in zip(keys, part_rates, parts, strict=True)]
+    return _with_zoneout(cell), Inputs(xs, jax.tree.unflatten(structure, masks))
+
+
+@cache
+def _with_zoneout(cell: Cell) -> Cell:
+    """The cell that reads ``Inputs(xs, masks)``, a mask for each part of its state."""
+
+    def update(params: PyTree, a: PyTree, masks: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
+        new, y = cell.update(params, a, state)
+        keep = lambda mask, old, new: mask * old + (1 - mask) * new  # noqa: E731
+        kept = jax.tree.map(keep, jax.lax.stop_gradient(masks), state, new)
+        return kept, get_h(kept).astype(y.dtype)
+
+    return with_inputs(cell, update)
+
+
+def candidate_dropout(
+    key: jax.Array | None,
+    gate_spec: GateSpec,
+    xs: jax.Array,
+    rate: Rate,
+    state: LSTMState,
+    *,
+    start: int | jax.Array = 0,
+) -> tuple[Cell, PyTree]:
+    """Drops candidates of an LSTM, never its memory: recurrent dropout without memory loss (Semeniuta, Severyn and
+    Barth 2016, arXiv:1603.05118).
+
+        c_t = f * c_(t-1) + i * m_t * g        m_t = 0 with probability ``rate``, else 1 / (1 - rate), new at each step
+
+    Args:
+        key: a JAX random key; None means no dropout.
+        gate_spec: the gates of the LSTM; ``GateSpec()`` is the standard one.
+        xs: ``[T, *batch, D]``.
+        rate: the probability of dropping a candidate.
+        state: a state of the batch; only the shape and dtype of c are read.
+        start: the absolute step of ``xs[0]``, for a sequence run in pieces.
+    Returns:
+        (cell, inputs): for ``unroll``; ``lstm_variant(gate_spec)`` and ``xs`` if nothing is dropped.
+    Raises:
+        ValueError: the rate is not from 0 to below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> key, xs, spec = jax.random.key(0), jnp.ones((5, 2, 3)), lj.cells.GateSpec()
+        >>> params = lj.init_params(key, 3, 8)
+        >>> cell, inputs = lj.regularizers.candidate_dropout(key, spec, xs, 0.2, lj.zero_state(params, (2,)))
+        >>> lj.unroll(cell, params, inputs)[1].shape
+        (5, 2, 8)
+    """
+    check_rate("rate", rate)
+    if key is None or is_zero_rate(rate):
+        return lstm_variant(gate_spec), xs
+    c = state.c
+    masks = draw_per_step(key, start, xs.shape[0], lambda key: scaled_mask(key, rate, c.shape, c.dtype))
+    return masked_lstm_variant(gate_spec), Inputs(xs, masks)
+
+
+def get_h(state: PyTree) -> jax.Array:
+    """The part of a state that the next step's product and the next layer read: its field ``h``, or the state itself
+    if it is one array."""
+    h: jax.Array = state.h if hasattr(state, "h") else state
+    return h
+
+
+def replace_h(state: PyTree, h: jax.Array) -> PyTree:
+    """Replaces the part of a state that ``get_h`` returns.
+
+    Args:
+        state: a state with a field ``h``, or one array.
+        h: the new value.
+    Returns:
+        the state with the new value.
+
+    Example:
+        >>> import lstm_jax as lj
+        >>> lj.regularizers.replace_h(lj.LSTMState(h=1.0, c=2.0), 3.0)
+        LSTMState(h=3.0, c=2.0)
+    """
+    return state._replace(h=h) if hasattr(state, "h") else h
