@@ -121,9 +121,7 @@ def completeness_error(
     return jnp.abs(attribution.per_step.sum() - difference) / jnp.abs(difference)
 
 
-def occlusion(
-    score: ScoreFn, xs: ArrayLike, baseline: ArrayLike | None = None, *, window_size: int = 1
-) -> jax.Array:
+def occlusion(score: ScoreFn, xs: ArrayLike, baseline: ArrayLike | None = None, *, window_size: int = 1) -> jax.Array:
     """Measures how much a score falls when a window of steps is replaced by a baseline.
 
     Args:

@@ -90,8 +90,8 @@ def state_gradients(
         >>> jnp.linalg.norm(gradients.c, axis=-1).shape  # one norm a step
         (5,)
     """
-    check_call(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
     options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
+    check_call(cell, params, xs, initial_state, reverse=reverse, **options)
     num_steps, *row_shape, _ = input_sequence(xs).shape
 
     def perturbed_loss(perturbations: PyTree) -> jax.Array:
@@ -164,9 +164,7 @@ def state_gradients_stack(
     return jax.grad(perturbed_loss)(_zero_perturbations(len(xs), stack_zero_state(layers, xs.shape[1:-1], cell)))
 
 
-def state_jacobians(
-    params: PyTree, xs: PyTree, initial_state: PyTree | None = None, *, cell: Cell = LSTM
-) -> jax.Array:
+def state_jacobians(params: PyTree, xs: PyTree, initial_state: PyTree | None = None, *, cell: Cell = LSTM) -> jax.Array:
     """Computes the Jacobian ``ds_{t+1} / ds_t`` of each step of a sequence.
 
     Args:
@@ -216,7 +214,7 @@ def product_spectra(jacobians: ArrayLike) -> jax.Array:
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
-        >>> lj.diagnostics.product_spectra(jnp.full((3, 1, 1), 0.1)).round(3).tolist()
+        >>> lj.diagnostics.product_spectra(jnp.full((3, 1, 1), 0.1)).round().tolist()
         [[-3.0], [-2.0], [-1.0]]
     """
     jacobians = jnp.asarray(jacobians)
@@ -252,7 +250,7 @@ def lyapunov_exponents(jacobians: ArrayLike, num_exponents: int | None = None) -
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
-        >>> lj.diagnostics.lyapunov_exponents(jnp.full((9, 1, 1), jnp.e)).round(3).tolist()
+        >>> lj.diagnostics.lyapunov_exponents(jnp.full((9, 1, 1), jnp.e)).round().tolist()
         [1.0]
     """
     jacobians = jnp.asarray(jacobians)

@@ -1,9 +1,9 @@
 """Traces: the gates, memory and output of a network at every step of a sequence.
 
 A trace is a dict of arrays ``[T, *batch, H]`` by the letters of the cell's file: ``i, f, g, o, c, h`` for an LSTM, ``r,
-z, n, h`` for a GRU, ``h`` alone for a simple network. An array that is wider or narrower in the cell is so in its trace,
-as is the projected output ``h`` of a projected LSTM. ``traced`` makes, of any cell, a cell that outputs its trace, so
-lengths, masks, resets and reverse mean for a trace what they mean for a run, and a run without a trace costs nothing.
+z, n, h`` for a GRU, ``h`` alone for a simple network. An array that is wider or narrower in the cell, such as the ``h``
+of a projected LSTM, is so in the trace. ``traced`` makes of any cell one that outputs its trace. Lengths, masks, resets
+and reverse therefore mean for a trace what they mean for a run, and a run without a trace costs nothing more.
 """
 
 from collections.abc import Sequence
