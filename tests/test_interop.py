@@ -81,7 +81,7 @@ def traceable(make, framework):
     def load(weights):
         if len(weights[2].shape) == 1:
             return lj.LSTMParams(*weights)
-        kernel, recurrent, both = (interop.arrays.reorder(leaf, "zrn", "rzn") for leaf in weights)
+        kernel, recurrent, both = (interop.arrays.reorder_gates(leaf, "zrn", "rzn") for leaf in weights)
         size = recurrent.shape[0]
         merged = jnp.concatenate([both[0, : 2 * size] + both[1, : 2 * size], both[0, 2 * size :]])
         return GRUParams(kernel, recurrent, merged, both[1, 2 * size :])
@@ -163,12 +163,6 @@ def test_the_flat_vector_of_cudnn(layers, bidirectional):
     assert_trees_close(interop.cudnn.import_lstm(again, inputs, hidden, layers, bidirectional=bidirectional), params, 0)
 
 
-def nnx_state():
-    from flax import nnx
-
-    return nnx.state(nnx.OptimizedLSTMCell(4, 5, rngs=nnx.Rngs(0)), nnx.Param)
-
-
 def linen_box(array):
     from flax import linen as nn
 
@@ -208,11 +202,7 @@ def faults():
             lambda: interop.nnx.import_lstm({**dense, "dense_i": {"kernel": jnp.zeros((4, 10))}}),
             r"dense_i.kernel'\]: got shape \(4, 10\), want \[D, 4H\] with H = 5",
         ),
-        "nnx variables": (
-            lambda: interop.nnx.import_lstm(nnx_state()),
-            r"params\['dense_.*'\]: got Param, want arrays; see nnx.to_pure_dict",
-        ),
-        "nnx cell": (lambda: interop.nnx.export_lstm(lstm, "LSTM"), "cell: got 'LSTM', want one of"),
+        "nnx cell": (lambda: interop.nnx.export_lstm(lstm, "LSTM"), "cell_name: got 'LSTM', want one of"),
         "nnx GRU": (lambda: interop.nnx.export_gru(gru), "want 0: nnx.GRUCell has no b_hn"),
         "haiku extra": (lambda: interop.haiku.import_lstm({**wide, "g": 0}), "unexpected g"),
         "haiku shape": (
@@ -271,6 +261,41 @@ def test_scopes_around_a_cell():
         assert_trees_close(module.import_lstm(tree), params, 0)
     haiku_tree = {"my_net/~/lstm/linear": interop.haiku.export_lstm(params)}
     assert_trees_close(interop.haiku.import_lstm(haiku_tree), params, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["OptimizedLSTMCell", "LSTMCell", "GRUCell"])
+def test_a_state_of_nnx_is_imported_as_it_is(name):
+    """``nnx.state`` holds variables, not arrays; in a traced function too."""
+    from flax import nnx as flax_nnx
+
+    state = flax_nnx.state(getattr(flax_nnx, name)(4, 5, rngs=flax_nnx.Rngs(0)), flax_nnx.Param)
+    load = interop.nnx.import_gru if name == "GRUCell" else interop.nnx.import_lstm
+    want = load(flax_nnx.to_pure_dict(state))
+    assert_trees_close(load(state), want, 0)
+    assert_trees_close(jax.jit(load)(state), want, 0)
+
+
+EXPORTS = {
+    "linen": interop.linen.export_lstm,
+    "nnx": interop.nnx.export_lstm,
+    "haiku": interop.haiku.export_lstm,
+    "equinox": interop.equinox.export_lstm,
+    "keras": interop.keras.export_lstm,
+    "torch": lambda params: interop.torch.export_lstm((params,)),
+    "cudnn": lambda params: interop.cudnn.export_lstm((params,)),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_parameters_may_be_variables_of_nnx_or_arrays_of_numpy(name):
+    from flax import nnx as flax_nnx
+
+    params = lj.init_params(jax.random.key(0), 4, 5)
+    want = jax.tree.map(np.asarray, EXPORTS[name](params))
+    for wrap in (flax_nnx.Param, np.asarray):
+        exported = EXPORTS[name](lj.LSTMParams(*map(wrap, params)))
+        assert_trees_close(jax.tree.map(np.asarray, exported), want, 0)
+        assert jax.tree.structure(exported) == jax.tree.structure(want), "no variable is left"
 
 
 def test_frameworks_share_their_trees():

@@ -29,7 +29,7 @@ def test_onnxruntime_agrees(layers, kind, initial, lengths, tmp_path):
     stack = lj.init_stack(jax.random.key(0), D, H, layers, bidirectional=both, scheme="torch")
     xs, h, c = data(layers * (1 + both))
     path = tmp_path / "lstm.onnx"
-    model = interop.onnx.export_lstm(stack, lengths=lengths is not None, initial_state=initial, reverse=reverse)
+    model = interop.onnx.export_lstm(stack, use_lengths=lengths is not None, use_initial_state=initial, reverse=reverse)
     path.write_bytes(model.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     feed = {"xs": xs}
@@ -55,6 +55,13 @@ def test_time_and_batch_are_free():
         np.testing.assert_allclose(
             session.run(["ys"], {"xs": xs})[0], lj.lstm_stack(stack, jnp.asarray(xs))[1], atol=1e-5
         )
+
+
+def test_weights_may_be_numpy_arrays():
+    stack = jax.tree.map(np.asarray, lj.init_stack(jax.random.key(0), D, H, 1))
+    session = onnxruntime.InferenceSession(interop.onnx.export_lstm(stack).SerializeToString())
+    xs = np.ones((2, 1, D), np.float32)
+    np.testing.assert_allclose(session.run(["ys"], {"xs": xs})[0], lj.lstm_stack(stack, xs)[1], atol=1e-5)
 
 
 def faults():
