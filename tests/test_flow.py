@@ -111,6 +111,30 @@ def test_a_slow_point_where_no_fixed_one_is():
     assert points.jacobians[0, 0, 0] == pytest.approx(1, abs=1e-2)
 
 
+def test_arrays_of_numpy_are_taken():
+    params = lj.init_params(jax.random.key(0), 2, 3, dtype=jnp.float64)
+    xs, x = np.random.default_rng(0).normal(size=(5, 2)), np.zeros(2)
+    state = jax.tree.map(np.asarray, lj.zero_state(params, (2,)))
+    jacobians = flow.state_jacobians(params, xs)
+
+    def score(xs):
+        return lj.lstm(params, xs)[1].sum()
+
+    def measure(xs, x, jacobians):
+        return (
+            diagnostics.trace(params, xs),
+            diagnostics.state_gradients(lambda final, ys: ys.sum(), params, xs),
+            diagnostics.integrated_gradients(score, xs, num_points=2),
+            diagnostics.occlusion(score, xs, xs[:1]),
+            diagnostics.product_spectra(jacobians),
+            diagnostics.lyapunov_exponents(jacobians, 2),
+            diagnostics.fixed_points(params, x, state, adam_steps=2).states,
+        )
+
+    host = measure(xs, x, np.asarray(jacobians))
+    jax.tree.map(np.testing.assert_array_equal, host, measure(jnp.asarray(xs), jnp.asarray(x), jacobians))
+
+
 def test_a_simple_network_forgets_and_an_lstm_remembers():
     """At T = 500, the same data and size: the gradient at the first step as a share of the last one's."""
     time, size = 500, 32
@@ -135,10 +159,10 @@ def test_fixed_points_of_one_unit():
     points = diagnostics.fixed_points(params, jnp.zeros(1), starts, cell=SIMPLE, adam_steps=300)
     distinct = diagnostics.distinct_points(points, max_speed=1e-9)
     order = np.argsort(np.asarray(distinct.states)[:, 0])
-    known = 0.9575040240772687
-    np.testing.assert_allclose(np.asarray(distinct.states)[order, 0], [-known, 0, known], atol=1e-9)
+    root = 0.9575040240772687
+    np.testing.assert_allclose(np.asarray(distinct.states)[order, 0], [-root, 0, root], atol=1e-9)
     np.testing.assert_array_equal(np.asarray(distinct.num_unstable)[order], [0, 1, 0])
-    np.testing.assert_allclose(np.asarray(distinct.eigenvalues)[order, 0].real, 2 * (1 - np.square([known, 0, known])))
+    np.testing.assert_allclose(np.asarray(distinct.eigenvalues)[order, 0].real, 2 * (1 - np.square([root, 0, root])))
     assert list(np.asarray(distinct.num_unstable)) == [0, 0, 1], "the stablest first"
     assert np.asarray(diagnostics.distinct_points(points, max_speed=-1.0).speeds).shape == (0,)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from frameworks import FLOAT, GRUS, LSTMS, keras, lenient, linen, nnx, randomised
+from frameworks import FLOAT, GRUS, LSTMS, keras, lenient, linen, nnx, randomized
 from problems import assert_trees_close
 
 import lstm_jax as lj
@@ -41,9 +41,9 @@ def ours(load, gru, weights, xs, state):
 
 def assert_close_in_f32(got, want, limit=1e-6):
     """To a share of the largest entry, or of 1."""
-    for mine, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        assert mine.dtype == other.dtype == FLOAT
-        np.testing.assert_allclose(mine, other, rtol=0, atol=limit * max(1.0, float(jnp.abs(other).max())))
+    for array, wanted in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert array.dtype == wanted.dtype == FLOAT
+        np.testing.assert_allclose(array, wanted, rtol=0, atol=limit * max(1.0, float(jnp.abs(wanted).max())))
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -81,10 +81,10 @@ def traceable(make, framework):
     def load(weights):
         if len(weights[2].shape) == 1:
             return lj.LSTMParams(*weights)
-        kernel, recurrent, both = (interop.arrays.reorder_gates(leaf, "zrn", "rzn") for leaf in weights)
+        kernel, recurrent, biases = (interop.arrays.reorder_gates(leaf, "zrn", "rzn") for leaf in weights)
         size = recurrent.shape[0]
-        merged = jnp.concatenate([both[0, : 2 * size] + both[1, : 2 * size], both[0, 2 * size :]])
-        return GRUParams(kernel, recurrent, merged, both[1, 2 * size :])
+        merged = jnp.concatenate([biases[0, : 2 * size] + biases[1, : 2 * size], biases[0, 2 * size :]])
+        return GRUParams(kernel, recurrent, merged, biases[1, 2 * size :])
 
     return load
 
@@ -94,17 +94,17 @@ def traceable(make, framework):
 def test_a_round_trip_gives_the_same_bits(make, name, sizes):
     framework = make(name)
     weights = framework.weights(*sizes)
-    there = framework.load(weights)
-    back = framework.store(there)
+    params = framework.load(weights)
+    back = framework.store(params)
     assert jax.tree.structure(back) == jax.tree.structure(weights)
-    for mine, other in zip(jax.tree.leaves(back), jax.tree.leaves(weights), strict=True):
-        if name == "LSTM" and mine.ndim == 1:  # Haiku's forget bias: the 1 added at run time rounds
-            np.testing.assert_allclose(mine, other, rtol=0, atol=2 * jnp.finfo(FLOAT).eps)
+    for array, original in zip(jax.tree.leaves(back), jax.tree.leaves(weights), strict=True):
+        if name == "LSTM" and array.ndim == 1:  # Haiku's forget bias: the 1 added at run time rounds
+            np.testing.assert_allclose(array, original, rtol=0, atol=2 * jnp.finfo(FLOAT).eps)
             continue
-        if name == "GRUCell" and mine.ndim == 2 and mine.shape[0] == 2:  # Keras's two biases are merged by a rule
+        if name == "GRUCell" and array.ndim == 2 and array.shape[0] == 2:  # Keras's two biases are merged by a rule
             continue
-        np.testing.assert_array_equal(mine, other)
-    assert_trees_close(framework.load(back), there, 2 * jnp.finfo(FLOAT).eps if name == "LSTM" else 0)
+        np.testing.assert_array_equal(array, original)
+    assert_trees_close(framework.load(back), params, 2 * jnp.finfo(FLOAT).eps if name == "LSTM" else 0)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -154,13 +154,15 @@ def test_the_flat_vector_of_cudnn(layers, bidirectional):
     ys, h_n, c_n = rnn.lstm_ref(
         jnp.swapaxes(xs, 0, 1), h, c, *weights, lengths, inputs, hidden, layers, 0.0, bidirectional
     )
-    finals, mine = lj.lstm_stack(params, xs, interop.torch.import_state(h, c, bidirectional=bidirectional))
+    finals, outputs = lj.lstm_stack(params, xs, interop.torch.import_state(h, c, bidirectional=bidirectional))
     assert_close_in_f32(
-        (mine, *map(jnp.asarray, interop.torch.export_state(finals))), (jnp.swapaxes(ys, 0, 1), h_n, c_n)
+        (outputs, *map(jnp.asarray, interop.torch.export_state(finals))), (jnp.swapaxes(ys, 0, 1), h_n, c_n)
     )
-    again = interop.cudnn.export_lstm(params)
-    assert again.shape == vector.shape
-    assert_trees_close(interop.cudnn.import_lstm(again, inputs, hidden, layers, bidirectional=bidirectional), params, 0)
+    exported = interop.cudnn.export_lstm(params)
+    assert exported.shape == vector.shape
+    assert_trees_close(
+        interop.cudnn.import_lstm(exported, inputs, hidden, layers, bidirectional=bidirectional), params, 0
+    )
 
 
 def linen_box(array):
@@ -299,7 +301,7 @@ def test_parameters_may_be_variables_of_nnx_or_arrays_of_numpy(name):
 
 
 def test_frameworks_share_their_trees():
-    """The randomised weights are what the cells themselves make: no name is ours."""
+    """The randomized weights are what the cells themselves make: no name is ours."""
     assert set(linen("LSTMCell").weights(2, 3)) == set(linen("OptimizedLSTMCell").weights(2, 3))
     assert set(nnx("LSTMCell").weights(2, 3)) != set(nnx("OptimizedLSTMCell").weights(2, 3))
-    assert jax.tree.leaves(randomised({"a": np.zeros(2)}))[0].dtype == FLOAT
+    assert jax.tree.leaves(randomized({"a": np.zeros(2)}))[0].dtype == FLOAT
