@@ -174,7 +174,7 @@ def test_a_free_batch_with_known_time():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_named_tuples_go_through_a_serialised_program(bidirectional):
+def test_named_tuples_go_through_a_serialized_program(bidirectional):
     layers = lj.init_stack(KEY, 3, 4, 1, bidirectional=bidirectional)
     xs = jnp.ones((5, 2, 3), jnp.float32)
     exported = export.export(jax.jit(lj.lstm_stack))(layers, xs)

@@ -111,6 +111,7 @@ def test_a_slow_point_where_no_fixed_one_is():
     assert points.jacobians[0, 0, 0] == pytest.approx(1, abs=1e-2)
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_arrays_of_numpy_are_taken():
     params = lj.init_params(jax.random.key(0), 2, 3, dtype=jnp.float64)
     xs, x = np.random.default_rng(0).normal(size=(5, 2)), np.zeros(2)

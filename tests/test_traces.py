@@ -214,7 +214,7 @@ def gru_problem():
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_state_gradients_are_those_of_the_steps_behind(name):
+def test_state_gradients_are_those_of_the_steps_after(name):
     problem = make_problem(name)
     xs, cell, params = problem.xs[:5], problem.cell, problem.params
 

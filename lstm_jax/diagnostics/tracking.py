@@ -27,7 +27,7 @@ MIN_SHIFT_FRACTION = 20
 
 
 class TrackingResult(NamedTuple):
-    """How well each hidden unit follows a feature."""
+    """Result of ``track``: how well each hidden unit follows a feature, and how well it would by chance."""
 
     scores: np.ndarray
     """``[H]``, 0 to 1"""
@@ -52,13 +52,13 @@ class TrackingResult(NamedTuple):
 
 
 def track(values: ArrayLike, feature: ArrayLike, *, num_shifts: int = 200, seed: int = 0) -> TrackingResult:
-    """Scores hidden units by how well they follow a feature of the input, and measures the scores of chance.
+    """Scores hidden units by how well they follow a feature of the input, and measures what scores chance gives.
 
     Args:
         values: ``[T, H]``: one array of a trace of one sequence, such as its ``"c"``.
         feature: ``[T]``, booleans or numbers; a feature with two different values is binary.
         num_shifts: how often the feature is shifted around the sequence, by at least a twentieth of it, for chance.
-        seed: of the random lengths of the shifts.
+        seed: the seed of the random lengths of the shifts.
     Returns:
         ``TrackingResult``, NumPy arrays on the host.
     Raises:

@@ -35,7 +35,7 @@ CELL_SPECS: dict[type, FlaxCellSpec] = {
     nn.OptimizedLSTMCell: FlaxCellSpec(LSTM, import_lstm),
     nn.GRUCell: FlaxCellSpec(GRU, import_gru),
 }
-"""The cells of Flax that the engine computes."""
+"""The Flax cells that ``RNN`` takes, and the cells of ours that compute the same."""
 
 
 class RNN(nn.Module):
@@ -206,7 +206,7 @@ class LSTMStack(nn.Module):
 
 
 class _Layer(nn.Module):
-    """The parameters of one layer and direction."""
+    """A module that makes and holds the parameters of one direction of a layer."""
 
     hidden_size: int
     init_layer: Callable[..., LSTMParams]

@@ -33,7 +33,7 @@ CELL_SPECS: dict[type, FlaxCellSpec] = {
     nnx.OptimizedLSTMCell: FlaxCellSpec(LSTM, import_lstm),
     nnx.GRUCell: FlaxCellSpec(GRU, import_gru),
 }
-"""The cells of Flax that the engine computes."""
+"""The Flax cells that ``RNN`` takes, and the cells of ours that compute the same."""
 
 
 class RNN(nnx.Module):
@@ -144,7 +144,7 @@ class LSTMStack(nnx.Module):
             ``LSTMParams((None, "model"), (None, "model"), ("model",))``; None means none.
         rngs: streams of random keys: "params" for the parameters, "dropout" for masks.
     Raises:
-        ValueError: for a rate, a size or a scheme that is none.
+        ValueError: for a rate that is not from 0 to below 1, a size below 1, or an unknown scheme.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -222,7 +222,7 @@ class LSTMStack(nnx.Module):
 
 
 class _Layer(nnx.Module):
-    """The parameters of one layer and direction."""
+    """A module that holds the parameters of one direction of a layer."""
 
     def __init__(self, params: LSTMParams, partitioning: LSTMParams | None):
         for name, leaf in params._asdict().items():

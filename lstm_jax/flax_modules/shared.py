@@ -47,7 +47,7 @@ def override(options: RNNOptions, **arguments: bool | None) -> RNNOptions:
 
 
 def find_cell_spec(specs: Mapping[type, FlaxCellSpec], cell: Any) -> FlaxCellSpec:
-    """Returns the entry of a Flax cell; raises ValueError for a cell of another type."""
+    """Returns the spec for the type of a Flax cell; raises ValueError if the table has none for it."""
     if type(cell) not in specs:
         names = ", ".join(cell_type.__name__ for cell_type in specs)
         raise ValueError(f"cell: got {type(cell).__name__}, want one of {names}")

@@ -97,7 +97,7 @@ def export_gru(params: GRUParams) -> tuple[Any, Any, Any, Any]:
 
 
 def _cell_arrays(cell: Any, names: tuple[str, ...], num_gates: int) -> list[Any]:
-    """Returns the two kernels as we store them, then the biases, zeros for None."""
+    """Reads a cell and returns its two kernels, transposed to our layout, then its biases, with zeros for None."""
     absent = [name for name in names if not hasattr(cell, name)]
     if absent:
         raise ValueError(f"cell: got {type(cell).__name__} without {', '.join(absent)}, want a cell of equinox.nn")
