@@ -27,7 +27,7 @@ class Framework(NamedTuple):
     """our export"""
 
 
-def randomised(tree, seed=0):
+def randomized(tree, seed=0):
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.5, FLOAT), tree)
 
@@ -53,11 +53,11 @@ def linen(name):
 
     def weights(inputs, hidden):
         carry = jnp.zeros((1, hidden), FLOAT) if gru else (jnp.zeros((1, hidden), FLOAT),) * 2
-        return randomised(cell(hidden).init(jax.random.key(0), carry, jnp.zeros((1, inputs), FLOAT))["params"])
+        return randomized(cell(hidden).init(jax.random.key(0), carry, jnp.zeros((1, inputs), FLOAT))["params"])
 
     def step(weights, state, x):
-        one = cell(jax.tree.leaves(state)[0].shape[-1])
-        carry, _ = one.apply({"params": weights}, state if gru else state[::-1], x)
+        module = cell(jax.tree.leaves(state)[0].shape[-1])
+        carry, _ = module.apply({"params": weights}, state if gru else state[::-1], x)
         return carry if gru else carry[::-1]
 
     load, store = (
@@ -77,14 +77,14 @@ def nnx(name):
         return getattr(nnx, name)(inputs, hidden, rngs=nnx.Rngs(0))
 
     def weights(inputs, hidden):
-        return randomised(nnx.to_pure_dict(nnx.state(cell(inputs, hidden), nnx.Param)))
+        return randomized(nnx.to_pure_dict(nnx.state(cell(inputs, hidden), nnx.Param)))
 
     def step(weights, state, x):
-        one = cell(x.shape[-1], jax.tree.leaves(state)[0].shape[-1])
-        held = nnx.state(one, nnx.Param)
-        nnx.replace_by_pure_dict(held, weights)
-        nnx.update(one, held)
-        carry, _ = one(state if gru else state[::-1], x)
+        module = cell(x.shape[-1], jax.tree.leaves(state)[0].shape[-1])
+        params = nnx.state(module, nnx.Param)
+        nnx.replace_by_pure_dict(params, weights)
+        nnx.update(module, params)
+        carry, _ = module(state if gru else state[::-1], x)
         return carry if gru else carry[::-1]
 
     if gru:
@@ -96,7 +96,7 @@ def haiku(name):
     import haiku as hk
 
     def weights(inputs, hidden):
-        return randomised({"w": np.zeros((inputs + hidden, 4 * hidden)), "b": np.zeros(4 * hidden)})
+        return randomized({"w": np.zeros((inputs + hidden, 4 * hidden)), "b": np.zeros(4 * hidden)})
 
     def step(weights, state, x):
         def run(x, state):
@@ -118,7 +118,7 @@ def equinox(name):
         return eqx.tree_at(lambda cell: tuple(getattr(cell, part) for part in names), cell, arrays)
 
     def weights(inputs, hidden):
-        return randomised(getattr(eqx.nn, name)(inputs, hidden, key=jax.random.key(0)))
+        return randomized(getattr(eqx.nn, name)(inputs, hidden, key=jax.random.key(0)))
 
     def store(params):
         arrays = (interop.equinox.export_gru if gru else interop.equinox.export_lstm)(params)
@@ -137,17 +137,17 @@ def keras(name):
     gru = name == "GRUCell"
 
     def cell(inputs, hidden):
-        one = getattr(keras.layers, name)(hidden, dtype="float32")
-        one.build((None, inputs))
-        return one
+        layer = getattr(keras.layers, name)(hidden, dtype="float32")
+        layer.build((None, inputs))
+        return layer
 
     def weights(inputs, hidden):
-        return randomised([variable.value for variable in cell(inputs, hidden).trainable_variables])
+        return randomized([variable.value for variable in cell(inputs, hidden).trainable_variables])
 
     def step(weights, state, x):
-        one = cell(x.shape[-1], jax.tree.leaves(state)[0].shape[-1])
-        fixed = [variable.value for variable in one.non_trainable_variables]
-        (_, after), _ = one.stateless_call(weights, fixed, x, [state] if gru else list(state))
+        module = cell(x.shape[-1], jax.tree.leaves(state)[0].shape[-1])
+        fixed = [variable.value for variable in module.non_trainable_variables]
+        (_, after), _ = module.stateless_call(weights, fixed, x, [state] if gru else list(state))
         return after[0] if gru else tuple(after)
 
     if gru:

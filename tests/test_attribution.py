@@ -1,4 +1,4 @@
-"""Attribution, cells that track features, monitors: exact where a closed form is known, planted where not."""
+"""Attribution, units that track features, monitors: exact where a closed form is known, planted where not."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 import lstm_jax as lj
 from lstm_jax import diagnostics, training
-from lstm_jax.diagnostics import pictures
+from lstm_jax.diagnostics import plots
 from lstm_jax.models.classifier import classify, init_classifier
 from lstm_jax.training import metrics
 
@@ -26,27 +26,27 @@ def make_score(key=0, dtype=jnp.float64):
 def test_a_linear_score_is_attributed_exactly():
     weights, xs = jax.random.normal(jax.random.key(0), (7, 3)), jax.random.normal(jax.random.key(1), (7, 3))
     base = jnp.full((1, 3), 0.5)
-    for found, want in (
+    for attribution, want in (
         (diagnostics.gradient_times_input(lambda xs: (weights * xs).sum(), xs), weights * xs),
         (
             diagnostics.integrated_gradients(lambda xs: (weights * xs).sum(), xs, base, num_points=2),
             weights * (xs - base),
         ),
     ):
-        np.testing.assert_allclose(found.each, want, rtol=1e-12)
-        np.testing.assert_allclose(found.steps, want.sum(axis=1), rtol=1e-12)
+        np.testing.assert_allclose(attribution.per_feature, want, rtol=1e-12)
+        np.testing.assert_allclose(attribution.per_step, want.sum(axis=1), rtol=1e-12)
 
 
 def test_integrated_gradients_are_complete():
     xs = jax.random.normal(jax.random.key(2), (25, 3))
     for seed in range(3):
         score = make_score(seed)
-        found = diagnostics.integrated_gradients(score, xs)
-        assert diagnostics.completeness(found, score, xs) < 1e-3
+        attribution = diagnostics.integrated_gradients(score, xs)
+        assert diagnostics.completeness_error(attribution, score, xs) < 1e-3
         plain = diagnostics.gradient_times_input(score, xs)
-        assert diagnostics.completeness(plain, score, xs) > 0.05, "a gradient alone is not complete"
-    mapped = jax.vmap(lambda xs: diagnostics.integrated_gradients(score, xs).steps)(jnp.stack([xs, 2 * xs]))
-    np.testing.assert_allclose(mapped[0], found.steps, rtol=1e-9)
+        assert diagnostics.completeness_error(plain, score, xs) > 0.05, "a gradient alone is not complete"
+    mapped = jax.vmap(lambda xs: diagnostics.integrated_gradients(score, xs).per_step)(jnp.stack([xs, 2 * xs]))
+    np.testing.assert_allclose(mapped[0], attribution.per_step, rtol=1e-9)
 
 
 def test_a_score_is_one_number():
@@ -56,10 +56,10 @@ def test_a_score_is_one_number():
 
 def test_occlusion_by_hand():
     score, xs = make_score(), jax.random.normal(jax.random.key(2), (6, 3))
-    found = diagnostics.occlusion(score, xs, window_size=2)
-    assert found.shape == (5,)
-    np.testing.assert_allclose(found[3], score(xs) - score(xs.at[3:5].set(0)), atol=1e-14)  # of two numbers below 1
-    with pytest.raises(ValueError, match="width: got 7, want 1 to the 6 steps"):
+    falls = diagnostics.occlusion(score, xs, window_size=2)
+    assert falls.shape == (5,)
+    np.testing.assert_allclose(falls[3], score(xs) - score(xs.at[3:5].set(0)), atol=1e-14)  # of two numbers below 1
+    with pytest.raises(ValueError, match="window_size: got 7, want 1 to the 6 steps"):
         diagnostics.occlusion(score, xs, window_size=7)
 
 
@@ -110,9 +110,13 @@ def test_the_planted_word_receives_the_highest_score(keyword_model):
             return sign * (logits[1] - logits[0])
 
         xs = keyword_model.embedding[codes]
-        found = diagnostics.integrated_gradients(score, xs, baseline, num_points=POINTS)
-        hidden = diagnostics.occlusion(score, xs, baseline)
-        return found.steps.argmax(), hidden.argmax(), diagnostics.completeness(found, score, xs, baseline)
+        attribution = diagnostics.integrated_gradients(score, xs, baseline, num_points=POINTS)
+        falls = diagnostics.occlusion(score, xs, baseline)
+        return (
+            attribution.per_step.argmax(),
+            falls.argmax(),
+            diagnostics.completeness_error(attribution, score, xs, baseline),
+        )
 
     by_gradients, by_occlusion, gaps = jax.jit(jax.vmap(look, in_axes=(1, 0)))(codes, 2.0 * labels.astype("f4") - 1)
     assert (np.asarray(by_gradients) == places).sum() >= 39
@@ -120,23 +124,23 @@ def test_the_planted_word_receives_the_highest_score(keyword_model):
     assert gaps.max() < 0.01
 
 
-def test_the_planted_cell_is_found():
+def test_the_planted_unit_is_found():
     rng = np.random.default_rng(0)
     feature = np.repeat(rng.random(40) < 0.4, 20)
     values = rng.normal(size=(800, 30)).cumsum(axis=0) / 5
     values[:, 17] = np.where(feature, -1.0, 1.0) + rng.normal(size=800)
-    found = diagnostics.track(values, feature)
-    assert found.best == 17
-    assert found.signs[17] == -1
-    assert found.scores[17] == pytest.approx(abs(2 * roc_auc_score(feature, values[:, 17]) - 1))
-    assert found.scores[17] > found.chance_level > np.median(np.delete(found.scores, 17))
+    result = diagnostics.track(values, feature)
+    assert result.best_unit == 17
+    assert result.signs[17] == -1
+    assert result.scores[17] == pytest.approx(abs(2 * roc_auc_score(feature, values[:, 17]) - 1))
+    assert result.scores[17] > result.chance_level > np.median(np.delete(result.scores, 17))
     values[:, 4] = np.exp(feature + np.linspace(0, 0.1, 800))
     values[:, 5], values[:, 6] = 1 - feature, np.maximum(values[:, 6], 0)
     tied = diagnostics.track(values, feature)
     np.testing.assert_allclose(tied.scores[[4, 5]], 1)
-    for cell in (5, 6, 17):
-        area = roc_auc_score(feature, values[:, cell])
-        assert tied.scores[cell] == pytest.approx(abs(2 * area - 1)), "ties share their ranks"
+    for unit in (5, 6, 17):
+        area = roc_auc_score(feature, values[:, unit])
+        assert tied.scores[unit] == pytest.approx(abs(2 * area - 1)), "ties share their ranks"
     np.testing.assert_array_equal(diagnostics.track(values, 3.0 * feature).scores, tied.scores)
 
 
@@ -145,37 +149,37 @@ def test_a_number_is_tracked_by_its_order():
     feature = np.tile(np.arange(50), 20)
     values = rng.normal(size=(1000, 8))
     values[:, 2] = -np.sqrt(feature)
-    found = diagnostics.track(values, feature)
-    assert (found.best, found.scores[2], found.signs[2]) == (2, pytest.approx(1), -1)
+    result = diagnostics.track(values, feature)
+    assert (result.best_unit, result.scores[2], result.signs[2]) == (2, pytest.approx(1), -1)
 
 
 def test_chance_is_not_beaten_by_chance():
-    """Slow noise beside a slow feature: the best of 10 cells passes the level of one in twenty about that often."""
+    """Slow noise beside a slow feature: the best of 10 units passes the level of one in twenty about that often."""
     beaten, seeds = 0, 400
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         feature = np.repeat(rng.random(40) < 0.5, 10)
         smooth = np.cumsum(rng.normal(size=(400, 10)), axis=0)
-        found = diagnostics.track(smooth - np.roll(smooth, 20, axis=0), feature, shifts=100)
-        beaten += found.scores[found.best] > found.chance_level
+        result = diagnostics.track(smooth - np.roll(smooth, 20, axis=0), feature, num_shifts=100)
+        beaten += result.scores[result.best_unit] > result.chance_level
     assert beaten <= 36, (
         beaten
     )  # at 1 in 20 more than that comes once in three thousand; at 1 in 10, four times in five
 
 
 def test_a_feature_that_says_nothing():
-    cells, steps = np.zeros((50, 2)), np.arange(50.0)
+    values, steps = np.zeros((50, 2)), np.arange(50.0)
     with pytest.raises(ValueError, match="got 1 throughout, want a feature that changes"):
-        diagnostics.track(cells, np.ones(50))
+        diagnostics.track(values, np.ones(50))
     with pytest.raises(ValueError, match="feature: got 39 steps, want at least 40"):
-        diagnostics.track(cells[:39], steps[:39])
+        diagnostics.track(values[:39], steps[:39])
     with pytest.raises(ValueError, match="feature: got numbers that are not finite"):
-        diagnostics.track(cells, np.where(steps > 40, np.nan, steps))
-    with pytest.raises(ValueError, match="shifts: got 0"):
-        diagnostics.track(cells, steps, shifts=0)
-    assert diagnostics.track(cells, steps).scores.max() == 0, "cells that never change follow nothing"
+        diagnostics.track(values, np.where(steps > 40, np.nan, steps))
+    with pytest.raises(ValueError, match="num_shifts: got 0"):
+        diagnostics.track(values, steps, num_shifts=0)
+    assert diagnostics.track(values, steps).scores.max() == 0, "units that never change follow nothing"
     with pytest.raises(ValueError, match=r"want \[T\] beside \[T, H\]"):
-        diagnostics.track(cells, np.ones(40))
+        diagnostics.track(values, np.ones(40))
 
 
 def test_monitored_training_is_the_same_training(tmp_path):
@@ -212,16 +216,16 @@ def test_monitored_training_is_the_same_training(tmp_path):
     norms = [value for name, value in last.items() if name.startswith("gradient_norm")]
     step = training.make_train_step(loss, optax.sgd(0.1))
     before = training.init_state(runs[0].params, optax.sgd(0.1), jax.random.key(2))
-    _, found = step(before, xs[:4])
+    _, step_metrics = step(before, xs[:4])
     state = diagnostics.monitor(optax.sgd(0.1)).init(params)
     gradient = jax.grad(lambda params: loss(params, None, xs[:4], None)[0])(runs[0].params)
     updates, state = diagnostics.monitor(optax.sgd(0.1)).update(gradient, state, runs[0].params)
     row = diagnostics.monitor_readings({"anything": state})
     total = np.sqrt(sum(value**2 for name, value in row.items() if name.startswith("gradient_norm")))
-    assert total == pytest.approx(float(found["gradient_norm"].value()), rel=1e-5)
+    assert total == pytest.approx(float(step_metrics["gradient_norm"].value()), rel=1e-5)
     ratio = np.linalg.norm(updates["head"]) / np.linalg.norm(runs[0].params["head"])
     assert row["update_ratio head"] == pytest.approx(float(ratio), rel=1e-5)
     assert len(norms) == 4
-    pictures.plot_readings(rows, Path(tmp_path / "readings.png"))
+    plots.plot_readings(rows, Path(tmp_path / "readings.png"))
     with pytest.raises(ValueError, match="want monitor"):
         diagnostics.monitor_readings(runs[0].state.opt_state)

@@ -64,6 +64,37 @@ def test_other_dtypes(tmp_path, dtype):
     assert_trees_close(back, params, 0)
 
 
+def test_variables_of_nnx_are_saved_as_arrays(tmp_path):
+    nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
+    params = lj.init_params(KEY, 3, 2)
+    interop.safetensors.save(tmp_path / "file", lj.LSTMParams(*map(nnx.Param, params)))
+    assert_trees_close(interop.safetensors.load(tmp_path / "file", params), params, 0)
+
+
+BLOCKED = {
+    "onnx": ("lj.interop.onnx.export_lstm(lj.init_stack(jax.random.key(0), 2, 3, 1))", "interop"),
+    "safetensors": ("lj.interop.safetensors.save('file', {})", "interop"),
+    "safetensors.numpy": ("lj.interop.safetensors.load_arrays('file')", "interop"),
+    "matplotlib": ("lj.diagnostics.plots", "diagnostics"),
+    "flax": ("lj.flax_modules.linen", "flax"),
+    "flax.nnx": ("lj.flax_modules.nnx", "flax"),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_a_missing_extra_is_named(name, tmp_path):
+    """In a process of its own, where the import of one package fails."""
+    call, extra = BLOCKED[name]
+    program = f"import sys\nsys.modules[{name!r}] = None\nimport jax, lstm_jax as lj\nprint('imported')\n{call}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "imported\n", done.stderr
+    assert done.returncode == 1
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith(("ImportError: lstm_jax.", "ImportError: this function"))
+    assert f"needs {name.split('.')[0]}: pip install 'lstm_jax[{extra}]'" in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_save_leaves_the_old_file(tmp_path):
     path = tmp_path / "params"
     interop.safetensors.save(path, lj.init_params(KEY, 3, 2))
@@ -143,7 +174,7 @@ def test_a_free_batch_with_known_time():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_named_tuples_go_through_a_serialised_program(bidirectional):
+def test_named_tuples_go_through_a_serialized_program(bidirectional):
     layers = lj.init_stack(KEY, 3, 4, 1, bidirectional=bidirectional)
     xs = jnp.ones((5, 2, 3), jnp.float32)
     exported = export.export(jax.jit(lj.lstm_stack))(layers, xs)

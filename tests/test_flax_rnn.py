@@ -32,7 +32,7 @@ every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 def only_valid(result, call):
-    """Outputs behind a length are 0 here and anything in Flax."""
+    """Outputs after a length are 0 here and anything in Flax."""
     if "seq_lengths" not in call:
         return result
     valid = (jnp.arange(T)[None] < LENGTHS[:, None])[..., None]
@@ -51,18 +51,18 @@ def random_carry(name, key=KEY):
 @every_cell
 def test_linen_rnn_is_flaxs_own(name, call):
     """One checkpoint, both modules; batch first and time first."""
-    theirs, mine = nn.RNN(getattr(nn, name)(H)), linen.RNN(getattr(nn, name)(H))
+    theirs, ours = nn.RNN(getattr(nn, name)(H)), linen.RNN(getattr(nn, name)(H))
     variables = theirs.init(KEY, XS)
-    assert_trees_close(mine.init(KEY, XS), variables, 0)
+    assert_trees_close(ours.init(KEY, XS), variables, 0)
     carry = random_carry(name)
     want = theirs.apply(variables, XS, initial_carry=carry, **call)
     assert_trees_close(
-        only_valid(mine.apply(variables, XS, initial_carry=carry, **call), call), only_valid(want, call), 1e-6
+        only_valid(ours.apply(variables, XS, initial_carry=carry, **call), call), only_valid(want, call), 1e-6
     )
-    time_first = mine.apply(variables, jnp.swapaxes(XS, 0, 1), initial_carry=carry, time_major=True, **call)
-    ys = time_first[1] if call.get("return_carry") else time_first
-    again = mine.apply(variables, XS, initial_carry=carry, **call)
-    assert_trees_close(jnp.swapaxes(ys, 0, 1), again[1] if call.get("return_carry") else again, 1e-6)
+    time_major = ours.apply(variables, jnp.swapaxes(XS, 0, 1), initial_carry=carry, time_major=True, **call)
+    ys = time_major[1] if call.get("return_carry") else time_major
+    batch_first = ours.apply(variables, XS, initial_carry=carry, **call)
+    assert_trees_close(jnp.swapaxes(ys, 0, 1), batch_first[1] if call.get("return_carry") else batch_first, 1e-6)
 
 
 class Tagger(nn.Module):
@@ -140,9 +140,9 @@ def test_nnx_rnn_is_flaxs_own(name, call):
     cell = getattr(nnx, name)(D, H, rngs=nnx.Rngs(0))
     carry = random_carry(name)
     want = nnx.RNN(cell)(XS, initial_carry=carry, **call)
-    mine = ours_nnx.RNN(cell)
-    assert_trees_close(only_valid(mine(XS, initial_carry=carry, **call), call), only_valid(want, call), 1e-6)
-    params = [nnx.to_pure_dict(nnx.state(rnn, nnx.Param)) for rnn in (mine, nnx.RNN(cell))]
+    ours = ours_nnx.RNN(cell)
+    assert_trees_close(only_valid(ours(XS, initial_carry=carry, **call), call), only_valid(want, call), 1e-6)
+    params = [nnx.to_pure_dict(nnx.state(rnn, nnx.Param)) for rnn in (ours, nnx.RNN(cell))]
     assert_trees_close(*params, 0)
 
 

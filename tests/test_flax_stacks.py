@@ -46,14 +46,14 @@ def test_stacks_are_lstm_stack(bidirectional):
 
 def test_stacks_drop_between_layers_in_training_only():
     xs = jnp.swapaxes(XS, 0, 1)
-    layer = STACKS["linen"](dropout=0.5)
+    layer = STACKS["linen"](dropout_rate=0.5)
     variables = layer.init(KEY, xs)
     still = layer.apply(variables, xs)[1]
     assert_trees_close(still, STACKS["linen"]().apply(variables, xs)[1], 0)
     draws = [layer.apply(variables, xs, deterministic=False, rngs={"dropout": jax.random.key(k)})[1] for k in (0, 0, 1)]
     assert_trees_close(draws[0], draws[1], 0)
     assert np.abs(draws[0] - draws[2]).max() > 0
-    module = STACKS["nnx"](dropout=0.5)
+    module = STACKS["nnx"](dropout_rate=0.5)
     module.eval()
     assert_trees_close(module(xs)[1], STACKS["nnx"]()(xs)[1], 0)
     module.train()
@@ -114,7 +114,7 @@ def test_training_with_optax_and_nnx_optimizer():
 @pytest.mark.parametrize("make", STACKS.values(), ids=STACKS)
 def test_stacks_take_a_function_between_layers(make):
     xs = jnp.swapaxes(XS, 0, 1)
-    layer = make(dropout=0.5)
+    layer = make(dropout_rate=0.5)
     if isinstance(layer, nn.Module):
         layer = layer.bind(layer.init(KEY, xs))
     else:
@@ -132,7 +132,10 @@ FAULTS = {
         lambda: linen.RNN(nn.LSTMCell(H)).init(KEY, XS, resets=jnp.zeros((T, B), bool)),
         "resets: got shape .*in the engine's terms: time first",
     ),
-    "dropout": (lambda: ours_nnx.LSTMStack(D, H, dropout=1.5, rngs=nnx.Rngs(0)), "dropout: got 1.5, want a rate"),
+    "dropout": (
+        lambda: ours_nnx.LSTMStack(D, H, dropout_rate=1.5, rngs=nnx.Rngs(0)),
+        "dropout_rate: got 1.5, want a rate",
+    ),
     "linen cell": (lambda: linen.RNN(nn.SimpleCell(H)).init(KEY, XS), "cell: got SimpleCell, want one of LSTMCell"),
     "linen gate": (
         lambda: linen.RNN(nn.LSTMCell(H, activation_fn=nn.relu)).init(KEY, XS),
@@ -161,3 +164,36 @@ def test_stacks_take_every_scheme():
         horizon = jnp.exp(bias[H : 2 * H])
         assert ((horizon >= 1) & (horizon <= 49)).all()
         assert jnp.allclose(bias[:H], -bias[H : 2 * H])
+
+
+@flax_promotes
+@pytest.mark.parametrize("wrap", [np.asarray, nnx.Variable], ids=["numpy", "variable"])
+def test_arrays_may_be_of_numpy_or_variables(wrap):
+    """Inputs, states, lengths and resets of all four modules, eager and traced."""
+    xs, resets = jnp.swapaxes(XS, 0, 1), jnp.zeros((T, B), bool).at[2].set(True)
+    state = tuple(lj.LSTMState(*jnp.ones((2, B, H), jnp.float32)) for _ in range(2))
+    layer = STACKS["linen"]()
+    variables = layer.init(KEY, xs)
+    for run in (lambda *args, **options: layer.apply(variables, *args, **options), STACKS["nnx"]()):
+        want = run(xs, state, lengths=LENGTHS, resets=resets)
+        wrapped = jax.tree.map(wrap, (xs, state, resets))
+        assert_trees_close(run(wrapped[0], wrapped[1], lengths=np.asarray(LENGTHS), resets=wrapped[2]), want, 0)
+    for kind, carry in (("OptimizedLSTMCell", state[0]), ("GRUCell", state[0].h)):
+        module = linen.RNN(getattr(nn, kind)(H))
+        variables = module.init(KEY, XS)
+        for run in (
+            lambda *args, module=module, variables=variables, **options: module.apply(variables, *args, **options),
+            ours_nnx.RNN(getattr(nnx, kind)(D, H, rngs=nnx.Rngs(0))),
+        ):
+            want = run(XS, initial_carry=carry, seq_lengths=LENGTHS, resets=resets.T)
+            wrapped = jax.tree.map(wrap, (XS, carry, LENGTHS, resets.T))
+            options = dict(zip(("initial_carry", "seq_lengths", "resets"), wrapped[1:], strict=True))
+            assert_trees_close(run(wrapped[0], **options), want, 0)
+
+
+def test_modules_are_reached_from_the_package():
+    assert lj.flax_modules.linen is linen
+    assert lj.flax_modules.nnx is ours_nnx
+    assert {"linen", "nnx"} <= set(dir(lj.flax_modules))
+    with pytest.raises(AttributeError, match="no attribute 'haiku'"):
+        _ = lj.flax_modules.haiku

@@ -30,7 +30,7 @@ def test_jacobians_are_those_of_the_run():
     jacobians = flow.state_jacobians(params, xs)
     assert jacobians.shape == (6, 6, 6)
     whole = jax.jacobian(lambda state: lj.lstm(params, xs, state)[0])(zero)
-    product = np.linalg.multi_dot([np.asarray(one) for one in jacobians[::-1]])
+    product = np.linalg.multi_dot([np.asarray(jacobian) for jacobian in jacobians[::-1]])
     want = np.block([[np.asarray(whole.h.h), np.asarray(whole.h.c)], [np.asarray(whole.c.h), np.asarray(whole.c.c)]])
     np.testing.assert_allclose(product, want, rtol=1e-12, atol=1e-14)
     spectrum = flow.product_spectra(jacobians)
@@ -52,8 +52,8 @@ def test_lyapunov_exponents_of_a_linear_recurrence(seed):
     basis, sizes = rng.normal(size=(4, 4)), np.array([1.3, 0.9, 0.5, 0.05])
     matrix = basis @ np.diag(sizes) @ np.linalg.inv(basis)
     jacobians = linear_problem(matrix, 4000)
-    found = diagnostics.lyapunov_exponents(jacobians)
-    np.testing.assert_allclose(found, np.log(sizes), atol=2e-3)  # what the basis adds fades like 1 / T
+    exponents = diagnostics.lyapunov_exponents(jacobians)
+    np.testing.assert_allclose(exponents, np.log(sizes), atol=2e-3)  # what the basis adds fades like 1 / T
     np.testing.assert_allclose(diagnostics.lyapunov_exponents(jacobians, 2), np.log(sizes[:2]), atol=2e-3)
 
 
@@ -61,26 +61,26 @@ def test_a_few_lyapunov_exponents_of_an_lstm():
     """Without recurrent weights c keeps sigmoid(b_f) of itself at each step, and h nothing: log of that, H times."""
     params = lj.LSTMParams(jnp.zeros((1, 12)), jnp.zeros((3, 12)), jnp.ones(12))
     jacobians = flow.state_jacobians(params, jnp.zeros((50, 1)))
-    found = diagnostics.lyapunov_exponents(jacobians, 2)
-    np.testing.assert_allclose(found, np.log(1 / (1 + np.exp(-1))), rtol=0.05)
-    with pytest.raises(ValueError, match="count: got 7, want 1 to the 6 numbers"):
+    exponents = diagnostics.lyapunov_exponents(jacobians, 2)
+    np.testing.assert_allclose(exponents, np.log(1 / (1 + np.exp(-1))), rtol=0.05)
+    with pytest.raises(ValueError, match="num_exponents: got 7, want 1 to the 6 numbers"):
         diagnostics.lyapunov_exponents(jacobians, 7)
 
 
-def test_half_precision_is_looked_at_in_float32():
+def test_half_precision_is_measured_in_float32():
     params = CELLS["gru"].init(jax.random.key(0), 2, 3, dtype=jnp.bfloat16)
     xs = jnp.ones((5, 2), jnp.bfloat16)
     jacobians = flow.state_jacobians(params, xs, cell=CELLS["gru"])
     assert jacobians.dtype == jnp.float32
     assert np.isfinite(flow.product_spectra(jacobians)).all()
     assert np.isfinite(flow.lyapunov_exponents(jacobians)).all()
-    seen = diagnostics.trace(params, xs, cell=CELLS["gru"])
-    assert diagnostics.principal_components({"h": seen["h"]}).axes.dtype == jnp.float32
-    said = diagnostics.integrated_gradients(lambda xs: (xs * xs).sum(), xs, num_points=3)
-    assert said.each.dtype == jnp.float32
-    np.testing.assert_allclose(said.each, 1.0, atol=2e-2)
+    fields = diagnostics.trace(params, xs, cell=CELLS["gru"])
+    assert diagnostics.principal_components({"h": fields["h"]}).components.dtype == jnp.float32
+    attribution = diagnostics.integrated_gradients(lambda xs: (xs * xs).sum(), xs, num_points=3)
+    assert attribution.per_feature.dtype == jnp.float32
+    np.testing.assert_allclose(attribution.per_feature, 1.0, atol=2e-2)
     with pytest.raises(ValueError, match=r"want \[D\] and states in float32 or float64"):
-        diagnostics.fixed_points(params, jnp.ones(2, jnp.bfloat16), seen["h"], cell=CELLS["gru"])
+        diagnostics.fixed_points(params, jnp.ones(2, jnp.bfloat16), fields["h"], cell=CELLS["gru"])
 
 
 def test_what_jacobians_and_searches_cannot_take():
@@ -91,7 +91,7 @@ def test_what_jacobians_and_searches_cannot_take():
         flow.state_jacobians(params, jnp.zeros((5, 3), jnp.float32))
     x, state = jnp.zeros(2, jnp.float32), lj.zero_state(params, (4,))
     for wrong, starts in ((x, state._asdict()), (x, lj.zero_state(params)), (jnp.zeros(3, jnp.float32), state)):
-        with pytest.raises(ValueError, match=r"starts|xs|input_kernel"):
+        with pytest.raises(ValueError, match=r"initial_states|xs|input_kernel"):
             diagnostics.fixed_points(params, wrong, starts)
 
 
@@ -104,11 +104,36 @@ def test_a_slow_point_where_no_fixed_one_is():
     slow = grid[speed.argmin()]
     assert speed.min() > 1e-2, "no fixed point there"
     start = jnp.array([[slow - 0.05]])
-    ways = {"learning_rate": 1e-3, "steps": 3000, "cell": SIMPLE}
-    found = diagnostics.fixed_points(params, jnp.zeros(1), start, polish=False, **ways)
-    assert found.states[0, 0] == pytest.approx(slow, abs=1e-3)
-    assert found.speeds[0] == pytest.approx(speed.min(), rel=1e-3)
-    assert found.jacobians[0, 0, 0] == pytest.approx(1, abs=1e-2)
+    options = {"learning_rate": 1e-3, "adam_steps": 3000, "cell": SIMPLE}
+    points = diagnostics.fixed_points(params, jnp.zeros(1), start, newton_steps=0, **options)
+    assert points.states[0, 0] == pytest.approx(slow, abs=1e-3)
+    assert points.speeds[0] == pytest.approx(speed.min(), rel=1e-3)
+    assert points.jacobians[0, 0, 0] == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_arrays_of_numpy_are_taken():
+    params = lj.init_params(jax.random.key(0), 2, 3, dtype=jnp.float64)
+    xs, x = np.random.default_rng(0).normal(size=(5, 2)), np.zeros(2)
+    state = jax.tree.map(np.asarray, lj.zero_state(params, (2,)))
+    jacobians = flow.state_jacobians(params, xs)
+
+    def score(xs):
+        return lj.lstm(params, xs)[1].sum()
+
+    def measure(xs, x, jacobians):
+        return (
+            diagnostics.trace(params, xs),
+            diagnostics.state_gradients(lambda final, ys: ys.sum(), params, xs),
+            diagnostics.integrated_gradients(score, xs, num_points=2),
+            diagnostics.occlusion(score, xs, xs[:1]),
+            diagnostics.product_spectra(jacobians),
+            diagnostics.lyapunov_exponents(jacobians, 2),
+            diagnostics.fixed_points(params, x, state, adam_steps=2).states,
+        )
+
+    host = measure(xs, x, np.asarray(jacobians))
+    jax.tree.map(np.testing.assert_array_equal, host, measure(jnp.asarray(xs), jnp.asarray(x), jacobians))
 
 
 def test_a_simple_network_forgets_and_an_lstm_remembers():
@@ -119,8 +144,8 @@ def test_a_simple_network_forgets_and_an_lstm_remembers():
     lstm = lj.init_params(jax.random.key(1), 8, size, scheme="chrono", max_time=time)
     norms = {}
     for name, cell, params in (("simple", SIMPLE, simple), ("lstm", CELLS["lstm"], lstm)):
-        found = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs, cell=cell)
-        squares = sum(jnp.sum(leaf**2, axis=(1, 2)) for leaf in jax.tree.leaves(found))
+        gradients = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs, cell=cell)
+        squares = sum(jnp.sum(leaf**2, axis=(1, 2)) for leaf in jax.tree.leaves(gradients))
         norms[name] = np.sqrt(np.asarray(squares, np.float64))
     shares = {name: values[0] / values[-1] for name, values in norms.items()}
     assert shares["simple"] < 1e-8, shares
@@ -132,35 +157,37 @@ def test_fixed_points_of_one_unit():
     """h' = tanh(2 h): 0 is unstable with slope 2, and h = tanh(2 h) at 0.957504 twice is stable."""
     params = SimpleParams(jnp.zeros((1, 1)), jnp.array([[2.0]]), jnp.zeros(1))
     starts = jnp.linspace(-1.2, 1.2, 41)[:, None]
-    found = diagnostics.fixed_points(params, jnp.zeros(1), starts, cell=SIMPLE, steps=300)
-    kept = diagnostics.distinct_points(found, speed=1e-9)
-    order = np.argsort(np.asarray(kept.states)[:, 0])
-    known = 0.9575040240772687
-    np.testing.assert_allclose(np.asarray(kept.states)[order, 0], [-known, 0, known], atol=1e-9)
-    np.testing.assert_array_equal(np.asarray(kept.unstable)[order], [0, 1, 0])
-    np.testing.assert_allclose(np.asarray(kept.eigenvalues)[order, 0].real, 2 * (1 - np.square([known, 0, known])))
-    assert list(np.asarray(kept.unstable)) == [0, 0, 1], "the stablest first"
-    assert np.asarray(diagnostics.distinct_points(found, speed=-1.0).speeds).shape == (0,)
+    points = diagnostics.fixed_points(params, jnp.zeros(1), starts, cell=SIMPLE, adam_steps=300)
+    distinct = diagnostics.distinct_points(points, max_speed=1e-9)
+    order = np.argsort(np.asarray(distinct.states)[:, 0])
+    root = 0.9575040240772687
+    np.testing.assert_allclose(np.asarray(distinct.states)[order, 0], [-root, 0, root], atol=1e-9)
+    np.testing.assert_array_equal(np.asarray(distinct.num_unstable)[order], [0, 1, 0])
+    np.testing.assert_allclose(np.asarray(distinct.eigenvalues)[order, 0].real, 2 * (1 - np.square([root, 0, root])))
+    assert list(np.asarray(distinct.num_unstable)) == [0, 0, 1], "the stablest first"
+    assert np.asarray(diagnostics.distinct_points(points, max_speed=-1.0).speeds).shape == (0,)
 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_fixed_points_of_an_lstm_stay_where_they_are():
     params = lj.init_params(jax.random.key(0), 2, 5, dtype=jnp.float64)
     starts = jax.tree.map(lambda leaf: leaf + 0.3, lj.zero_state(params, (4,)))
-    found = diagnostics.distinct_points(diagnostics.fixed_points(params, jnp.zeros(2), starts, steps=500), speed=1e-10)
-    assert len(found.speeds) == 1
-    state = jax.tree.map(lambda leaf: leaf[0], found.states)
+    points = diagnostics.distinct_points(
+        diagnostics.fixed_points(params, jnp.zeros(2), starts, adam_steps=500), max_speed=1e-10
+    )
+    assert len(points.speeds) == 1
+    state = jax.tree.map(lambda leaf: leaf[0], points.states)
     after, _ = lj.lstm(params, jnp.zeros((50, 2)), state)
     np.testing.assert_allclose(after.c, state.c, atol=1e-9)
-    assert found.eigenvalues.shape == (1, 10)
+    assert points.eigenvalues.shape == (1, 10)
 
 
 def test_principal_components_of_a_plane():
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(200, 2)) * [5.0, 1.0] @ np.linalg.qr(rng.normal(size=(6, 2)))[0].T + 3
     states = {"h": jnp.asarray(plane[:, :2]), "c": jnp.asarray(plane[:, 2:])}
-    found = diagnostics.principal_components(states, 3)
-    assert found.shares[:2].sum() == pytest.approx(1)
-    inside = diagnostics.project_onto(found, states)
-    assert diagnostics.project_onto(found, {"h": jnp.zeros((0, 2)), "c": jnp.zeros((0, 4))}).shape == (0, 3)
+    components = diagnostics.principal_components(states, 3)
+    assert components.explained_variance_ratio[:2].sum() == pytest.approx(1)
+    inside = diagnostics.project_onto(components, states)
+    assert diagnostics.project_onto(components, {"h": jnp.zeros((0, 2)), "c": jnp.zeros((0, 4))}).shape == (0, 3)
     np.testing.assert_allclose(np.linalg.norm(inside, axis=-1), np.linalg.norm(plane - plane.mean(0), axis=-1))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from frameworks import FLOAT, GRUS, LSTMS, keras, lenient, linen, nnx, randomised
+from frameworks import FLOAT, GRUS, LSTMS, keras, lenient, linen, nnx, randomized
 from problems import assert_trees_close
 
 import lstm_jax as lj
@@ -41,9 +41,9 @@ def ours(load, gru, weights, xs, state):
 
 def assert_close_in_f32(got, want, limit=1e-6):
     """To a share of the largest entry, or of 1."""
-    for mine, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        assert mine.dtype == other.dtype == FLOAT
-        np.testing.assert_allclose(mine, other, rtol=0, atol=limit * max(1.0, float(jnp.abs(other).max())))
+    for array, wanted in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert array.dtype == wanted.dtype == FLOAT
+        np.testing.assert_allclose(array, wanted, rtol=0, atol=limit * max(1.0, float(jnp.abs(wanted).max())))
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -81,10 +81,10 @@ def traceable(make, framework):
     def load(weights):
         if len(weights[2].shape) == 1:
             return lj.LSTMParams(*weights)
-        kernel, recurrent, both = (interop.arrays.reorder(leaf, "zrn", "rzn") for leaf in weights)
+        kernel, recurrent, biases = (interop.arrays.reorder_gates(leaf, "zrn", "rzn") for leaf in weights)
         size = recurrent.shape[0]
-        merged = jnp.concatenate([both[0, : 2 * size] + both[1, : 2 * size], both[0, 2 * size :]])
-        return GRUParams(kernel, recurrent, merged, both[1, 2 * size :])
+        merged = jnp.concatenate([biases[0, : 2 * size] + biases[1, : 2 * size], biases[0, 2 * size :]])
+        return GRUParams(kernel, recurrent, merged, biases[1, 2 * size :])
 
     return load
 
@@ -94,17 +94,17 @@ def traceable(make, framework):
 def test_a_round_trip_gives_the_same_bits(make, name, sizes):
     framework = make(name)
     weights = framework.weights(*sizes)
-    there = framework.load(weights)
-    back = framework.store(there)
+    params = framework.load(weights)
+    back = framework.store(params)
     assert jax.tree.structure(back) == jax.tree.structure(weights)
-    for mine, other in zip(jax.tree.leaves(back), jax.tree.leaves(weights), strict=True):
-        if name == "LSTM" and mine.ndim == 1:  # Haiku's forget bias: the 1 added at run time rounds
-            np.testing.assert_allclose(mine, other, rtol=0, atol=2 * jnp.finfo(FLOAT).eps)
+    for array, original in zip(jax.tree.leaves(back), jax.tree.leaves(weights), strict=True):
+        if name == "LSTM" and array.ndim == 1:  # Haiku's forget bias: the 1 added at run time rounds
+            np.testing.assert_allclose(array, original, rtol=0, atol=2 * jnp.finfo(FLOAT).eps)
             continue
-        if name == "GRUCell" and mine.ndim == 2 and mine.shape[0] == 2:  # Keras's two biases are merged by a rule
+        if name == "GRUCell" and array.ndim == 2 and array.shape[0] == 2:  # Keras's two biases are merged by a rule
             continue
-        np.testing.assert_array_equal(mine, other)
-    assert_trees_close(framework.load(back), there, 2 * jnp.finfo(FLOAT).eps if name == "LSTM" else 0)
+        np.testing.assert_array_equal(array, original)
+    assert_trees_close(framework.load(back), params, 2 * jnp.finfo(FLOAT).eps if name == "LSTM" else 0)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -154,19 +154,15 @@ def test_the_flat_vector_of_cudnn(layers, bidirectional):
     ys, h_n, c_n = rnn.lstm_ref(
         jnp.swapaxes(xs, 0, 1), h, c, *weights, lengths, inputs, hidden, layers, 0.0, bidirectional
     )
-    finals, mine = lj.lstm_stack(params, xs, interop.torch.import_state(h, c, bidirectional=bidirectional))
+    finals, outputs = lj.lstm_stack(params, xs, interop.torch.import_state(h, c, bidirectional=bidirectional))
     assert_close_in_f32(
-        (mine, *map(jnp.asarray, interop.torch.export_state(finals))), (jnp.swapaxes(ys, 0, 1), h_n, c_n)
+        (outputs, *map(jnp.asarray, interop.torch.export_state(finals))), (jnp.swapaxes(ys, 0, 1), h_n, c_n)
     )
-    again = interop.cudnn.export_lstm(params)
-    assert again.shape == vector.shape
-    assert_trees_close(interop.cudnn.import_lstm(again, inputs, hidden, layers, bidirectional=bidirectional), params, 0)
-
-
-def nnx_state():
-    from flax import nnx
-
-    return nnx.state(nnx.OptimizedLSTMCell(4, 5, rngs=nnx.Rngs(0)), nnx.Param)
+    exported = interop.cudnn.export_lstm(params)
+    assert exported.shape == vector.shape
+    assert_trees_close(
+        interop.cudnn.import_lstm(exported, inputs, hidden, layers, bidirectional=bidirectional), params, 0
+    )
 
 
 def linen_box(array):
@@ -208,11 +204,7 @@ def faults():
             lambda: interop.nnx.import_lstm({**dense, "dense_i": {"kernel": jnp.zeros((4, 10))}}),
             r"dense_i.kernel'\]: got shape \(4, 10\), want \[D, 4H\] with H = 5",
         ),
-        "nnx variables": (
-            lambda: interop.nnx.import_lstm(nnx_state()),
-            r"params\['dense_.*'\]: got Param, want arrays; see nnx.to_pure_dict",
-        ),
-        "nnx cell": (lambda: interop.nnx.export_lstm(lstm, "LSTM"), "cell: got 'LSTM', want one of"),
+        "nnx cell": (lambda: interop.nnx.export_lstm(lstm, "LSTM"), "cell_name: got 'LSTM', want one of"),
         "nnx GRU": (lambda: interop.nnx.export_gru(gru), "want 0: nnx.GRUCell has no b_hn"),
         "haiku extra": (lambda: interop.haiku.import_lstm({**wide, "g": 0}), "unexpected g"),
         "haiku shape": (
@@ -273,8 +265,43 @@ def test_scopes_around_a_cell():
     assert_trees_close(interop.haiku.import_lstm(haiku_tree), params, 1e-6)
 
 
+@pytest.mark.parametrize("name", ["OptimizedLSTMCell", "LSTMCell", "GRUCell"])
+def test_a_state_of_nnx_is_imported_as_it_is(name):
+    """``nnx.state`` holds variables, not arrays; in a traced function too."""
+    from flax import nnx as flax_nnx
+
+    state = flax_nnx.state(getattr(flax_nnx, name)(4, 5, rngs=flax_nnx.Rngs(0)), flax_nnx.Param)
+    load = interop.nnx.import_gru if name == "GRUCell" else interop.nnx.import_lstm
+    want = load(flax_nnx.to_pure_dict(state))
+    assert_trees_close(load(state), want, 0)
+    assert_trees_close(jax.jit(load)(state), want, 0)
+
+
+EXPORTS = {
+    "linen": interop.linen.export_lstm,
+    "nnx": interop.nnx.export_lstm,
+    "haiku": interop.haiku.export_lstm,
+    "equinox": interop.equinox.export_lstm,
+    "keras": interop.keras.export_lstm,
+    "torch": lambda params: interop.torch.export_lstm((params,)),
+    "cudnn": lambda params: interop.cudnn.export_lstm((params,)),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_parameters_may_be_variables_of_nnx_or_arrays_of_numpy(name):
+    from flax import nnx as flax_nnx
+
+    params = lj.init_params(jax.random.key(0), 4, 5)
+    want = jax.tree.map(np.asarray, EXPORTS[name](params))
+    for wrap in (flax_nnx.Param, np.asarray):
+        exported = EXPORTS[name](lj.LSTMParams(*map(wrap, params)))
+        assert_trees_close(jax.tree.map(np.asarray, exported), want, 0)
+        assert jax.tree.structure(exported) == jax.tree.structure(want), "no variable is left"
+
+
 def test_frameworks_share_their_trees():
-    """The randomised weights are what the cells themselves make: no name is ours."""
+    """The randomized weights are what the cells themselves make: no name is ours."""
     assert set(linen("LSTMCell").weights(2, 3)) == set(linen("OptimizedLSTMCell").weights(2, 3))
     assert set(nnx("LSTMCell").weights(2, 3)) != set(nnx("OptimizedLSTMCell").weights(2, 3))
-    assert jax.tree.leaves(randomised({"a": np.zeros(2)}))[0].dtype == FLOAT
+    assert jax.tree.leaves(randomized({"a": np.zeros(2)}))[0].dtype == FLOAT

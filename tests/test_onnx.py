@@ -25,11 +25,11 @@ def data(count, seed=0):
 @pytest.mark.parametrize("kind", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("layers", [1, 3])
 def test_onnxruntime_agrees(layers, kind, initial, lengths, tmp_path):
-    both, reverse = kind == "bidirectional", kind == "reverse"
-    stack = lj.init_stack(jax.random.key(0), D, H, layers, bidirectional=both, scheme="torch")
-    xs, h, c = data(layers * (1 + both))
+    bidirectional, reverse = kind == "bidirectional", kind == "reverse"
+    stack = lj.init_stack(jax.random.key(0), D, H, layers, bidirectional=bidirectional, scheme="torch")
+    xs, h, c = data(layers * (1 + bidirectional))
     path = tmp_path / "lstm.onnx"
-    model = interop.onnx.export_lstm(stack, lengths=lengths is not None, initial_state=initial, reverse=reverse)
+    model = interop.onnx.export_lstm(stack, use_lengths=lengths is not None, use_initial_state=initial, reverse=reverse)
     path.write_bytes(model.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     feed = {"xs": xs}
@@ -40,9 +40,9 @@ def test_onnxruntime_agrees(layers, kind, initial, lengths, tmp_path):
     assert {value.name for value in session.get_inputs()} == set(feed)
     want = session.run(["ys", "h_n", "c_n"], feed)
 
-    states = interop.torch.import_state(h, c, bidirectional=both) if initial else None
-    known = None if lengths is None else jnp.array(lengths)
-    finals, ys = lj.lstm_stack(stack, jnp.asarray(xs), states, lengths=known, reverse=reverse)
+    states = interop.torch.import_state(h, c, bidirectional=bidirectional) if initial else None
+    given_lengths = None if lengths is None else jnp.array(lengths)
+    finals, ys = lj.lstm_stack(stack, jnp.asarray(xs), states, lengths=given_lengths, reverse=reverse)
     for got, other in zip((ys, *interop.torch.export_state(finals)), want, strict=True):
         np.testing.assert_allclose(got, other, rtol=0, atol=1e-5)
 
@@ -55,6 +55,13 @@ def test_time_and_batch_are_free():
         np.testing.assert_allclose(
             session.run(["ys"], {"xs": xs})[0], lj.lstm_stack(stack, jnp.asarray(xs))[1], atol=1e-5
         )
+
+
+def test_weights_may_be_numpy_arrays():
+    stack = jax.tree.map(np.asarray, lj.init_stack(jax.random.key(0), D, H, 1))
+    session = onnxruntime.InferenceSession(interop.onnx.export_lstm(stack).SerializeToString())
+    xs = np.ones((2, 1, D), np.float32)
+    np.testing.assert_allclose(session.run(["ys"], {"xs": xs})[0], lj.lstm_stack(stack, xs)[1], atol=1e-5)
 
 
 def faults():

@@ -18,8 +18,8 @@ LENGTHS = [12, 5, 1]
 DOUBLE, SINGLE = torch.float64, torch.float32
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 KINDS = [
-    {"num_layers": layers, "bidirectional": both, "proj_size": width, "bias": bias}
-    for layers, both, width, bias in itertools.product((1, 3), (False, True), (0, 2), (True, False))
+    {"num_layers": layers, "bidirectional": bidirectional, "proj_size": width, "bias": bias}
+    for layers, bidirectional, width, bias in itertools.product((1, 3), (False, True), (0, 2), (True, False))
 ]
 
 
@@ -74,19 +74,19 @@ def test_lstm(kind, seed, dtype):
     ((ys * weight).sum() + h_n.sum() + c_n.sin().sum()).backward()
 
     layers = interop.import_lstm(module.state_dict())
-    both = kind["bidirectional"]
+    bidirectional = kind["bidirectional"]
     lengths = jnp.array(LENGTHS) if packed else None
 
     def loss(layers, xs, states):
         finals, ys = lj.lstm_stack(layers, xs, states, lengths=lengths)
-        flat = [one for state in finals for one in (state if both else (state,))]
-        extra = sum(one.h.sum() + jnp.sin(one.c).sum() for one in flat)
+        flat = [direction for state in finals for direction in (state if bidirectional else (state,))]
+        extra = sum(direction.h.sum() + jnp.sin(direction.c).sum() for direction in flat)
         return jnp.sum(ys * weight.numpy()) + extra, (finals, ys)
 
     xs = jnp.asarray(x.detach().numpy())
-    states = interop.import_state(h0.detach(), c0.detach(), bidirectional=both)
-    gradient, (finals, mine) = jax.grad(loss, (0, 1, 2), has_aux=True)(layers, xs, states)
-    assert_close(mine, ys, dtype)
+    states = interop.import_state(h0.detach(), c0.detach(), bidirectional=bidirectional)
+    gradient, (finals, outputs) = jax.grad(loss, (0, 1, 2), has_aux=True)(layers, xs, states)
+    assert_close(outputs, ys, dtype)
     for got, want in zip(interop.export_state(finals), (h_n, c_n), strict=True):
         assert_close(got, want, dtype)
     named = interop.export_lstm(gradient[0])
@@ -108,9 +108,9 @@ def test_gru(kind):
     ((ys * weight).sum() + h_n.sin().sum()).backward()
 
     layers = interop.import_gru(module.state_dict())
-    both = kind["bidirectional"]
+    bidirectional = kind["bidirectional"]
     rows = list(jnp.asarray(h0.detach().numpy()))
-    states = tuple(map(lj.Bidirectional, rows[::2], rows[1::2])) if both else tuple(rows)
+    states = tuple(map(lj.Bidirectional, rows[::2], rows[1::2])) if bidirectional else tuple(rows)
 
     def loss(layers, xs, states):
         finals, ys = lj.unroll_stack(GRU, layers, xs, states, lengths=jnp.array(LENGTHS))
@@ -118,8 +118,8 @@ def test_gru(kind):
         return jnp.sum(ys * weight.numpy()) + jnp.sin(final).sum(), (final, ys)
 
     xs = jnp.asarray(x.detach().numpy())
-    gradient, (final, mine) = jax.grad(loss, (0, 1, 2), has_aux=True)(layers, xs, states)
-    assert_close(mine, ys, DOUBLE)
+    gradient, (final, outputs) = jax.grad(loss, (0, 1, 2), has_aux=True)(layers, xs, states)
+    assert_close(outputs, ys, DOUBLE)
     assert_close(final, h_n, DOUBLE)
     named = interop.export_gru(gradient[0])
     size = module.hidden_size
@@ -149,10 +149,10 @@ def test_a_round_trip_gives_the_same_bits(kind):
         else:
             assert not array.any()
     module.load_state_dict({name: torch.tensor(array) for name, array in back.items()})
-    again = interop.import_lstm(module.state_dict())
-    assert jax.tree.structure(again) == jax.tree.structure(layers)
-    for mine, other in zip(jax.tree.leaves(again), jax.tree.leaves(layers), strict=True):
-        np.testing.assert_array_equal(mine, other)
+    reimported = interop.import_lstm(module.state_dict())
+    assert jax.tree.structure(reimported) == jax.tree.structure(layers)
+    for array, original in zip(jax.tree.leaves(reimported), jax.tree.leaves(layers), strict=True):
+        np.testing.assert_array_equal(array, original)
 
 
 def test_half_precision_weights_keep_their_bits():
@@ -269,12 +269,12 @@ def test_training_moves_here_and_back(data_folder):
         return head(module(x)[0])[..., 0]
 
     def train():
-        optimiser = torch.optim.SGD([*module.parameters(), *head.parameters()], lr=0.05)
+        optimizer = torch.optim.SGD([*module.parameters(), *head.parameters()], lr=0.05)
         for _ in range(20):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = ((predict() - target) ** 2).mean()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
         return loss.item()
 
     first = train()

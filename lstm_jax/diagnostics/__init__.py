@@ -1,15 +1,18 @@
-"""What an LSTM remembers, and why it trains or does not: arrays in, arrays out; ``pictures`` draws them."""
+"""What an LSTM remembers, and why it trains or does not: functions from arrays to arrays, and ``plots`` of them."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from lstm_jax.diagnostics.attribution import (
     Attribution,
-    completeness,
+    completeness_error,
     gradient_times_input,
     integrated_gradients,
     occlusion,
 )
 from lstm_jax.diagnostics.dynamics import (
-    Components,
     FixedPoints,
+    PrincipalComponents,
     distinct_points,
     fixed_points,
     principal_components,
@@ -22,18 +25,23 @@ from lstm_jax.diagnostics.flow import (
     state_gradients_stack,
     state_jacobians,
 )
-from lstm_jax.diagnostics.monitors import monitor, monitor_readings, recorder
+from lstm_jax.diagnostics.monitors import MonitorState, monitor, monitor_readings, recorder
 from lstm_jax.diagnostics.page import write_page
-from lstm_jax.diagnostics.traces import UnitStats, trace, trace_stack, unit_stats
-from lstm_jax.diagnostics.tracking import Tracking, track
+from lstm_jax.diagnostics.traces import TracedState, UnitStats, trace, trace_stack, traced, unit_stats
+from lstm_jax.diagnostics.tracking import TrackingResult, track
+
+if TYPE_CHECKING:
+    from lstm_jax.diagnostics import plots
 
 __all__ = [
     "Attribution",
-    "Components",
     "FixedPoints",
-    "Tracking",
+    "MonitorState",
+    "PrincipalComponents",
+    "TracedState",
+    "TrackingResult",
     "UnitStats",
-    "completeness",
+    "completeness_error",
     "distinct_points",
     "fixed_points",
     "gradient_times_input",
@@ -42,6 +50,7 @@ __all__ = [
     "monitor",
     "monitor_readings",
     "occlusion",
+    "plots",
     "principal_components",
     "product_spectra",
     "project_onto",
@@ -51,7 +60,19 @@ __all__ = [
     "state_jacobians",
     "trace",
     "trace_stack",
+    "traced",
     "track",
     "unit_stats",
     "write_page",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports ``plots`` when it is first used, since matplotlib may not be installed."""
+    if name == "plots":
+        return importlib.import_module("lstm_jax.diagnostics.plots")
+    raise AttributeError(f"module 'lstm_jax.diagnostics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,6 @@
-"""How gradients flow back through time: through the state of each step, and through products of Jacobians.
+"""Gradients through time: through the state of each step, and through products of the steps' Jacobians.
 
-    dL/ds_t                                     what the loss says to the state that enters step t
+    dL/ds_t                                     the gradient of a loss L with respect to the state that enters step t
     J_t = ds_{t+1} / ds_t                       [S, S], S the size of the state: 2H for an LSTM's h and c
     ds_T / ds_t = J_{T-1} ... J_t               its singular values grow or shrink with T - t
 
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
 from lstm_jax._core import engine
 from lstm_jax._core.sequence import check_call, unroll
@@ -27,22 +28,24 @@ from lstm_jax.cells.inputs import with_inputs
 
 @cache
 def _perturbed(cell: Cell) -> Cell:
-    """The cell, reading ``Inputs(xs, perturbations)``: each step starts from its state plus its perturbation."""
+    """Makes a cell that reads ``Inputs(xs, perturbations)`` and adds a perturbation to the state that enters each step.
 
-    def perturb(state: PyTree, by: PyTree) -> PyTree:
-        return jax.tree.map(jnp.add, state, by)
+    The gradient with respect to a perturbation of 0 is the gradient with respect to the state.
+    """
+
+    def perturb(state: PyTree, perturbation: PyTree) -> PyTree:
+        return jax.tree.map(jnp.add, state, perturbation)
 
     return with_inputs(
         cell,
-        lambda params, a, by, state: cell.update(params, a, perturb(state, by)),
-        recur=lambda params, z, by, state: cell.recur(params, z, perturb(state, by)),
+        lambda params, a, perturbation, state: cell.update(params, a, perturb(state, perturbation)),
+        recur=lambda params, z, perturbation, state: cell.recur(params, z, perturb(state, perturbation)),
     )
 
 
-def _zero_perturbations(xs: PyTree, zeros: PyTree) -> PyTree:
-    """0 for each part of the state and each step."""
-    steps = len(input_sequence(xs))
-    return jax.tree.map(lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype), zeros)
+def _zero_perturbations(num_steps: int, zero_states: PyTree) -> PyTree:
+    """Returns zeros ``[T, ...]`` for each part ``[...]`` of the states."""
+    return jax.tree.map(lambda leaf: jnp.zeros((num_steps, *leaf.shape), leaf.dtype), zero_states)
 
 
 def state_gradients(
@@ -52,146 +55,215 @@ def state_gradients(
     initial_state: PyTree | None = None,
     *,
     cell: Cell = LSTM,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: PyTree | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
 ) -> PyTree:
-    """The gradient of a loss with respect to the state that enters each step.
-
-        flow = diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs)
-        jnp.linalg.norm(flow.c, axis=-1)                                    # [T, *batch]
+    """Computes the gradient of a loss with respect to the state that enters each step.
 
     Args:
-        loss: ``loss(final_state, ys) -> number``, of what ``unroll`` returns.
-        params, xs, initial_state, lengths, mask, resets, reset_state, reverse, remat: as for ``unroll``.
-        cell: any of ``cells.CELLS``, or what a regulariser made of it.
+        loss: ``loss(final_state, ys) -> number``, a function of the two results of ``unroll``.
+        params: parameters of the cell, ``LSTMParams`` for an LSTM.
+        xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell that reads more at each step.
+        initial_state: the state before the first step read; None means zeros.
+        cell: any of ``cells.CELLS``, or a cell made of one, such as by a regularizer.
+        lengths: integers ``[*batch]``; later steps are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, the steps that are taken; at most one of lengths and mask is given.
+        resets: bool ``[T, *batch]``, steps that start from ``reset_state``; None means none.
+        reset_state: broadcasts to the state; None means zeros.
+        reverse: whether each sequence is read from its last taken step to its first.
+        remat: what is kept for the backward pass, as for ``lstm``.
     Returns:
-        a state whose parts are ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. At step t it is what flows back
-        through the steps from t on, without what the loss reads of the state directly; 0 where no step is taken.
-    """
-    check_call(cell, params, xs, initial_state, lengths, mask, resets, reset_state, reverse)
-    options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
+        a state whose parts are ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. Step t has the gradient that flows
+        back through the steps from t on, without what the loss reads of the state directly; it is 0 where no step is
+        taken.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
 
-    def run(perturbations: PyTree) -> jax.Array:
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> params, xs = lj.init_params(jax.random.key(0), 3, 8), jnp.ones((5, 3))
+        >>> gradients = lj.diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs)
+        >>> jnp.linalg.norm(gradients.c, axis=-1).shape  # one norm a step
+        (5,)
+    """
+    options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
+    check_call(cell, params, xs, initial_state, reverse=reverse, **options)
+    num_steps, *row_shape, _ = input_sequence(xs).shape
+
+    def perturbed_loss(perturbations: PyTree) -> jax.Array:
         inputs: Any = Inputs(xs, perturbations)
         return loss(*unroll(_perturbed(cell), params, inputs, initial_state, reverse=reverse, remat=remat, **options))
 
-    return jax.grad(run)(_zero_perturbations(xs, cell.zero_state(params, input_sequence(xs).shape[1:-1])))
+    return jax.grad(perturbed_loss)(_zero_perturbations(num_steps, cell.zero_state(params, tuple(row_shape))))
 
 
 def state_gradients_stack(
     loss: Callable[[PyTree, PyTree], jax.Array],
     layers: Sequence[PyTree],
-    xs: jax.Array,
+    xs: ArrayLike,
     initial_state: Sequence[PyTree] | None = None,
     *,
     cell: Cell | None = None,
     between: Between | None = None,
-    lengths: jax.Array | None = None,
-    mask: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
     reset_state: Sequence[PyTree] | None = None,
     reverse: bool = False,
     remat: str | int | None = None,
 ) -> tuple[Any, ...]:
-    """The same for each layer of a stack: states of ``[T, *batch, H]``, ``Bidirectional`` where it reads both ways.
+    """Computes the gradient of a loss with respect to the state that enters each step of each layer of a stack.
 
     Args:
-        loss: ``loss(final_states, ys) -> number``, of what ``lstm_stack`` returns.
-        layers, xs, initial_state, between, lengths, mask, resets, reset_state, reverse, remat: as for ``lstm_stack``.
-        cell: of all layers; None means LSTMs, as for ``lstm_stack``.
+        loss: ``loss(final_states, ys) -> number``, a function of the two results of ``lstm_stack``.
+        layers: each layer's parameters, lowest first; ``Bidirectional`` of two for a layer that reads both ways.
+        xs: inputs ``[T, *batch, D]``.
+        initial_state: one state a layer; None means zeros throughout.
+        cell: the cell of all layers; None means LSTMs, with or without a projection.
+        between: ``between(layer, inputs, outputs)`` returns the next layer's inputs; None means the outputs.
+        lengths: integers ``[*batch]``; later steps are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, the steps that are taken; at most one of lengths and mask is given.
+        resets: bool ``[T, *batch]``, steps that start from ``reset_state``; None means none.
+        reset_state: one state a layer; None means zeros.
+        reverse: whether every layer reads in reverse; not together with ``Bidirectional`` layers.
+        remat: what is kept for the backward pass, as for ``lstm``.
+    Returns:
+        a tuple with one state a layer, lowest first, whose parts are ``[T, *batch, H]`` as ``state_gradients`` has
+        them; ``Bidirectional`` of two for a layer that reads both ways.
+    Raises:
+        ValueError: naming the layer and the argument, what it got and what it wants.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> layers = lj.init_stack(jax.random.key(0), 3, 8, 2)
+        >>> gradients = lj.diagnostics.state_gradients_stack(lambda finals, ys: ys[-1].sum(), layers, jnp.ones((5, 3)))
+        >>> [layer.c.shape for layer in gradients]
+        [(5, 8), (5, 8)]
     """
+    xs = jnp.asarray(xs)
     options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat}
 
-    def run(perturbations: tuple[Any, ...]) -> jax.Array:
-        by_run = iter(
-            [one for layer in perturbations for one in (layer if isinstance(layer, Bidirectional) else (layer,))]
-        )
+    def perturbed_loss(perturbations: tuple[Any, ...]) -> jax.Array:
+        flat = [
+            direction
+            for layer in perturbations
+            for direction in (layer if isinstance(layer, Bidirectional) else (layer,))
+        ]
+        remaining = iter(flat)  # in the order of the runs: layers, forward before backward
 
         def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-            inputs: Any = Inputs(xs, next(by_run))
+            inputs: Any = Inputs(xs, next(remaining))
             return unroll(_perturbed(cell or cell_of_params(params)), params, inputs, initial, **options)
 
         return loss(*run_layers(run_layer, layers, xs, initial_state, reset_state, between, options))
 
-    return jax.grad(run)(_zero_perturbations(xs, stack_zero_state(layers, xs.shape[1:-1], cell)))
+    return jax.grad(perturbed_loss)(_zero_perturbations(len(xs), stack_zero_state(layers, xs.shape[1:-1], cell)))
 
 
-def state_jacobians(
-    params: PyTree, xs: jax.Array, initial_state: PyTree | None = None, *, cell: Cell = LSTM
-) -> jax.Array:
-    """The Jacobian ``ds_{t+1} / ds_t`` of each step, ``[T, S, S]``; the parts of a state in their order, h then c.
+def state_jacobians(params: PyTree, xs: PyTree, initial_state: PyTree | None = None, *, cell: Cell = LSTM) -> jax.Array:
+    """Computes the Jacobian ``ds_{t+1} / ds_t`` of each step of a sequence.
 
     Args:
-        xs: one sequence ``[T, D]``, every step taken; ``jax.vmap`` does batches.
+        params: parameters of the cell, ``LSTMParams`` for an LSTM.
+        xs: one sequence ``[T, D]``, of which every step is taken; ``jax.vmap`` does batches.
+        initial_state: the state before the first step; None means zeros.
+        cell: any of ``cells.CELLS``, or a cell made of one.
     Returns:
-        in float32, or float64 for float64.
+        ``[T, S, S]`` in float32, or float64 for float64. The S numbers of a state are its parts in their order: h,
+        then c, S = 2H, for an LSTM.
+    Raises:
+        ValueError: naming the argument, what it got and what it wants.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> lj.diagnostics.state_jacobians(lj.init_params(jax.random.key(0), 3, 8), jnp.ones((5, 3))).shape
+        (5, 16, 16)
     """
     shape = input_sequence(xs).shape
     check_call(cell, params, xs, initial_state, None, None, None, None, False)
     if len(shape) != 2 + cell.num_spatial_dims:
         raise ValueError(f"xs: got shape {shape}, want one sequence [T, D]; jax.vmap does batches")
     start = cell.zero_state(params, shape[1:-1]) if initial_state is None else initial_state
-    flat, unflatten = ravel_pytree(start)
+    flat_start, unflatten = ravel_pytree(start)
     prepared = cell.prepare(params)
 
-    def step(flat: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def advance(flat: jax.Array) -> jax.Array:
-            new, _ = engine.step(cell, prepared, unflatten(flat), x)
+    def step(flat_state: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def advance(flat_state: jax.Array) -> jax.Array:
+            new, _ = engine.step(cell, prepared, unflatten(flat_state), x)
             return ravel_pytree(new)[0]
 
-        return advance(flat), jax.jacfwd(advance)(flat).astype(accumulator_dtype(flat.dtype))
+        return advance(flat_state), jax.jacfwd(advance)(flat_state).astype(accumulator_dtype(flat_state.dtype))
 
-    return lax.scan(step, flat, xs)[1]
+    return lax.scan(step, flat_start, xs)[1]
 
 
-def product_spectra(jacobians: jax.Array) -> jax.Array:
-    """log10 of the singular values of ``ds_T / ds_t`` for each t, ``[T, S]``, largest first.
+def product_spectra(jacobians: ArrayLike) -> jax.Array:
+    """Computes log10 of the singular values of ``ds_T / ds_t`` for each t, the product of the Jacobians from t on.
 
-    The product is scaled at each step, so that none under- or overflows; singular values smaller than the largest by
-    more than the precision of the dtype are noise.
+    The product is rescaled at each step, so that none under- or overflows. Singular values that are smaller than the
+    largest by more than the precision of the dtype are noise.
 
     Args:
-        jacobians: ``[T, S, S]`` of ``state_jacobians``.
-    """
+        jacobians: ``[T, S, S]`` from ``state_jacobians``.
+    Returns:
+        ``[T, S]``, largest first.
 
-    def back(carry: tuple[jax.Array, jax.Array], jacobian: jax.Array) -> tuple[tuple, tuple]:
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> lj.diagnostics.product_spectra(jnp.full((3, 1, 1), 0.1)).round().tolist()
+        [[-3.0], [-2.0], [-1.0]]
+    """
+    jacobians = jnp.asarray(jacobians)
+
+    def multiply(carry: tuple[jax.Array, jax.Array], jacobian: jax.Array) -> tuple[tuple, tuple]:
         product, log_scale = carry
         product = product @ jacobian
         size = jnp.maximum(jnp.linalg.norm(product), jnp.finfo(product.dtype).tiny)
         carry = (product / size, log_scale + jnp.log10(size))
         return carry, carry
 
-    whole = jnp.eye(jacobians.shape[-1], dtype=jacobians.dtype)
-    _, (products, scales) = lax.scan(back, (whole, jnp.zeros((), jacobians.dtype)), jacobians, reverse=True)
-    return jnp.log10(jnp.linalg.svd(products, compute_uv=False)) + scales[:, None]
+    identity = jnp.eye(jacobians.shape[-1], dtype=jacobians.dtype)
+    start = (identity, jnp.zeros((), jacobians.dtype))
+    _, (products, log_scales) = lax.scan(multiply, start, jacobians, reverse=True)
+    return jnp.log10(jnp.linalg.svd(products, compute_uv=False)) + log_scales[:, None]
 
 
-def lyapunov_exponents(jacobians: jax.Array, count: int | None = None) -> jax.Array:
-    """The Lyapunov exponents of a trajectory, nats a step, ``[count]``, largest first.
+def lyapunov_exponents(jacobians: ArrayLike, num_exponents: int | None = None) -> jax.Array:
+    """Computes the largest Lyapunov exponents of a trajectory from the Jacobians of its steps.
 
         Q_{t+1} R_t = J_t Q_t        exponent k = mean over t of log |R_t[k, k]|
 
-    How fast neighbouring states part: above 0 chaos, below 0 forgetting (Benettin et al. 1980, Meccanica 15).
+    They are the rates at which neighboring states separate: above 0 the network is chaotic, below 0 it forgets
+    (Benettin et al. 1980, Meccanica 15).
 
     Args:
-        jacobians: ``[T, S, S]`` of ``state_jacobians``, without the steps that lead in.
-        count: how many; None means S.
+        jacobians: ``[T, S, S]`` from ``state_jacobians``, without the first steps, in which a transient fades.
+        num_exponents: how many are computed, 1 to S; None means S.
+    Returns:
+        ``[num_exponents]`` in nats a step, largest first.
     Raises:
-        ValueError: a count that is not 1 to S.
+        ValueError: for a number of exponents that is not 1 to S.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> lj.diagnostics.lyapunov_exponents(jnp.full((9, 1, 1), jnp.e)).round().tolist()
+        [1.0]
     """
+    jacobians = jnp.asarray(jacobians)
     size = jacobians.shape[-1]
-    count = size if count is None else count
-    if not 1 <= count <= size:
-        raise ValueError(f"count: got {count}, want 1 to the {size} numbers of the state")
+    num_exponents = size if num_exponents is None else num_exponents
+    if not 1 <= num_exponents <= size:
+        raise ValueError(f"num_exponents: got {num_exponents}, want 1 to the {size} numbers of the state")
 
     def step(basis: jax.Array, jacobian: jax.Array) -> tuple[jax.Array, jax.Array]:
         basis, triangle = jnp.linalg.qr(jacobian @ basis)
         return basis, jnp.log(jnp.abs(jnp.diagonal(triangle)))
 
-    # No direction of the state is left out, as unit vectors of h would leave out c.
-    start = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, count), jacobians.dtype))[0]
-    return jnp.sort(lax.scan(step, start, jacobians)[1].mean(axis=0))[::-1]
+    # A random basis leaves out no direction of the state, as unit vectors of h would leave out c.
+    random_basis = jax.random.normal(jax.random.key(0), (size, num_exponents), jacobians.dtype)
+    log_growths = lax.scan(step, jnp.linalg.qr(random_basis)[0], jacobians)[1]
+    return jnp.sort(log_growths.mean(axis=0))[::-1]

@@ -1,8 +1,9 @@
-"""Weights from and to other frameworks, one file each; none of them is imported.
+"""Weights from and to other frameworks, one module for each; none of the frameworks is imported.
 
-Every file has ``import_lstm`` and ``export_lstm``, and ``import_gru`` and ``export_gru`` where the framework's GRU is
-ours. Conversions only move numbers: an import followed by an export gives back the same bits, where the one bias that
-we keep was not merged from two. Each file states its rule for biases.
+Every module of a framework has ``import_lstm`` and ``export_lstm``, and ``import_gru`` and ``export_gru`` if the
+framework's GRU computes what ``cells.GRU`` does. Conversions only move numbers: an import followed by an export gives
+back the same bits, unless two biases were added into one. Each module states its rule for biases. Wherever an array is
+taken, a NumPy array and an ``nnx.Variable`` are taken as well.
 """
 
 from lstm_jax.interop import cudnn, equinox, haiku, keras, linen, nnx, onnx, safetensors, torch

@@ -1,7 +1,8 @@
 """Equinox: ``eqx.nn.LSTMCell`` and ``eqx.nn.GRUCell``, read by attribute.
 
-``weight_ih [4H, D]``, ``weight_hh [4H, H]``, ``bias [4H]``, gates i, f, g, o; a GRU's r, z, n with ``bias [3H]`` and
-``bias_n [H]``, which are our two. ``use_bias=False`` leaves None, here 0. The state is ``(h, c)``.
+An LSTM has ``weight_ih [4H, D]``, ``weight_hh [4H, H]`` and ``bias [4H]``, gates i, f, g, o; a GRU has r, z, n with
+``bias [3H]`` and ``bias_n [H]``, which are our two. A cell with ``use_bias=False`` has None, which becomes 0. The state
+of an LSTM is ``(h, c)``. A cell receives arrays through ``eqx.tree_at``:
 
     cell = eqx.tree_at(lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias), cell, export_lstm(params))
 """
@@ -11,40 +12,99 @@ from typing import Any
 from lstm_jax._core.checks import check_type
 from lstm_jax._core.structs import LSTMParams
 from lstm_jax.cells import GRUParams
-from lstm_jax.interop.arrays import check_named, to_jax, zeros_if_missing
+from lstm_jax.interop.arrays import bias_or_zeros, check_named_axes, to_jax, unwrap_variables
 
 
 def import_lstm(cell: Any) -> LSTMParams:
-    """An ``eqx.nn.LSTMCell``, or a gradient of one."""
-    return LSTMParams(*_read(cell, ("weight_ih", "weight_hh", "bias"), 4))
+    """Converts an ``eqx.nn.LSTMCell``, or a gradient of one, to our parameters.
+
+    Args:
+        cell: any object with the attributes ``weight_ih``, ``weight_hh`` and ``bias``.
+    Returns:
+        ``LSTMParams``.
+    Raises:
+        ValueError: for a missing attribute or an array of another shape.
+
+    Example:
+        >>> import numpy as np, lstm_jax as lj, types
+        >>> cell = types.SimpleNamespace(weight_ih=np.ones((32, 3), "f4"), weight_hh=np.ones((32, 8), "f4"), bias=None)
+        >>> lj.interop.equinox.import_lstm(cell).bias.shape  # an eqx.nn.LSTMCell(3, 8, use_bias=False) has these arrays
+        (32,)
+    """
+    return LSTMParams(*_cell_arrays(cell, ("weight_ih", "weight_hh", "bias"), 4))
 
 
 def export_lstm(params: LSTMParams) -> tuple[Any, Any, Any]:
-    """``(weight_ih, weight_hh, bias)`` for ``eqx.tree_at``."""
+    """Converts our parameters to the arrays of an ``eqx.nn.LSTMCell``.
+
+    Args:
+        params: ``LSTMParams``.
+    Returns:
+        ``(weight_ih, weight_hh, bias)``, for ``eqx.tree_at``.
+    Raises:
+        ValueError: for parameters of another kind.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> arrays = lj.interop.equinox.export_lstm(lj.init_params(jax.random.key(0), 3, 8))
+        >>> [array.shape for array in arrays]
+        [(32, 3), (32, 8), (32,)]
+    """
     check_type("params", params, LSTMParams)
+    params = unwrap_variables(params)
     return params.input_kernel.T, params.recurrent_kernel.T, params.bias
 
 
 def import_gru(cell: Any) -> GRUParams:
-    """An ``eqx.nn.GRUCell``, or a gradient of one."""
-    return GRUParams(*_read(cell, ("weight_ih", "weight_hh", "bias", "bias_n"), 3))
+    """Converts an ``eqx.nn.GRUCell``, or a gradient of one, to our parameters.
+
+    Args:
+        cell: any object with the attributes ``weight_ih``, ``weight_hh``, ``bias`` and ``bias_n``.
+    Returns:
+        ``GRUParams``.
+    Raises:
+        ValueError: for a missing attribute or an array of another shape.
+
+    Example:
+        >>> import numpy as np, lstm_jax as lj, types
+        >>> kernels = {"weight_ih": np.ones((24, 3), "f4"), "weight_hh": np.ones((24, 8), "f4")}
+        >>> cell = types.SimpleNamespace(**kernels, bias=np.ones(24, "f4"), bias_n=np.ones(8, "f4"))
+        >>> lj.interop.equinox.import_gru(cell).candidate_bias.shape
+        (8,)
+    """
+    return GRUParams(*_cell_arrays(cell, ("weight_ih", "weight_hh", "bias", "bias_n"), 3))
 
 
 def export_gru(params: GRUParams) -> tuple[Any, Any, Any, Any]:
-    """``(weight_ih, weight_hh, bias, bias_n)`` for ``eqx.tree_at``."""
+    """Converts our parameters to the arrays of an ``eqx.nn.GRUCell``.
+
+    Args:
+        params: ``GRUParams``.
+    Returns:
+        ``(weight_ih, weight_hh, bias, bias_n)``, for ``eqx.tree_at``.
+    Raises:
+        ValueError: for parameters of another kind.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> arrays = lj.interop.equinox.export_gru(lj.cells.GRU.init(jax.random.key(0), 3, 8))
+        >>> [array.shape for array in arrays]
+        [(24, 3), (24, 8), (24,), (8,)]
+    """
     check_type("params", params, GRUParams)
+    params = unwrap_variables(params)
     return params.input_kernel.T, params.recurrent_kernel.T, params.bias, params.candidate_bias
 
 
-def _read(cell: Any, names: tuple[str, ...], gates: int) -> list[Any]:
+def _cell_arrays(cell: Any, names: tuple[str, ...], num_gates: int) -> list[Any]:
+    """Reads a cell and returns its two kernels, transposed to our layout, then its biases, with zeros for None."""
     absent = [name for name in names if not hasattr(cell, name)]
     if absent:
         raise ValueError(f"cell: got {type(cell).__name__} without {', '.join(absent)}, want a cell of equinox.nn")
     arrays = {name: to_jax(getattr(cell, name), "cell") for name in names if getattr(cell, name) is not None}
-    slab = f"{gates}H"
-    axes = {"weight_hh": f"{slab} H", "weight_ih": f"{slab} D", "bias": slab, "bias_n": "H"}
-    check_named("cell", arrays, axes)
+    slab = f"{num_gates}H"
+    check_named_axes("cell", arrays, {"weight_hh": f"{slab} H", "weight_ih": f"{slab} D", "bias": slab, "bias_n": "H"})
     kernels = [arrays["weight_ih"].T, arrays["weight_hh"].T]
-    hidden = kernels[1].shape[0]
-    sizes = {"bias": gates * hidden, "bias_n": hidden}
-    return kernels + [zeros_if_missing(arrays.get(name), kernels[0], sizes[name]) for name in names[2:]]
+    hidden_size = kernels[1].shape[0]
+    bias_sizes = {"bias": num_gates * hidden_size, "bias_n": hidden_size}
+    return kernels + [bias_or_zeros(arrays.get(name), kernels[0], bias_sizes[name]) for name in names[2:]]

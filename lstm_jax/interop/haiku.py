@@ -1,8 +1,8 @@
 """Haiku: parameters of ``hk.LSTM``, ``{"w": [D + H, 4H], "b": [4H]}`` under the name ``"lstm/linear"``.
 
-Rows of x first, then of h; gates in the order i, g, f, o; and the cell adds 1 to the forget gate at each step, which
-here is a visible part of the bias. That sum rounds, so the forget bias comes back within 2^-23 of what it was, where
-all else comes back bit by bit. The state is ``hk.LSTMState(hidden, cell)``.
+The rows of x come first, then those of h; gates are in the order i, g, f, o; and the cell adds 1 to the forget gate at
+each step, which here is a visible part of the bias. That sum rounds, so the forget bias comes back within 2^-23 of its
+value, and all else bit by bit. The state is ``hk.LSTMState(hidden, cell)``.
 
 ``hk.GRU`` multiplies the reset gate into h before the matrix product and cannot be converted to ``cells.GRU``.
 """
@@ -12,36 +12,71 @@ from typing import Any
 
 from lstm_jax._core.checks import check_array, check_type
 from lstm_jax._core.structs import LSTMParams
-from lstm_jax.interop.arrays import check_keys, concatenate, reorder, split, to_jax, without_scopes
+from lstm_jax.interop.arrays import (
+    check_keys,
+    join_gates,
+    reorder_gates,
+    split_gates,
+    strip_scopes,
+    to_jax,
+    unwrap_variables,
+)
 
 FORGET_OFFSET = 1
-"""What ``hk.LSTM`` adds to the forget gate's pre-activation."""
+"""The number that ``hk.LSTM`` adds to the forget gate's pre-activation."""
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
-    """The module's parameters, or ``{"lstm/linear": ...}`` around them.
+    """Converts the parameters of ``hk.LSTM`` to ours.
 
+    Args:
+        params: ``{"w": ..., "b": ...}``, or ``{"lstm/linear": ...}`` with these inside.
+    Returns:
+        ``LSTMParams``, with 1 added to the forget gate's bias.
     Raises:
-        ValueError: naming a missing, unexpected or misshapen array.
+        ValueError: for a missing, unexpected or misshapen array.
+
+    Example:
+        >>> import numpy as np, lstm_jax as lj
+        >>> module = {"w": np.zeros((3 + 8, 32), np.float32), "b": np.zeros(32, np.float32)}
+        >>> params = lj.interop.haiku.import_lstm({"lstm/linear": module})
+        >>> params.input_kernel.shape, params.bias[8:16].tolist() == [1.0] * 8
+        ((3, 32), True)
     """
-    module = without_scopes(params, [name for name in params if name.endswith("linear")])
+    module = strip_scopes(params, [name for name in params if name.endswith("linear")])
     check_keys("params", module, ("w", "b"))
     arrays = to_jax(dict(module), "params")
-    hidden = arrays["b"].shape[-1] // 4
-    rows = max(arrays["w"].shape[0], hidden + 1)
-    check_array("params['w']", arrays["w"], (rows, 4 * hidden))
-    check_array("params['b']", arrays["b"], (4 * hidden,))
-    kernel, bias = (reorder(leaf, "igfo", "ifgo") for leaf in (arrays["w"], arrays["b"]))
-    return LSTMParams(kernel[:-hidden], kernel[-hidden:], _shift(bias, FORGET_OFFSET))
+    hidden_size = arrays["b"].shape[-1] // 4
+    num_rows = max(arrays["w"].shape[0], hidden_size + 1)
+    check_array("params['w']", arrays["w"], (num_rows, 4 * hidden_size))
+    check_array("params['b']", arrays["b"], (4 * hidden_size,))
+    kernel, bias = (reorder_gates(leaf, "igfo", "ifgo") for leaf in (arrays["w"], arrays["b"]))
+    return LSTMParams(kernel[:-hidden_size], kernel[-hidden_size:], _add_to_forget_bias(bias, FORGET_OFFSET))
 
 
 def export_lstm(params: LSTMParams) -> dict[str, Any]:
-    """The inverse of ``import_lstm``: the parameters of the module ``"lstm/linear"``."""
+    """Converts our parameters to those of ``hk.LSTM``, the inverse of ``import_lstm``.
+
+    Args:
+        params: ``LSTMParams``.
+    Returns:
+        ``{"w": ..., "b": ...}``, the parameters of the module ``"lstm/linear"``.
+    Raises:
+        ValueError: for parameters of another kind.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> module = lj.interop.haiku.export_lstm(lj.init_params(jax.random.key(0), 3, 8))
+        >>> module["w"].shape, module["b"].shape
+        ((11, 32), (32,))
+    """
     check_type("params", params, LSTMParams)
-    rows = concatenate([params.input_kernel.T, params.recurrent_kernel.T]).T
-    return {"w": reorder(rows, "ifgo", "igfo"), "b": reorder(_shift(params.bias, -FORGET_OFFSET), "ifgo", "igfo")}
+    params = unwrap_variables(params)
+    kernel = join_gates([params.input_kernel.T, params.recurrent_kernel.T]).T
+    bias = _add_to_forget_bias(params.bias, -FORGET_OFFSET)
+    return {"w": reorder_gates(kernel, "ifgo", "igfo"), "b": reorder_gates(bias, "ifgo", "igfo")}
 
 
-def _shift(bias: Any, offset: int) -> Any:
-    i, f, g, o = split(bias, 4)
-    return concatenate([i, f + offset, g, o])
+def _add_to_forget_bias(bias: Any, offset: int) -> Any:
+    i, f, g, o = split_gates(bias, 4)
+    return join_gates([i, f + offset, g, o])

@@ -2,8 +2,9 @@
 
     ii, if, ig, io: {kernel [D, H]}    hi, hf, hg, ho: {kernel [H, H], bias [H]}
 
-One kernel a gate; the bias stands on the recurrent side. The carry is ``(c, h)``: ``LSTMState(h, c)`` by name. A GRU
-has ``ir, iz, in: {kernel, bias}``, ``hr, hz: {kernel}`` and ``hn: {kernel, bias}``: ours, with its two biases.
+There is one kernel a gate, and the bias is on the recurrent side. The carry is ``(c, h)``: ``LSTMState(h=h, c=c)`` by
+name. A GRU has ``ir, iz, in: {kernel, bias}``, ``hr, hz: {kernel}`` and ``hn: {kernel, bias}``: ours, with its two
+biases.
 """
 
 from collections.abc import Mapping
@@ -12,58 +13,111 @@ from typing import Any
 from lstm_jax._core.checks import check_type
 from lstm_jax._core.structs import LSTMParams
 from lstm_jax.cells import GRUParams
-from lstm_jax.interop.arrays import arrays_of, concatenate, split, without_scopes
+from lstm_jax.interop.arrays import flatten_cell_params, join_gates, split_gates, strip_scopes, unwrap_variables
 
 LSTM_AXES = {f"{side}{gate}.kernel": f"{axis} H" for side, axis in ("hH", "iD") for gate in "ifgo"}
 LSTM_AXES |= {f"h{gate}.bias": "H" for gate in "ifgo"}
 GRU_AXES = {f"{side}{gate}.kernel": f"{axis} H" for side, axis in ("hH", "iD") for gate in "rzn"}
 GRU_AXES |= {f"{name}.bias": "H" for name in ("ir", "iz", "in", "hn")}
 UNBOX = "flax.linen.meta.unbox"
+"""The function that turns boxed parameters, such as those of ``nn.with_partitioning``, into arrays."""
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
-    """The cell's parameters, or ``{"params": {"cell": ...}}`` around them as ``nn.RNN`` returns it.
+    """Converts the parameters of linen's ``LSTMCell`` or ``OptimizedLSTMCell`` to ours.
 
-        params = lj.interop.linen.import_lstm(variables["params"]["encoder"])
-
+    Args:
+        params: the parameters of the cell, or ``{"cell": ...}`` or ``{"params": {"cell": ...}}`` with them inside, as
+            ``nn.RNN`` returns them.
+    Returns:
+        ``LSTMParams``.
     Raises:
-        ValueError: naming a missing, unexpected or misshapen array.
+        ValueError: for a missing, unexpected or misshapen array, or one in a box.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> variables = {"params": {"cell": lj.interop.linen.export_lstm(lj.init_params(jax.random.key(0), 3, 8))}}
+        >>> lj.interop.linen.import_lstm(variables).input_kernel.shape
+        (3, 32)
     """
-    cell = without_scopes(params, ("params", "cell"))
-    arrays = arrays_of(cell, LSTM_AXES, UNBOX)
+    cell = strip_scopes(params, ("params", "cell"))
+    arrays = flatten_cell_params(cell, LSTM_AXES, UNBOX)
     return LSTMParams(
-        concatenate([arrays[f"i{gate}.kernel"] for gate in "ifgo"]),
-        concatenate([arrays[f"h{gate}.kernel"] for gate in "ifgo"]),
-        concatenate([arrays[f"h{gate}.bias"] for gate in "ifgo"]),
+        join_gates([arrays[f"i{gate}.kernel"] for gate in "ifgo"]),
+        join_gates([arrays[f"h{gate}.kernel"] for gate in "ifgo"]),
+        join_gates([arrays[f"h{gate}.bias"] for gate in "ifgo"]),
     )
 
 
 def export_lstm(params: LSTMParams) -> dict[str, dict[str, Any]]:
-    """The inverse of ``import_lstm``: the cell's parameters; ``nn.RNN`` has ``{"cell": export_lstm(params)}``."""
+    """Converts our parameters to those of linen's ``LSTMCell`` and ``OptimizedLSTMCell``.
+
+    Args:
+        params: ``LSTMParams``.
+    Returns:
+        the parameters of the cell; those of ``nn.RNN`` are ``{"cell": export_lstm(params)}``.
+    Raises:
+        ValueError: for parameters of another kind.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> cell = lj.interop.linen.export_lstm(lj.init_params(jax.random.key(0), 3, 8))
+        >>> sorted(cell), cell["hf"]["bias"].shape
+        (['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io'], (8,))
+    """
     check_type("params", params, LSTMParams)
-    kernels, recurrents, biases = (split(leaf, 4) for leaf in params)
-    inputs = {f"i{gate}": {"kernel": kernel} for gate, kernel in zip("ifgo", kernels, strict=True)}
-    states = zip("ifgo", recurrents, biases, strict=True)
-    return inputs | {f"h{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in states}
+    input_kernels, recurrent_kernels, biases = (split_gates(leaf, 4) for leaf in unwrap_variables(params))
+    input_side = {f"i{gate}": {"kernel": kernel} for gate, kernel in zip("ifgo", input_kernels, strict=True)}
+    recurrent_side = zip("ifgo", recurrent_kernels, biases, strict=True)
+    return input_side | {f"h{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in recurrent_side}
 
 
 def import_gru(params: Mapping[str, Any]) -> GRUParams:
-    """The parameters of ``GRUCell``, with the scopes of ``nn.RNN`` around them or not."""
-    cell = without_scopes(params, ("params", "cell"))
-    arrays = arrays_of(cell, GRU_AXES, UNBOX)
+    """Converts the parameters of linen's ``GRUCell`` to ours.
+
+    Args:
+        params: the parameters of the cell, or ``{"cell": ...}`` or ``{"params": {"cell": ...}}`` with them inside.
+    Returns:
+        ``GRUParams``.
+    Raises:
+        ValueError: for a missing, unexpected or misshapen array, or one in a box.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> cell = lj.interop.linen.export_gru(lj.cells.GRU.init(jax.random.key(0), 3, 8))
+        >>> lj.interop.linen.import_gru({"cell": cell}).input_kernel.shape
+        (3, 24)
+    """
+    cell = strip_scopes(params, ("params", "cell"))
+    arrays = flatten_cell_params(cell, GRU_AXES, UNBOX)
     return GRUParams(
-        concatenate([arrays[f"i{gate}.kernel"] for gate in "rzn"]),
-        concatenate([arrays[f"h{gate}.kernel"] for gate in "rzn"]),
-        concatenate([arrays[f"i{gate}.bias"] for gate in "rzn"]),
+        join_gates([arrays[f"i{gate}.kernel"] for gate in "rzn"]),
+        join_gates([arrays[f"h{gate}.kernel"] for gate in "rzn"]),
+        join_gates([arrays[f"i{gate}.bias"] for gate in "rzn"]),
         arrays["hn.bias"],
     )
 
 
 def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
-    """The inverse of ``import_gru``."""
+    """Converts our parameters to those of linen's ``GRUCell``.
+
+    Args:
+        params: ``GRUParams``.
+    Returns:
+        the parameters of the cell; those of ``nn.RNN`` are ``{"cell": export_gru(params)}``.
+    Raises:
+        ValueError: for parameters of another kind.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> cell = lj.interop.linen.export_gru(lj.cells.GRU.init(jax.random.key(0), 3, 8))
+        >>> sorted(cell), sorted(cell["hn"])
+        (['hn', 'hr', 'hz', 'in', 'ir', 'iz'], ['bias', 'kernel'])
+    """
     check_type("params", params, GRUParams)
-    kernels, recurrents, biases = (split(leaf, 3) for leaf in params[:3])
-    inputs = zip("rzn", kernels, biases, strict=True)
-    cell = {f"i{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in inputs}
-    cell |= {f"h{gate}": {"kernel": kernel} for gate, kernel in zip("rzn", recurrents, strict=True)}
+    params = unwrap_variables(params)
+    input_kernels, recurrent_kernels, biases = (split_gates(leaf, 3) for leaf in params[:3])
+    input_side = zip("rzn", input_kernels, biases, strict=True)
+    cell = {f"i{gate}": {"kernel": kernel, "bias": bias} for gate, kernel, bias in input_side}
+    cell |= {f"h{gate}": {"kernel": kernel} for gate, kernel in zip("rzn", recurrent_kernels, strict=True)}
     return cell | {"hn": {**cell["hn"], "bias": params.candidate_bias}}

@@ -1,12 +1,13 @@
-"""Flax nnx: parameters of ``OptimizedLSTMCell``, ``LSTMCell`` and ``GRUCell`` as nested dicts.
+"""Flax nnx: parameters of ``OptimizedLSTMCell``, ``LSTMCell`` and ``GRUCell``, as a state or as nested dicts.
 
-    nnx.to_pure_dict(nnx.state(cell, nnx.Param))          the parameters as a dict
+    import_lstm(nnx.state(cell, nnx.Param))               the parameters of a cell
+
     state = nnx.state(cell, nnx.Param)                    and back
-    nnx.replace_by_pure_dict(state, parameters)
+    nnx.replace_by_pure_dict(state, export_lstm(params))
     nnx.update(cell, state)
 
-``OptimizedLSTMCell``: ``dense_i: {kernel [D, 4H]}`` and ``dense_h: {kernel [H, 4H], bias [4H]}``, gates i, f, g, o as
-ours. ``LSTMCell``: one kernel a gate, as in linen, but ``if_`` for the forget gate's. The two trees differ.
+``OptimizedLSTMCell`` has ``dense_i: {kernel [D, 4H]}`` and ``dense_h: {kernel [H, 4H], bias [4H]}``, gates i, f, g, o
+as ours. ``LSTMCell`` has another tree, with one kernel a gate as in linen, but ``if_`` for the forget gate's.
 ``GRUCell`` has ``dense_i: {kernel, bias}`` and ``dense_h: {kernel}`` and no ``b_hn``: ours must be 0 to go there.
 """
 
@@ -19,32 +20,61 @@ from lstm_jax._core.checks import check_name, check_type
 from lstm_jax._core.structs import LSTMParams
 from lstm_jax.cells import GRUParams
 from lstm_jax.interop import linen
-from lstm_jax.interop.arrays import arrays_of, check_droppable, without_scopes
+from lstm_jax.interop.arrays import check_zero_bias, flatten_cell_params, strip_scopes, unwrap_variables
 
-CELLS = ("OptimizedLSTMCell", "LSTMCell")
+CELL_NAMES = ("OptimizedLSTMCell", "LSTMCell")
 UNBOX = "nnx.to_pure_dict"
+"""The function that turns a state of variables into nested dicts of arrays."""
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
-    """The parameters of either LSTM cell, or ``{"cell": ...}`` around them as in ``nnx.RNN``.
+    """Converts the parameters of nnx's ``OptimizedLSTMCell`` or ``LSTMCell`` to ours.
 
+    Args:
+        params: ``nnx.state(cell, nnx.Param)``, or nested dicts of its arrays; or ``{"cell": ...}`` with these inside,
+            as ``nnx.RNN`` has them.
+    Returns:
+        ``LSTMParams``.
     Raises:
-        ValueError: naming a missing, unexpected or misshapen array.
+        ValueError: for a missing, unexpected or misshapen array.
+
+    Example:
+        >>> import numpy as np, lstm_jax as lj
+        >>> recurrent = {"kernel": np.zeros((8, 32), np.float32), "bias": np.zeros(32, np.float32)}
+        >>> cell = {"dense_i": {"kernel": np.zeros((3, 32), np.float32)}, "dense_h": recurrent}
+        >>> lj.interop.nnx.import_lstm({"cell": cell}).input_kernel.shape
+        (3, 32)
     """
-    cell = without_scopes(params, ("cell",))
+    cell = strip_scopes(params, ("cell",))
     if "ii" in cell:
-        return linen.import_lstm({"if" if name == "if_" else name: parts for name, parts in cell.items()})
+        return linen.import_lstm({"if" if name == "if_" else name: leaves for name, leaves in cell.items()})
     axes = {"dense_h.kernel": "H 4H", "dense_i.kernel": "D 4H", "dense_h.bias": "4H"}
-    arrays = arrays_of(cell, axes, UNBOX)
+    arrays = flatten_cell_params(cell, axes, UNBOX)
     return LSTMParams(*(arrays[name] for name in ("dense_i.kernel", "dense_h.kernel", "dense_h.bias")))
 
 
-def export_lstm(params: LSTMParams, cell: str = "OptimizedLSTMCell") -> dict[str, dict[str, Any]]:
-    """The inverse of ``import_lstm``, for the cell of this name."""
-    check_name("cell", cell, CELLS)
-    if cell == "LSTMCell":
-        return {"if_" if name == "if" else name: parts for name, parts in linen.export_lstm(params).items()}
+def export_lstm(params: LSTMParams, cell_name: str = "OptimizedLSTMCell") -> dict[str, dict[str, Any]]:
+    """Converts our parameters to those of an LSTM cell of nnx.
+
+    Args:
+        params: ``LSTMParams``.
+        cell_name: the cell, ``"OptimizedLSTMCell"`` or ``"LSTMCell"``.
+    Returns:
+        nested dicts of arrays, for ``nnx.replace_by_pure_dict``; those of ``nnx.RNN`` are ``{"cell": ...}``.
+    Raises:
+        ValueError: for parameters of another kind, or the name of another cell.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> params = lj.init_params(jax.random.key(0), 3, 8)
+        >>> sorted(lj.interop.nnx.export_lstm(params)), sorted(lj.interop.nnx.export_lstm(params, "LSTMCell"))[:5]
+        (['dense_h', 'dense_i'], ['hf', 'hg', 'hi', 'ho', 'if_'])
+    """
+    check_name("cell_name", cell_name, CELL_NAMES)
+    if cell_name == "LSTMCell":
+        return {"if_" if name == "if" else name: leaves for name, leaves in linen.export_lstm(params).items()}
     check_type("params", params, LSTMParams)
+    params = unwrap_variables(params)
     return {
         "dense_i": {"kernel": params.input_kernel},
         "dense_h": {"kernel": params.recurrent_kernel, "bias": params.bias},
@@ -52,21 +82,48 @@ def export_lstm(params: LSTMParams, cell: str = "OptimizedLSTMCell") -> dict[str
 
 
 def import_gru(params: Mapping[str, Any]) -> GRUParams:
-    """The parameters of ``GRUCell``, with ``{"cell": ...}`` around them or not; the missing ``b_hn`` is 0."""
+    """Converts the parameters of nnx's ``GRUCell`` to ours, with ``b_hn``, which it does not have, as 0.
+
+    Args:
+        params: ``nnx.state(cell, nnx.Param)``, or nested dicts of its arrays; or ``{"cell": ...}`` with these inside.
+    Returns:
+        ``GRUParams``.
+    Raises:
+        ValueError: for a missing, unexpected or misshapen array.
+
+    Example:
+        >>> import numpy as np, lstm_jax as lj
+        >>> inputs = {"kernel": np.zeros((3, 24), np.float32), "bias": np.zeros(24, np.float32)}
+        >>> cell = {"dense_i": inputs, "dense_h": {"kernel": np.zeros((8, 24), np.float32)}}
+        >>> lj.interop.nnx.import_gru(cell).candidate_bias.tolist() == [0.0] * 8
+        True
+    """
     axes = {"dense_h.kernel": "H 3H", "dense_i.kernel": "D 3H", "dense_i.bias": "3H"}
-    arrays = arrays_of(without_scopes(params, ("cell",)), axes, UNBOX)
-    kernel, recurrent = arrays["dense_i.kernel"], arrays["dense_h.kernel"]
-    return GRUParams(kernel, recurrent, arrays["dense_i.bias"], jnp.zeros(recurrent.shape[0], recurrent.dtype))
+    arrays = flatten_cell_params(strip_scopes(params, ("cell",)), axes, UNBOX)
+    kernel, recurrent_kernel = arrays["dense_i.kernel"], arrays["dense_h.kernel"]
+    candidate_bias = jnp.zeros(recurrent_kernel.shape[0], recurrent_kernel.dtype)
+    return GRUParams(kernel, recurrent_kernel, arrays["dense_i.bias"], candidate_bias)
 
 
 def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
-    """The inverse of ``import_gru``.
+    """Converts our parameters to those of nnx's ``GRUCell``.
 
+    Args:
+        params: ``GRUParams`` whose ``candidate_bias`` is 0, since the cell has none.
+    Returns:
+        nested dicts of arrays, for ``nnx.replace_by_pure_dict``; those of ``nnx.RNN`` are ``{"cell": ...}``.
     Raises:
-        ValueError: ``candidate_bias`` is not 0.
+        ValueError: for parameters of another kind, or a ``candidate_bias`` that is not 0.
+
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> params = lj.cells.GRU.init(jax.random.key(0), 3, 8)
+        >>> lj.interop.nnx.export_gru(params)["dense_i"]["kernel"].shape
+        (3, 24)
     """
     check_type("params", params, GRUParams)
-    check_droppable(params.candidate_bias, "nnx.GRUCell has no b_hn (candidate_bias); linen.GRUCell has")
+    params = unwrap_variables(params)
+    check_zero_bias(params.candidate_bias, "nnx.GRUCell has no b_hn (candidate_bias); linen.GRUCell has")
     return {
         "dense_i": {"kernel": params.input_kernel, "bias": params.bias},
         "dense_h": {"kernel": params.recurrent_kernel},

@@ -1,10 +1,10 @@
-"""ONNX: a model of ``LSTM`` operators from a stack of layers; needs the package ``onnx``.
+"""ONNX: a model of ``LSTM`` operators from a stack of layers; needs ``pip install 'lstm_jax[interop]'``.
 
     W [directions, 4H, D]    R [directions, 4H, H]    B [directions, 8H]    gates i, o, f, g
 
-``B`` holds two biases; ours is the first and the second is 0. Time comes first, as here, outputs of steps that are not
-taken are 0, and final states are those of the last step taken: the operator's meaning is ours. It has no resets, no
-masks and no projection.
+``B`` holds two biases; ours is the first and the second is 0. The operator means what ``lstm_stack`` means: time comes
+first, outputs of steps that are not taken are 0, and final states are those of the last step taken. It has no resets,
+no masks and no projection.
 """
 
 from collections.abc import Sequence
@@ -13,102 +13,135 @@ from typing import Any
 import numpy as np
 
 from lstm_jax._core.checks import check_layers
-from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
-from lstm_jax.interop.arrays import check_chain, reorder, to_numpy
+from lstm_jax._core.structs import LSTMParams, PyTree
+from lstm_jax.interop.arrays import (
+    check_layer_widths,
+    directions_of,
+    import_extra,
+    reorder_gates,
+    to_numpy,
+    unwrap_variables,
+)
 
-OPSET, IR_VERSION = 18, 9
+OPSET_VERSION, IR_VERSION = 18, 9
 """Versions of the operators and of the file format: two years old, so that runtimes know them."""
 
 
 def export_lstm(
-    layers: Sequence[PyTree], *, lengths: bool = False, initial_state: bool = False, reverse: bool = False
+    layers: Sequence[PyTree], *, use_lengths: bool = False, use_initial_state: bool = False, reverse: bool = False
 ) -> Any:
-    """An ONNX model that computes ``lstm_stack(layers, ...)``.
+    """Makes an ONNX model that computes ``lstm_stack(layers, xs, ...)``.
 
-        onnx.save(lj.interop.onnx.export_lstm(layers, lengths=True), "lstm.onnx")
-
-    Inputs: ``xs [T, B, D]``; ``lengths [B]``, int32, 0 to T; ``h_0`` and ``c_0``, ``[layers * directions, B, H]``.
-    Outputs: ``ys [T, B, directions * H]``; ``h_n`` and ``c_n``, as ``h_0``. T and B are free, T at least 1.
+    The inputs of the model are ``xs [T, B, D]``, and if asked for ``lengths [B]``, int32 from 0 to T, and ``h_0`` and
+    ``c_0``, each ``[layers * directions, B, H]``. Its outputs are ``ys [T, B, directions * H]``, and ``h_n`` and
+    ``c_n`` in the shape of ``h_0``. T and B are free, with T at least 1.
 
     Args:
         layers: a tuple of ``LSTMParams``, or of ``Bidirectional`` of two, of one width H; float32, float16 or float64.
-        lengths: whether the model has this input.
-        initial_state: whether it has ``h_0`` and ``c_0``; else they are 0.
-        reverse: as for ``lstm_stack``.
+        use_lengths: whether the model has the input ``lengths``; without it all T steps are taken.
+        use_initial_state: whether the model has the inputs ``h_0`` and ``c_0``; without them the states start at 0.
+        reverse: whether every layer reads in reverse; not together with ``Bidirectional`` layers.
     Returns:
-        An ``onnx.ModelProto``.
-    """
-    from onnx import TensorProto, checker, helper
+        an ``onnx.ModelProto``, for ``onnx.save``.
+    Raises:
+        ValueError: for layers of another kind, dtype, or of several widths.
+        ImportError: if onnx is not installed.
 
+    Example:
+        >>> import jax, lstm_jax as lj
+        >>> model = lj.interop.onnx.export_lstm(lj.init_stack(jax.random.key(0), 3, 8, 2), use_lengths=True)
+        >>> [value.name for value in model.graph.input]
+        ['xs', 'lengths']
+    """
+    onnx = import_extra("onnx", "interop")
     check_layers(layers)
+    layers = unwrap_variables(layers)
     stack = [_tensors(layer, params) for layer, params in enumerate(layers)]
-    hidden = stack[0]["R"].shape[-1]
-    directions = stack[0]["R"].shape[0]
+    num_directions, _, hidden_size = stack[0]["R"].shape
     if any(tensors["R"].shape != stack[0]["R"].shape for tensors in stack):
         raise ValueError("layers: got layers of different widths or directions, want one of each")
-    check_chain(layers)
-    if reverse and directions == 2:
+    check_layer_widths(layers)
+    if reverse and num_directions == 2:
         raise ValueError("reverse: got True, but the layers are Bidirectional and read both ways; want False")
-    kind = helper.np_dtype_to_tensor_dtype(stack[0]["W"].dtype)
-    state = [len(stack) * directions, "B", hidden]
-    shapes = {"xs": ["T", "B", stack[0]["W"].shape[-1]]} | ({"h_0": state, "c_0": state} if initial_state else {})
-    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
-    if lengths:
-        inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]))
-    outputs = [helper.make_tensor_value_info("ys", kind, ["T", "B", directions * hidden])]
-    outputs += [helper.make_tensor_value_info(name, kind, state) for name in ("h_n", "c_n")]
-    direction = "bidirectional" if directions == 2 else "reverse" if reverse else "forward"
-    nodes = _nodes(len(stack), hidden, direction, lengths, initial_state)
-    graph = helper.make_graph(nodes, "lstm_stack", inputs, outputs, _constants(stack))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    checker.check_model(model, full_check=True)
+    state_shape = [len(stack) * num_directions, "B", hidden_size]
+    shapes = {"xs": ["T", "B", stack[0]["W"].shape[-1]]}
+    shapes |= {"h_0": state_shape, "c_0": state_shape} if use_initial_state else {}
+    dtype, make_info = onnx.helper.np_dtype_to_tensor_dtype(stack[0]["W"].dtype), onnx.helper.make_tensor_value_info
+    inputs = [make_info(name, dtype, shape) for name, shape in shapes.items()]
+    if use_lengths:
+        inputs.append(make_info("lengths", onnx.TensorProto.INT32, ["B"]))
+    outputs = [make_info("ys", dtype, ["T", "B", num_directions * hidden_size])]
+    outputs += [make_info(name, dtype, state_shape) for name in ("h_n", "c_n")]
+    direction = "bidirectional" if num_directions == 2 else "reverse" if reverse else "forward"
+    nodes = _state_inputs(onnx, len(stack)) if use_initial_state else []
+    nodes += _layer_nodes(onnx, len(stack), hidden_size, direction, use_lengths, use_initial_state)
+    nodes += _state_outputs(onnx, len(stack), keeps_initial_state=use_lengths and use_initial_state)
+    graph = onnx.helper.make_graph(nodes, "lstm_stack", inputs, outputs, _constants(onnx, stack))
+    opset = onnx.helper.make_opsetid("", OPSET_VERSION)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _tensors(layer: int, params: PyTree) -> dict[str, np.ndarray]:
-    """``W, R, B`` of one layer."""
-    parts = []
-    for one in params if isinstance(params, Bidirectional) else (params,):
-        if not isinstance(one, LSTMParams):
-            raise ValueError(f"layers[{layer}]: got {type(one).__name__}, want LSTMParams or Bidirectional of two")
-        kernel, recurrent, bias = (reorder(to_numpy(leaf), "ifgo", "iofg") for leaf in one)
+def _tensors(layer: int, params_of_layer: PyTree) -> dict[str, np.ndarray]:
+    """Returns the tensors ``W, R, B`` of one layer."""
+    by_direction = []
+    for params in directions_of(params_of_layer):
+        if not isinstance(params, LSTMParams):
+            raise ValueError(f"layers[{layer}]: got {type(params).__name__}, want LSTMParams or Bidirectional of two")
+        kernel, recurrent_kernel, bias = (reorder_gates(to_numpy(leaf), "ifgo", "iofg") for leaf in params)
         if bias.dtype not in (np.float16, np.float32, np.float64):
             raise ValueError(f"layers[{layer}]: got {bias.dtype}, want float16, float32 or float64; cast with astype")
-        parts.append((kernel.T, recurrent.T, np.concatenate([bias, np.zeros_like(bias)])))
-    return {name: np.stack(arrays) for name, arrays in zip("WRB", zip(*parts, strict=True), strict=True)}
+        by_direction.append((kernel.T, recurrent_kernel.T, np.concatenate([bias, np.zeros_like(bias)])))
+    return {name: np.stack(arrays) for name, arrays in zip("WRB", zip(*by_direction, strict=True), strict=True)}
 
 
-def _constants(stack: list[dict[str, np.ndarray]]) -> list[Any]:
-    from onnx import numpy_helper
+def _constants(onnx: Any, stack: list[dict[str, np.ndarray]]) -> list[Any]:
+    """Returns the weights of all layers, and the shapes and axes that nodes read."""
+    weights = {f"{name}_{k}": array for k, tensors in enumerate(stack) for name, array in tensors.items()}
+    constants = weights | {"joined_shape": np.array([0, 0, -1]), "outer_axes": np.array([0, 2])}
+    return [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
 
-    named = {f"{name}_{k}": array for k, tensors in enumerate(stack) for name, array in tensors.items()}
-    shapes = {"joined": np.array([0, 0, -1]), "ends": np.array([0, 2])}
-    return [numpy_helper.from_array(array, name) for name, array in (named | shapes).items()]
+
+def _state_inputs(onnx: Any, num_layers: int) -> list[Any]:
+    """Returns the nodes that split ``h_0`` and ``c_0`` into one state a layer."""
+    return [
+        onnx.helper.make_node(
+            "Split", [name], [f"{name}_{k}" for k in range(num_layers)], axis=0, num_outputs=num_layers
+        )
+        for name in ("h_0", "c_0")
+    ]
 
 
-def _nodes(count: int, hidden: int, direction: str, lengths: bool, initial_state: bool) -> list[Any]:
-    """The layers; between two of them ``[T, directions, B, H]`` becomes ``[T, B, directions * H]``."""
-    from onnx import TensorProto
-    from onnx.helper import make_node
+def _layer_nodes(
+    onnx: Any, num_layers: int, hidden_size: int, direction: str, use_lengths: bool, use_initial_state: bool
+) -> list[Any]:
+    """Returns the nodes of the layers; after each ``[T, directions, B, H]`` becomes ``[T, B, directions * H]``."""
+    make_node, nodes = onnx.helper.make_node, []
+    for k in range(num_layers):
+        below, above = f"ys_{k - 1}" if k else "xs", f"ys_{k}" if k + 1 < num_layers else "ys"
+        initial_state = [f"h_0_{k}", f"c_0_{k}"] if use_initial_state else ["", ""]
+        inputs = [below, f"W_{k}", f"R_{k}", f"B_{k}", "lengths" if use_lengths else "", *initial_state]
+        outputs = [f"by_direction_{k}", f"h_n_{k}", f"c_n_{k}"]
+        nodes.append(make_node("LSTM", inputs, outputs, hidden_size=hidden_size, direction=direction))
+        nodes.append(make_node("Transpose", [f"by_direction_{k}"], [f"batch_first_{k}"], perm=[0, 2, 1, 3]))
+        nodes.append(make_node("Reshape", [f"batch_first_{k}", "joined_shape"], [above]))
+    return nodes
 
-    nodes = []
-    for name in ("h_0", "c_0") if initial_state else ():
-        nodes.append(make_node("Split", [name], [f"{name}_{k}" for k in range(count)], axis=0, num_outputs=count))
-    for k in range(count):
-        below, above = f"ys_{k - 1}" if k else "xs", f"ys_{k}" if k + 1 < count else "ys"
-        start = [f"h_0_{k}", f"c_0_{k}"] if initial_state else ["", ""]
-        taken = [below, f"W_{k}", f"R_{k}", f"B_{k}", "lengths" if lengths else "", *start]
-        given = [f"apart_{k}", f"h_n_{k}", f"c_n_{k}"]
-        nodes.append(make_node("LSTM", taken, given, hidden_size=hidden, direction=direction))
-        nodes.append(make_node("Transpose", [f"apart_{k}"], [f"beside_{k}"], perm=[0, 2, 1, 3]))
-        nodes.append(make_node("Reshape", [f"beside_{k}", "joined"], [above]))
-    keep = lengths and initial_state  # of an empty sequence, whose final state a runtime may return as 0
+
+def _state_outputs(onnx: Any, num_layers: int, *, keeps_initial_state: bool) -> list[Any]:
+    """Returns the nodes that join the final states of all layers to ``h_n`` and ``c_n``.
+
+    A runtime may return 0 as the final state of a sequence of length 0; with ``keeps_initial_state`` it is the initial
+    state, as here.
+    """
+    make_node, nodes = onnx.helper.make_node, []
+    if keeps_initial_state:
+        nodes.append(make_node("Cast", ["lengths"], ["is_positive"], to=onnx.TensorProto.BOOL))
+        nodes.append(make_node("Unsqueeze", ["is_positive", "outer_axes"], ["has_steps"]))
     for name in ("h", "c"):
-        joined = f"{name}_ran" if keep else f"{name}_n"
-        nodes.append(make_node("Concat", [f"{name}_n_{k}" for k in range(count)], [joined], axis=0))
-        if keep:
-            nodes.append(make_node("Where", ["some", joined, f"{name}_0"], [f"{name}_n"]))
-    if keep:
-        nodes.insert(0, make_node("Unsqueeze", ["flags", "ends"], ["some"]))
-        nodes.insert(0, make_node("Cast", ["lengths"], ["flags"], to=TensorProto.BOOL))
+        joined = f"{name}_joined" if keeps_initial_state else f"{name}_n"
+        nodes.append(make_node("Concat", [f"{name}_n_{k}" for k in range(num_layers)], [joined], axis=0))
+        if keeps_initial_state:
+            nodes.append(make_node("Where", ["has_steps", joined, f"{name}_0"], [f"{name}_n"]))
     return nodes

@@ -1,0 +1,24 @@
+"""Plots of what the other modules of ``diagnostics`` measure, in colors that color-blind readers can tell apart.
+
+Each function saves one image and returns nothing. They need matplotlib: ``pip install 'lstm_jax[diagnostics]'``.
+"""
+
+from lstm_jax.diagnostics.plots.curves import (
+    plot_fixed_points,
+    plot_norms,
+    plot_readings,
+    plot_spectra,
+    plot_unit_stats,
+)
+from lstm_jax.diagnostics.plots.heatmaps import plot_attribution, plot_heatmap, plot_text
+
+__all__ = [
+    "plot_attribution",
+    "plot_fixed_points",
+    "plot_heatmap",
+    "plot_norms",
+    "plot_readings",
+    "plot_spectra",
+    "plot_text",
+    "plot_unit_stats",
+]

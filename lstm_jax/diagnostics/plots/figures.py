@@ -1,0 +1,50 @@
+"""Figures, colors and files for all plots; the one module that imports matplotlib."""
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+try:
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+except ModuleNotFoundError as error:
+    raise ImportError("lstm_jax.diagnostics.plots needs matplotlib: pip install 'lstm_jax[diagnostics]'") from error
+
+__all__ = [
+    "COLORS",
+    "DIVERGING",
+    "SEQUENTIAL",
+    "Figure",
+    "File",
+    "Normalize",
+    "Rectangle",
+    "ScalarMappable",
+    "colormaps",
+    "new_figure",
+    "save_figure",
+]
+
+File = str | Path | BinaryIO
+"""A path, whose ending chooses the format, or a file that is open for writing and receives a PNG."""
+
+DIVERGING, SEQUENTIAL = "PuOr_r", "cividis"
+"""Color maps for values around 0, and for values from 0 to 1."""
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colors of lines and points (Okabe and Ito 2008)."""
+
+DPI = 120
+"""Pixels to the inch of a saved image."""
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Any]:
+    """Returns a figure of so many inches, and its axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def save_figure(figure: Figure, path: File) -> None:
+    """Writes the figure to a file."""
+    figure.savefig(path, dpi=DPI)
