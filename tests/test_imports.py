@@ -45,6 +45,7 @@ LAYERS = [
     {"models"},
     {"interop.torch", "interop.keras", "interop.linen", "interop.haiku", "interop.equinox"},
     {"interop.nnx", "interop.safetensors", "interop.onnx"},
+<<<<<<< ours
     {"interop", "flax_modules", "flax_modules.linen", "flax_modules.nnx"},
     {"training.extras", "training.metrics.accumulators", "training.optimizers", "training.batches", "training.streams"},
     {"training.series", "training.data_checks", "training.members", "training.failures", "training.interruption"},
@@ -52,6 +53,12 @@ LAYERS = [
     {"training.metrics", "training.loading", "training.progress", "training.records", "training.checkpoints"},
     {"training.loss", "training.curves"},
     {"training.step"},
+=======
+    {"interop", "flax_modules.linen", "flax_modules.nnx"},
+    {"flax_modules"},
+    {"training.metrics", "training.optimizers", "training.data", "training.checkpoints"},
+    {"training.step", "training.records"},
+>>>>>>> theirs
     {"training.run", "training.devices", "training.tbptt", "training.population"},
     {"training.validation", "training.hyperparameters"},
     {"training.plan"},
@@ -59,7 +66,9 @@ LAYERS = [
     {"training"},
     {"diagnostics.traces", "diagnostics.flow", "diagnostics.attribution", "diagnostics.dynamics"},
     {"diagnostics.tracking", "diagnostics.monitors"},
-    {"diagnostics.page", "diagnostics.pictures"},
+    {"diagnostics.page", "diagnostics.plots.figures"},
+    {"diagnostics.plots.curves", "diagnostics.plots.heatmaps"},
+    {"diagnostics.plots"},
     {"diagnostics"},
     {"__init__"},
 ]
@@ -85,7 +94,7 @@ EXTRAS = {
     "diagnostics.dynamics": {"optax"},
     "diagnostics.monitors": {"optax"},
     "diagnostics.page": {"scipy"},
-    "diagnostics.pictures": {"matplotlib"},
+    "diagnostics.plots.figures": {"matplotlib"},
     "diagnostics.tracking": {"scipy"},
 }
 """What some may besides, each an extra of the package; scipy comes with jax."""

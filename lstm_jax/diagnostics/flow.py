@@ -19,9 +19,17 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from lstm_jax._core import engine
-from lstm_jax._core.sequence import check_call, unroll
-from lstm_jax._core.stack import Between, cell_of_params, run_layers, stack_zero_state
-from lstm_jax._core.structs import Bidirectional, Cell, Inputs, PyTree, accumulator_dtype, input_sequence
+from lstm_jax._core.call import check_call
+from lstm_jax._core.stack import Between, cell_of_params, run_cell, run_layers, stack_zero_state
+from lstm_jax._core.structs import (
+    Bidirectional,
+    Cell,
+    Inputs,
+    PyTree,
+    SequenceOptions,
+    accumulator_dtype,
+    input_sequence,
+)
 from lstm_jax.cells import LSTM
 from lstm_jax.cells.inputs import with_inputs
 
@@ -90,13 +98,13 @@ def state_gradients(
         >>> jnp.linalg.norm(gradients.c, axis=-1).shape  # one norm a step
         (5,)
     """
-    options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
-    check_call(cell, params, xs, initial_state, reverse=reverse, **options)
+    options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat)
+    check_call(cell, params, xs, initial_state, options)
     num_steps, *row_shape, _ = input_sequence(xs).shape
 
     def perturbed_loss(perturbations: PyTree) -> jax.Array:
         inputs: Any = Inputs(xs, perturbations)
-        return loss(*unroll(_perturbed(cell), params, inputs, initial_state, reverse=reverse, remat=remat, **options))
+        return loss(*run_cell(_perturbed(cell), params, inputs, initial_state, options))
 
     return jax.grad(perturbed_loss)(_zero_perturbations(num_steps, cell.zero_state(params, tuple(row_shape))))
 
@@ -145,7 +153,7 @@ def state_gradients_stack(
         [(5, 8), (5, 8)]
     """
     xs = jnp.asarray(xs)
-    options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse, "remat": remat}
+    options = SequenceOptions(lengths, mask, resets, None, reverse, remat)
 
     def perturbed_loss(perturbations: tuple[Any, ...]) -> jax.Array:
         flat = [
@@ -155,9 +163,11 @@ def state_gradients_stack(
         ]
         remaining = iter(flat)  # in the order of the runs: layers, forward before backward
 
-        def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-            inputs: Any = Inputs(xs, next(remaining))
-            return unroll(_perturbed(cell or cell_of_params(params)), params, inputs, initial, **options)
+        def run_layer(
+            params: PyTree, xs: jax.Array, initial: PyTree, options: SequenceOptions
+        ) -> tuple[PyTree, jax.Array]:
+            perturbed = _perturbed(cell or cell_of_params(params))
+            return run_cell(perturbed, params, Inputs(xs, next(remaining)), initial, options)
 
         return loss(*run_layers(run_layer, layers, xs, initial_state, reset_state, between, options))
 
@@ -184,7 +194,7 @@ def state_jacobians(params: PyTree, xs: PyTree, initial_state: PyTree | None = N
         (5, 16, 16)
     """
     shape = input_sequence(xs).shape
-    check_call(cell, params, xs, initial_state, None, None, None, None, False)
+    check_call(cell, params, xs, initial_state, SequenceOptions())
     if len(shape) != 2 + cell.num_spatial_dims:
         raise ValueError(f"xs: got shape {shape}, want one sequence [T, D]; jax.vmap does batches")
     start = cell.zero_state(params, shape[1:-1]) if initial_state is None else initial_state

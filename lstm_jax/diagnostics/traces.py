@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lstm_jax._core.sequence import unroll
-from lstm_jax._core.stack import Between, cell_of_params, run_layers
-from lstm_jax._core.structs import Bidirectional, Cell, PyTree
+from lstm_jax._core.stack import Between, cell_of_params, run_cell, run_layers
+from lstm_jax._core.structs import Bidirectional, Cell, PyTree, SequenceOptions
 from lstm_jax.cells import LSTM
 
 Trace = dict[str, jax.Array]
@@ -113,8 +112,8 @@ def trace(
         >>> fields["f"].mean(axis=0).shape  # how much of its memory each unit keeps, on average
         (8,)
     """
-    options: dict[str, Any] = {"lengths": lengths, "mask": mask, "resets": resets, "reset_state": reset_state}
-    _, traced_state = unroll(traced(cell), params, xs, initial_state, reverse=reverse, **options)
+    options = SequenceOptions(lengths, mask, resets, reset_state, reverse)
+    _, traced_state = run_cell(traced(cell), params, xs, initial_state, options)
     return traced_state.fields
 
 
@@ -158,12 +157,12 @@ def trace_stack(
     """
     traces: list[Trace] = []  # in the order of layers, forward before backward
 
-    def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, **options: Any) -> tuple[PyTree, jax.Array]:
-        final, traced_state = unroll(traced(cell or cell_of_params(params)), params, xs, initial, **options)
+    def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, options: SequenceOptions) -> tuple[PyTree, jax.Array]:
+        final, traced_state = run_cell(traced(cell or cell_of_params(params)), params, xs, initial, options)
         traces.append(traced_state.fields)
         return final, traced_state.y
 
-    options = {"lengths": lengths, "mask": mask, "resets": resets, "reverse": reverse}
+    options = SequenceOptions(lengths, mask, resets, None, reverse)
     run_layers(run_layer, layers, jnp.asarray(xs), initial_state, reset_state, between, options)
     remaining = iter(traces)
     return tuple(
