@@ -85,7 +85,7 @@ def _choose_columns(path: Path, frame: pd.DataFrame, target: str | None, columns
     if len(frame.columns) < 2:
         hint = "; commas between them, not semicolons" * (";" in frame.columns[0])
         raise SystemExit(f"--data: {path} has the columns {list(frame.columns)}, want dates and numbers{hint}")
-    unused = [name for name in frame.columns if name not in sum(columns.values(), [])]
+    unused = [name for name in frame.columns if not any(name in names for names in columns.values())]
     if target is None and len(unused) != 1:
         raise SystemExit(f"--target: got none, want one of the columns of {path}: {unused}")
     target = target or unused[0]

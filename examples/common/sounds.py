@@ -147,9 +147,7 @@ def synthetic_clips(count: int, seed: int) -> list[Clip]:
     for number in range(count):
         label = str(rng.integers(10))
         time = np.arange(int(SAMPLE_RATE * rng.uniform(0.15, 0.4))) / SAMPLE_RATE
-        tones = sum(
-            np.sin(2 * np.pi * frequency * time + rng.uniform(0, 6)) for frequency in DTMF_FREQUENCIES[label]
-        )
+        tones = sum(np.sin(2 * np.pi * frequency * time + rng.uniform(0, 6)) for frequency in DTMF_FREQUENCIES[label])
         samples = 0.2 * tones + rng.normal(scale=0.1, size=len(time))
         clips.append(Clip(label, f"phone{number % 3}", number % 50, samples.astype(np.float32)))
     return clips
