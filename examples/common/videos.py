@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from common.digits import read_images, to_sequences
 
 NUM_FRAMES = 20

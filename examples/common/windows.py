@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from common.series import Table
 
+from common.series import Table
 from lstm_jax import training
 
 
