@@ -84,7 +84,14 @@ def read_wav(name: str, data: bytes) -> np.ndarray:
     return np.frombuffer(frames, "<i2").astype(np.float32) / 32768
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
+def read_wav_file(option: str, path: Path) -> np.ndarray:
+    """Reads the samples of a file, as ``read_wav`` does."""
+    if not path.is_file():
+        raise SystemExit(f"{option}: {path} is not a file")
+    return read_wav(f"{option}: {path}", path.read_bytes())
+
+
+def write_wav(path: str | Path, samples: np.ndarray) -> None:
     """Writes samples from -1 to 1 as 16 bits at 8 kHz."""
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
