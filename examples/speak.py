@@ -2,7 +2,7 @@
 
     python examples/speak.py                                                     # telephone tones
     python examples/speak.py --data recordings.tar.gz --recognizer runs/words    # digits, judged by recognize_speech.py
-    python examples/speak.py --data recordings.tar.gz --load runs/speak --say 7 --set sound=seven.wav
+    python examples/speak.py --data recordings.tar.gz --load runs/speak --say 7
 
 Clips as for recognize_speech.py. An LSTM reads the frame before, with dropout (Wang et al. 2017, Tacotron: else it
 copies), the word, the speaker and the time, and predicts the next frame of log-mel energies and whether it is the last;
@@ -90,8 +90,8 @@ def train(corpus: VoiceCorpus, options: argparse.Namespace) -> saved.Model:
         minutes=options.minutes,
         validation=training.Validation(corpus.valid, len(corpus.train)),
     )
-    names = {"words": corpus.words, "speakers": corpus.speakers}
-    return saved.Model(result.state.params, {"sizes": sizes, "scaler": [a.tolist() for a in corpus.scaler], **names})
+    notes = {"words": corpus.words, "speakers": corpus.speakers, "scaler": [part.tolist() for part in corpus.scaler]}
+    return saved.Model(result.state.params, {"sizes": sizes, **notes})
 
 
 def load(folder: str | Path) -> saved.Model:
@@ -109,8 +109,8 @@ def synthesize(model: saved.Model, voices: Voices, seed: int) -> list[np.ndarray
 
 def speak(model: saved.Model, word: str, speaker: str | None = None, seed: int = 0) -> np.ndarray:
     """Returns samples at 8 kHz of a word by a speaker, the first one by default."""
-    speaker_number = 0 if speaker is None else model.notes["speakers"].index(speaker)
-    voices = Voices(jnp.array([model.notes["words"].index(word)]), jnp.array([speaker_number]))
+    numbers = model.notes["words"].index(word), model.notes["speakers"].index(speaker) if speaker else 0
+    voices = Voices(*(jnp.array([number]) for number in numbers))
     return synthesize(model, voices, seed)[0]
 
 
@@ -132,18 +132,17 @@ def main(arguments: list[str] | None = None) -> float:
         model = load(options.load) if options.load else train(corpus, options)
     saved.save(options.save, options.example, model)
     voices = corpus.all_voices(options.recordings)
-    clips = synthesize(model, voices, options.seed)
-    words = [corpus.words[number] for number in voices.word]
+    clips, words = synthesize(model, voices, options.seed), [corpus.words[number] for number in voices.word]
     recognized = recognize(clips, options)
-    accuracy = float(np.mean([word == other for word, other in zip(words, recognized, strict=True)]))
+    accuracy = float(np.mean(np.array(words) == np.array(recognized)))
     print(f"\n{accuracy:.1%} of {len(words)} synthetic clips are recognized as the word meant")
     shown = [row for row, speaker in enumerate(voices.speaker) if speaker == 0][: min(10, len(corpus.words))]
     titles = [f"{words[row]}, recognized {recognized[row]}" for row in shown]
     speech.plot_spectrograms([clips[row] for row in shown], titles, options.picture)
     write_wav(options.sound, clips[said])
     print(f"{words[said]!r} by {corpus.speakers[voices.speaker[said]]}: {options.sound}")
-    scores, chance = {"heard rightly": accuracy}, {"chance": 1 / len(corpus.words)}
-    results.record(options, params=model.params, seconds=timer.seconds, measured=scores, naive=chance)
+    scores = {"measured": {"heard rightly": accuracy}, "naive": {"chance": 1 / len(corpus.words)}}
+    results.record(options, params=model.params, seconds=timer.seconds, **scores)
     return accuracy
 
 

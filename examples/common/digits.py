@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 NUM_DIGITS = 10
+NUM_SKLEARN_TRAIN = 1297
+"""of scikit-learn's 1797 images, the rest are for testing"""
 PERMUTATION_SEED = 92916
 """of the order of permuted pixels; papers do not tell theirs"""
 
@@ -54,7 +56,7 @@ def read_images(folder: Path | None = None) -> tuple[Digits, Digits]:
     Without a folder it splits scikit-learn's images: the first 1297 are the training part.
     """
     if folder is None:
-        return sklearn_digits().split(1297)
+        return sklearn_digits().split(NUM_SKLEARN_TRAIN)
     parts = []
     for part in ("train", "t10k"):
         x, y = (read_idx(folder / f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
@@ -93,6 +95,20 @@ def read_strokes(path: Path) -> Digits:
     if table.shape[1:] != (17,) or not np.isin(table[:, 16], np.arange(NUM_DIGITS)).all():
         raise SystemExit(f"--data: {path}: got {table.shape[-1]} columns, want 16 coordinates and a digit from 0 to 9")
     return Digits(table[:, :16].reshape(-1, 8, 2) / 50 - 1, table[:, 16].astype(np.int32))
+
+
+def read_pen_strokes(folder: Path | None) -> tuple[Digits, Digits, Digits]:
+    """Reads training, validation and test part of pendigits.tra and pendigits.tes; the second is a fifth of the first.
+
+    Without a folder they are the rows of scikit-learn's images, from -1 to 1.
+    """
+    if folder is None:
+        images = sklearn_digits()
+        rows = Digits((2 * images.x - 1).astype(np.float32), images.y.astype(np.int32))
+        train, test = rows.split(NUM_SKLEARN_TRAIN)
+    else:
+        train, test = read_strokes(folder / "pendigits.tra"), read_strokes(folder / "pendigits.tes")
+    return *train.split(len(train.y) * 4 // 5), test
 
 
 def plot_reading(images: np.ndarray, probabilities: np.ndarray, path: Path) -> None:
