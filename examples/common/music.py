@@ -183,6 +183,13 @@ def naive_nats(train: list[np.ndarray], test: list[np.ndarray]) -> dict[str, flo
     return {"frequencies": nats(share + 0 * target), "each key from its frame before": nats(by_previous)}
 
 
+def print_nats(nats: dict[str, float]) -> None:
+    """Prints nats a frame by the name of the model."""
+    print("\nNats a frame of the test part:")
+    for name, value in nats.items():
+        print(f"  {name:32} {value:6.2f}")
+
+
 def save_piece(chords: list[list[int]], prompt_length: int, midi: Path, picture: Path) -> None:
     """Writes a piece and draws it; the first frames are the prompt."""
     frames = to_frames(chords)

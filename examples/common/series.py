@@ -3,14 +3,17 @@
 A file that cannot be used is explained by option, file, column and row.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 CALENDAR = "hour", "weekday", "year"
 """the cycles that ``calendar_features`` knows"""
+READ_SETTINGS = "target", "date", "inputs", "known", "calendar", "fill", "gaps"
+"""arguments of ``read_table``"""
 SECONDS_PER_DAY = 86400
 
 
@@ -28,6 +31,13 @@ class Table(NamedTuple):
     """``[N, D - 1]``, series that are known for the past only"""
     known: np.ndarray
     """``[N, F]``, series that are known for the future as well: given columns, then the calendar"""
+
+
+def read_series(path: str | Path | None, settings: Mapping[str, Any]) -> Table:
+    """Reads a CSV file by the settings that are arguments of ``read_table``; without a path it makes a load."""
+    if path is None:
+        return synthetic_load(calendar=settings["calendar"])
+    return read_table(Path(path), **{name: settings[name] for name in READ_SETTINGS})
 
 
 def read_table(

@@ -1,12 +1,34 @@
 """Cuts series into training, validation and test windows to forecast from, with naive forecasts of each."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from common.series import Table
 from lstm_jax import training
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Reads integers with commas between."""
+    try:
+        return [int(word) for word in text.split(",") if word]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text}, want whole numbers with commas between") from None
+
+
+def part_sizes(text: str) -> list[float]:
+    """Reads the sizes of training, validation and test part, rows or shares, with commas between."""
+    try:
+        train, valid, test = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text}, want three numbers with commas between") from None
+    return [train, valid, test]
+
+
+WholeNumbers = Annotated[list[int], whole_numbers]
+PartSizes = Annotated[list[float], part_sizes]
 
 
 class Split(NamedTuple):
@@ -60,22 +82,29 @@ def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: i
     return Split(*(np.arange(begin, end - horizon + 1) for begin, end in zip(begins, ends, strict=True)))
 
 
-def scale_table(table: Table, num_rows: int, log: bool) -> tuple[Table, Callable[[np.ndarray], np.ndarray]]:
-    """Scales every series to mean 0 and deviation 1 over the first ``num_rows`` rows.
+def fit_scalers(table: Table, num_rows: int, log: bool) -> dict[str, training.Scaler]:
+    """Returns scalers of target, past and known by the first rows; with ``log`` of the target's logarithm."""
+    columns = _columns(table, log)
+    return {name: training.fit_scaler(values[:num_rows]) for name, values in columns.items()}
 
-    Args:
-        table: the series in their own units.
-        num_rows: of the training part.
-        log: whether to take the target's logarithm first.
-    Returns:
-        (table, inverse): the scaled table, and the function that brings targets back to their own unit.
-    """
-    table = table._replace(target=np.log(table.target) if log else table.target)
-    columns = {name: getattr(table, name) for name in ("target", "past", "known")}
-    scalers = {name: training.fit_scaler(values[:num_rows]) for name, values in columns.items()}
-    scaled = table._replace(**{name: scalers[name].transform(values) for name, values in columns.items()})
-    inverse = scalers["target"].inverse
-    return scaled, lambda values: np.exp(inverse(values)) if log else inverse(values)
+
+def scale_table(table: Table, scalers: dict[str, training.Scaler], log: bool) -> Table:
+    """Brings every series to mean 0 and deviation 1, after taking the target's logarithm where asked to."""
+    columns = _columns(table, log)
+    return table._replace(**{name: scalers[name].transform(values) for name, values in columns.items()})
+
+
+def unscale_target(target: np.ndarray, scalers: dict[str, training.Scaler], log: bool) -> np.ndarray:
+    """Brings targets back to their own unit."""
+    values: np.ndarray = scalers["target"].inverse(target)
+    return np.exp(values) if log else values
+
+
+def _columns(table: Table, log: bool) -> dict[str, np.ndarray]:
+    """Returns the series that are scaled."""
+    if log and table.target.min() <= 0:
+        raise SystemExit(f"--set log: got a target of {table.target.min()}, want all above 0")
+    return {"target": np.log(table.target) if log else table.target, "past": table.past, "known": table.known}
 
 
 def make_windows(table: Table, starts: np.ndarray, history: int, horizon: int, relative: bool) -> Windows:
@@ -110,3 +139,43 @@ def naive_forecasts(
         back = season * -(-(ahead + 1) // season)  # the newest value of that phase that is known at the start
         forecasts[f"{season} steps ago"] = target[starts[:, None] + ahead - back]
     return forecasts
+
+
+class Problem(NamedTuple):
+    """The windows of the three parts, with the naive forecast that is best on the validation part."""
+
+    split: Split
+    scalers: dict[str, training.Scaler]
+    train: Windows
+    valid: Windows
+    test: Windows
+    naive: dict[str, np.ndarray]
+    """scaled naive forecasts of the test part, ``[N, K]``, by name"""
+    naive_name: str
+    """of the one that the model corrects"""
+
+
+def make_problem(table: Table, settings: Mapping[str, Any]) -> Problem:
+    """Splits, scales and cuts a table.
+
+    Args:
+        table: the series in their own units.
+        settings: ``split``, the sizes of the parts; ``history`` and ``horizon``, steps that are read and forecast;
+            ``seasons``, steps that naive forecasts look back; ``relative``, whether targets are distances from the last
+            value; ``log``, whether the target's logarithm is forecast.
+    Returns:
+        The problem.
+    """
+    names = "split", "history", "horizon", "seasons", "relative", "log"
+    sizes, history, horizon, seasons, relative, log = (settings[name] for name in names)
+    split = split_starts(len(table.target), sizes, history, horizon, seasons)
+    scalers = fit_scalers(table, split.valid[0], log)
+    scaled = scale_table(table, scalers, log)
+    forecasts = [naive_forecasts(scaled.target, starts, horizon, seasons) for starts in split]
+    parts = [make_windows(scaled, starts, history, horizon, relative) for starts in split]
+    valid_target = parts[1].target + parts[1].level
+    best = min(forecasts[1], key=lambda name: np.abs(forecasts[1][name] - valid_target).mean())
+    train, valid, test = (
+        part._replace(naive=naive[best] - part.level) for part, naive in zip(parts, forecasts, strict=True)
+    )
+    return Problem(split, scalers, train, valid, test, forecasts[2], best)
