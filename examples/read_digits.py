@@ -17,6 +17,7 @@ The model that --save keeps, from Python in the folder examples:
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,8 +140,8 @@ def main(arguments: list[str] | None = None) -> float:
         images, logits = test.x[:6], jax.jit(compute_logits)
         by_row = [logits(model.params, images, num_steps=count + 1) for count in range(images.shape[1])]
         plot_reading(images, np.asarray(jax.nn.softmax(jnp.stack(by_row, axis=1))), options.picture)
-    scores = {"measured": {"accuracy": accuracy}, "naive": {"logistic regression": naive}}
-    results.record(options, params=model.params, seconds=timer.seconds, notes=outcome, **scores)
+    record = partial(results.record, options, params=model.params, seconds=timer.seconds, notes=outcome)
+    record(measured={"accuracy": accuracy}, naive={"logistic regression": naive})
     return accuracy
 
 

@@ -36,7 +36,7 @@ from lstm_jax.models import classifier, ctc_recognizer
 from lstm_jax.training import metrics
 
 EPOCHS = {"words": 30, "letters": 12}
-INIT = {"words": classifier.init_classifier, "letters": ctc_recognizer.init_ctc_recognizer}
+INIT: dict[str, Any] = {"words": classifier.init_classifier, "letters": ctc_recognizer.init_ctc_recognizer}
 
 
 class Settings(NamedTuple):
@@ -89,7 +89,7 @@ LOSSES = {"words": word_loss, "letters": letter_loss}
 def train(corpus: speech.Corpus, options: argparse.Namespace) -> saved.Model:
     """Trains and returns the model that was best on the validation part."""
     words = corpus.words() if options.task == "words" else []
-    sizes = {"num_features": sounds.NUM_MELS, "num_labels": len(LETTERS)}
+    sizes: dict[str, Any] = {"num_features": sounds.NUM_MELS, "num_labels": len(LETTERS)}
     if words:
         sizes = {"vocab_size": None, "num_classes": len(words), "embedding_size": sounds.NUM_MELS, "num_layers": 2}
     sizes["hidden_size"] = options.hidden

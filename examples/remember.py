@@ -20,6 +20,7 @@ The model that --save keeps, from Python in the folder examples:
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,9 +139,9 @@ def main(arguments: list[str] | None = None) -> float:
     saved.save(options.save, options.example, model)
     scores = evaluate(model, options.time_lag)
     print(f"\n{outcome}: {', '.join(f'{name} {value:.3g}' for name, value in scores.items())}; naive {naive:.3g}")
-    scores = {"measured": scores, "naive": {"remembering nothing": naive}}
-    results.record(options, params=model.params, seconds=timer.seconds, notes=outcome, **scores)
-    return scores["measured"]["loss"]
+    record = partial(results.record, options, params=model.params, seconds=timer.seconds, notes=outcome)
+    record(measured=scores, naive={"remembering nothing": naive})
+    return scores["loss"]
 
 
 if __name__ == "__main__":

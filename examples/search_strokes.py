@@ -104,8 +104,8 @@ def main(arguments: list[str] | None = None) -> float:
     options = parse_options(arguments)
     train, valid, test = read_pen_strokes(options.data)
     batches, valid_batch = training.Shuffled(train, options.batch_size), whole_part(valid)
-    ranges = {"rate": (1e-4, 3e-1, "log"), "dropout": (0.0, 0.5)}
-    hypers = training.sample_hyperparameters(options.seed, options.members, **ranges)
+    sample = partial(training.sample_hyperparameters, rate=(1e-4, 3e-1, "log"), dropout=(0.0, 0.5))
+    hypers = sample(options.seed, options.members)
     init = partial(init_model, input_size=train.x.shape[-1], hidden=options.hidden, num_layers=1)
     population, untrained = (training.Population(build, init, hypers, jax.random.key(options.seed)) for _ in range(2))
     initial_states = population.states

@@ -141,8 +141,8 @@ def main(arguments: list[str] | None = None) -> float:
     speech.plot_spectrograms([clips[row] for row in shown], titles, options.picture)
     write_wav(options.sound, clips[said])
     print(f"{words[said]!r} by {corpus.speakers[voices.speaker[said]]}: {options.sound}")
-    scores = {"measured": {"heard rightly": accuracy}, "naive": {"chance": 1 / len(corpus.words)}}
-    results.record(options, params=model.params, seconds=timer.seconds, **scores)
+    scores, chance = {"heard rightly": accuracy}, {"chance": 1 / len(corpus.words)}
+    results.record(options, params=model.params, seconds=timer.seconds, measured=scores, naive=chance)
     return accuracy
 
 

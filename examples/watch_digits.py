@@ -138,7 +138,8 @@ def main(arguments: list[str] | None = None) -> float:
     print(f"\nnext frame: squared error {scores['frame']:.4f}, {ratio:.2f} of that of copying the last one")
     print(f"position: off by {scores['place']:.2f} pixels, behind the screen by {scores['hidden']:.2f}")
     print(f"continuing evenly: off by {naive['hidden, going on evenly']:.2f} behind the screen")
-    plot_video(tests[0], *(array[:, 0] for array in predict(model, tests[0].frames)), options.picture)
+    next_frames, position = predict(model, tests[0].frames)
+    plot_video(tests[0], next_frames[:, 0], position[:, 0], options.picture)
     measured = {"frame error, of copying": ratio, "hidden place": scores["hidden"], "place": scores["place"]}
     results.record(options, params=model.params, seconds=timer.seconds, measured=measured, naive=naive)
     return ratio

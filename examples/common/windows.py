@@ -90,8 +90,8 @@ def fit_scalers(table: Table, num_rows: int, log: bool) -> dict[str, training.Sc
 
 def scale_table(table: Table, scalers: dict[str, training.Scaler], log: bool) -> Table:
     """Brings every series to mean 0 and deviation 1, after taking the target's logarithm where asked to."""
-    columns = _columns(table, log)
-    return table._replace(**{name: scalers[name].transform(values) for name, values in columns.items()})
+    columns = {name: scalers[name].transform(values) for name, values in _columns(table, log).items()}
+    return table._replace(target=columns["target"], past=columns["past"], known=columns["known"])
 
 
 def unscale_target(target: np.ndarray, scalers: dict[str, training.Scaler], log: bool) -> np.ndarray:
