@@ -132,8 +132,8 @@ def main(arguments: list[str] | None = None) -> float:
     verdict = "solved" if length >= SOLVED_STEPS else "not solved"
     print(f"{verdict}: {length:.0f} of {pole.MAX_STEPS} steps up on average, at first {history[0][1]:.0f}")
     key, angles = jax.random.split(jax.random.key(options.seed), 4)[2], {}
-    for name, one in {"before": untrained, "after": agent}.items():
-        theta, running = play(one, key)
+    for name, played in {"before": untrained, "after": agent}.items():
+        theta, running = play(played, key)
         angles[name] = theta[running[:, 0], 0]
     pole.plot_learning(angles, history, SOLVED_STEPS, options.picture)
     scores = {"steps up": length, "environment steps": float(history[-1][0])}

@@ -87,6 +87,7 @@ def make_loss(rate: float) -> Any:
 
     @training.stateless
     def loss(params: Params, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Computes the loss of a batch and its metrics."""
         _, logits = apply_model(params, batch.xs[:-1], key=key, rate=rate)
         nats = optax.sigmoid_binary_cross_entropy(logits, batch.xs[1:]).sum(axis=-1)
         mask = lj.lengths_to_mask(batch.lengths - 1, len(nats)) & batch.real[None]
@@ -123,8 +124,7 @@ def load(folder: str | Path) -> saved.Model:
 def continue_piece(model: saved.Model, prompt: list, num_frames: int, temperature: float = 0.8, seed: int = 0) -> list:
     """Continues a piece by so many frames; each frame is a list of the MIDI numbers that sound."""
     start, key = music.to_frames(prompt), jax.random.key(seed)
-    frames = music.sample_frames(apply_model, model.params, start, key, temperature, num_frames)
-    return music.to_notes(frames)
+    return music.to_notes(music.sample_frames(apply_model, model.params, start, key, temperature, num_frames))
 
 
 def main(arguments: list[str] | None = None) -> float:

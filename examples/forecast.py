@@ -84,6 +84,7 @@ def make_loss(rate: float) -> Any:
 
     @training.stateless
     def loss(params: forecaster.ForecasterParams, batch: Windows, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Computes the loss of a batch and its metrics."""
         predicted = predict_quantiles(params, batch, key, rate)
         pinball = metrics.pinball(predicted, jnp.asarray(batch.target).T, jnp.array(QUANTILES, predicted.dtype))
         return pinball.value(), {"loss": pinball}
@@ -92,11 +93,10 @@ def make_loss(rate: float) -> Any:
 
 
 def train(problem: Problem, options: argparse.Namespace) -> saved.Model:
-    """Trains and returns the model that was best on the validation part, with an interval calibrated there."""
-    data = problem.train
+    """Trains and returns the model that was best on the validation part."""
+    data, keys = problem.train, jax.random.split(jax.random.key(options.seed))
     sizes = {"input_size": data.past.shape[-1], "future_size": data.future.shape[-1], "hidden_size": options.hidden}
     sizes |= {"horizon": options.horizon, "num_quantiles": len(QUANTILES), "use_decoder": not options.direct}
-    keys = jax.random.split(jax.random.key(options.seed))
     batches = training.Shuffled(data, options.batch_size, seed=options.seed)
     valid_batches = training.Shuffled(problem.valid, 512, shuffle=False)
     result = training.fit(

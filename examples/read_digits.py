@@ -82,6 +82,7 @@ def make_loss(rate: float) -> Any:
 
     @training.stateless
     def loss(params: classifier.ClassifierParams, batch: Digits, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Computes the loss of a batch and its metrics."""
         logits = compute_logits(params, batch.x, key, rate)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         return nats.mean(), {"loss": metrics.mean(nats), "accuracy": metrics.accuracy(logits, jnp.asarray(batch.y))}

@@ -82,6 +82,7 @@ def make_loss(rate: float) -> Any:
 
     @training.stateless
     def loss(params: classifier.ClassifierParams, batch: Examples, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Computes the loss of a batch and its metrics."""
         logits, labels = compute_logits(params, batch.x, key, rate), jnp.asarray(batch.y)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return nats.mean(), {"loss": metrics.mean(nats), "accuracy": metrics.accuracy(logits, labels)}

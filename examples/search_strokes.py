@@ -64,6 +64,7 @@ def build(hyper: dict[str, Any]) -> tuple[Any, optax.GradientTransformation]:
 
     @training.stateless
     def loss(params: Any, batch: Digits, key: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Computes the loss of a batch and its metrics."""
         states, _ = lj.lstm_stack(params["lstm"], jnp.swapaxes(batch.x, 0, 1))
         h = states[-1].h
         h = h if key is None else lj.regularizers.step_dropout(key, h[None], hyper["dropout"])[0]

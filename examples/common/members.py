@@ -35,10 +35,12 @@ def train_separately(
 
     @partial(jax.jit, donate_argnums=1)
     def step(hyper: Any, state: training.TrainState, batch: Any) -> tuple[training.TrainState, Any]:
+        """Updates a member once."""
         return training.make_train_step(*build(hyper))(state, batch)
 
     @jax.jit
     def error(hyper: Any, params: Any, batch: Any) -> jax.Array:
+        """Returns a member's error on a batch."""
         return build(hyper)[0](params, None, batch, None)[1][1]["error"].value()
 
     errors, start, count = [], time.perf_counter(), len(population.numbers)

@@ -158,6 +158,7 @@ def sample_frames(
     states, logits = apply_model(params, prompt)
 
     def step(carry: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
+        """Samples one frame and reads it."""
         states, logits = carry
         frame = jax.random.bernoulli(key, jax.nn.sigmoid(logits / temperature)).astype(prompt.dtype)
         states, logits = apply_model(params, frame[None], states)
@@ -175,6 +176,7 @@ def naive_nats(train: list[np.ndarray], test: list[np.ndarray]) -> dict[str, flo
     target, context = (np.concatenate([piece[part] for piece in test]) for part in (slice(1, None), slice(-1)))
 
     def nats(probability: np.ndarray) -> float:
+        """Returns the mean cross-entropy of the target's frames, summed over keys."""
         return float(-np.log(np.where(target == 1, probability, 1 - probability)).sum(axis=1).mean())
 
     share = (current.sum(axis=0) + 1) / (len(current) + 2)

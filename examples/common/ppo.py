@@ -66,6 +66,7 @@ def advantages(rollout: Rollout) -> jax.Array:
     """Returns generalized advantage estimates ``[T, B]`` (Schulman et al. 2016) where every step has reward 1."""
 
     def step(carry: tuple, transition: tuple) -> tuple[tuple, jax.Array]:
+        """Computes the advantage of one step from that of the next."""
         next_value, advantage = carry
         value, done = transition
         not_done = 1.0 - done.astype(jnp.float32)
@@ -126,6 +127,7 @@ def collect_rollout(policy: Policy, params: Any, runner: RunnerState, key: jax.A
     """Acts for NUM_STEPS steps in every environment."""
 
     def step(runner: RunnerState, key: jax.Array) -> tuple[RunnerState, Transition]:
+        """Acts once in every environment."""
         action_key, env_key = jax.random.split(key)
         state, logits, value = _step_policy(policy, params, runner)
         action = jax.random.categorical(action_key, logits)
@@ -154,11 +156,13 @@ def make_train_iteration(policy: Policy, optimizer: optax.GradientTransformation
 
     @jax.jit
     def iterate(params: Any, opt_state: Any, runner: RunnerState, key: jax.Array, progress: jax.Array) -> tuple:
+        """Collects a rollout and learns from it."""
         acting_key, shuffling_key = jax.random.split(key)
         runner, rollout = collect_rollout(policy, params, runner, acting_key)
         advantage = advantages(rollout)
 
         def update(carry: tuple, rows: jax.Array) -> tuple[tuple, jax.Array]:
+            """Updates the parameters by some of the environments."""
             params, opt_state = carry
             grads, ratio = jax.grad(replay_loss, has_aux=True)(params, policy, rollout.select(rows), advantage[:, rows])
             updates, opt_state = optimizer.update(grads, opt_state, params, progress=progress)
@@ -179,6 +183,7 @@ def play_episodes(policy: Policy, num_episodes: int, params: Any, key: jax.Array
     start = init_runner(key, params, num_episodes), jnp.ones(num_episodes, bool)
 
     def step(carry: tuple, key: jax.Array) -> tuple[tuple, tuple]:
+        """Plays one step in every environment."""
         runner, running = carry
         state, logits, _ = _step_policy(policy, params, runner)
         env_state, done = pole.step(key, runner.env_state, jnp.argmax(logits, axis=-1))

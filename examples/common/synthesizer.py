@@ -72,6 +72,7 @@ def generate_frames(params: SynthesizerParams, voices: Voices, key: jax.Array) -
     batch_size = voices.word.shape[0]
 
     def step(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
+        """Predicts one frame from the frame before."""
         (states, frame), (number, key) = carry, inputs
         states, frames, logits = predict_frames(params, states, frame[None], voices, number, key)
         return (states, frames[0]), (frames[0], logits[0])

@@ -24,7 +24,7 @@ classify = jax.jit(classifier.classify)
 
 @partial(jax.jit, static_argnames="beam_size")
 def decode(params: Any, frames: jax.Array, length: jax.Array, beam_size: int) -> Any:
-    """Finds the best labelling of frames ``[T, NUM_MELS]``; beam size 0 decodes greedily."""
+    """Finds the best labeling of frames ``[T, NUM_MELS]``; beam size 0 decodes greedily."""
     logits, length = ctc_recognizer.recognize(params, frames, length)
     if beam_size == 0:
         return decoding.ctc_greedy(logits, length)
