@@ -1,4 +1,4 @@
-"""Reads handwritten digits row by row with Flax linen, on the engine, from a model written for ``nn.RNN``.
+"""Reads handwritten digits row by row with Flax linen, by a model written for ``nn.RNN`` that runs on this package.
 
     python examples/linen_digits.py
 
@@ -22,6 +22,7 @@ HIDDEN = 64
 EPOCHS = 60
 BATCH = 64
 LEARNING_RATE = 3e-3
+DROPOUT_RATE = 0.3
 
 
 class Classifier(nn.Module):
@@ -29,9 +30,9 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, training: bool) -> jax.Array:
-        both = nn.Bidirectional(lj.RNN(nn.OptimizedLSTMCell(HIDDEN)), lj.RNN(nn.OptimizedLSTMCell(HIDDEN)))(images)
-        both = nn.Dropout(0.3, deterministic=not training)(both)
-        (_, h), _ = lj.RNN(nn.OptimizedLSTMCell(HIDDEN), return_carry=True)(both)
+        ys = nn.Bidirectional(lj.RNN(nn.OptimizedLSTMCell(HIDDEN)), lj.RNN(nn.OptimizedLSTMCell(HIDDEN)))(images)
+        ys = nn.Dropout(DROPOUT_RATE, deterministic=not training)(ys)
+        (_, h), _ = lj.RNN(nn.OptimizedLSTMCell(HIDDEN), return_carry=True)(ys)
         return nn.Dense(10)(h)
 
 
@@ -39,9 +40,10 @@ class Classifier(nn.Module):
 def train_step(
     state: train_state.TrainState, images: jax.Array, labels: jax.Array, key: jax.Array
 ) -> tuple[train_state.TrainState, jax.Array]:
-    """One update by Adam."""
+    """Updates the parameters once, by Adam."""
 
     def loss(params: dict) -> jax.Array:
+        """Computes the cross-entropy of the digit."""
         logits = state.apply_fn({"params": params}, images, training=True, rngs={"dropout": key})
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 

@@ -19,13 +19,14 @@ HIDDEN = 64
 EPOCHS = 60
 BATCH = 64
 LEARNING_RATE = 3e-3
+DROPOUT_RATE = 0.3
 
 
 class Classifier(nnx.Module):
-    """Two layers in both directions with dropout between them; the last states of the upper one decide."""
+    """Two layers in both directions with dropout between them; the last states of the upper one are classified."""
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.stack = lj.LSTMStack(8, HIDDEN, num_layers=2, bidirectional=True, dropout=0.3, rngs=rngs)
+        self.stack = lj.LSTMStack(8, HIDDEN, num_layers=2, bidirectional=True, dropout=DROPOUT_RATE, rngs=rngs)
         self.readout = nnx.Linear(2 * HIDDEN, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -35,9 +36,10 @@ class Classifier(nnx.Module):
 
 @nnx.jit
 def train_step(model: Classifier, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """One update by Adam, in place as nnx does it."""
+    """Updates the model once by Adam, in place as nnx does it."""
 
     def loss(model: Classifier) -> jax.Array:
+        """Computes the cross-entropy of the digit."""
         return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
 
     value, gradient = nnx.value_and_grad(loss)(model)

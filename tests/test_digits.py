@@ -1,4 +1,4 @@
-"""The Flax examples learn: a short run of each reads most digits of writers it has not seen."""
+"""The Flax examples learn: a short run of each reads most digits of writers that are not in its training part."""
 
 import jax
 import pytest

@@ -1,29 +1,13 @@
-"""CSV files of measurements, and sound files: what they become, and what is said of those that cannot serve."""
+"""CSV files of measurements and sound files become series and frames; files that cannot be used are explained."""
 
-import argparse
 import io
 import tarfile
 import wave
 
-import forecast
 import numpy as np
 import pandas as pd
 import pytest
-from common import intervals, series, sounds
-
-PLAIN = {
-    "date": None,
-    "known": None,
-    "inputs": None,
-    "target": "load",
-    "gaps": False,
-    "fill": None,
-    "calendar": "hour,weekday,year",
-}
-
-
-def options(path, **chosen):
-    return argparse.Namespace(data=path, **{**PLAIN, **chosen})
+from common import intervals, series, sounds, windows
 
 
 def write(tmp_path, content):
@@ -38,7 +22,7 @@ HOURS = "time,load,warm,free\n" + "".join(
 
 
 def test_columns_are_read_with_the_calendar(tmp_path):
-    table = series.read_table(options(write(tmp_path, HOURS), inputs="warm", known="free"))
+    table = series.read_table(write(tmp_path, HOURS), target="load", inputs="warm", known="free")
     np.testing.assert_array_equal(table.target, np.arange(72))
     np.testing.assert_array_equal(table.past[:, 0], np.arange(72) / 2)
     np.testing.assert_array_equal(table.known[:, 0], np.arange(72) > 24)
@@ -52,7 +36,7 @@ def test_the_clock_on_the_wall_counts_for_the_calendar(tmp_path):
     utc = pd.date_range("2012-03-31 12:00", periods=8, freq="h", tz="UTC")
     local = utc.tz_convert("Australia/Melbourne")
     path = write(tmp_path, "time,load\n" + "".join(f"{stamp},1\n" for stamp in local))
-    table = series.read_table(options(path))
+    table = series.read_table(path)
     want = 2 * np.pi * local.hour.to_numpy() / 24
     np.testing.assert_allclose(table.known[:, 0], np.sin(want), atol=1e-12)
 
@@ -60,11 +44,11 @@ def test_the_clock_on_the_wall_counts_for_the_calendar(tmp_path):
 def test_dates_in_several_columns_and_numbers_that_are_missing(tmp_path):
     rows = "year,month,day,hour,load\n" + "".join(f"2010,1,1,{k},{'NA' if k == 3 else k}\n" for k in range(9))
     path = write(tmp_path, rows)
-    table = series.read_table(options(path, date="year,month,day,hour", fill=0.0))
+    table = series.read_table(path, date="year,month,day,hour", fill=0.0)
     assert table.target[3] == 0
     assert table.dates[5] == pd.Timestamp("2010-01-01 05:00", tz="UTC")
     with pytest.raises(SystemExit, match=r"column load has 1 cell without a number, the first 'nan' in row 5"):
-        series.read_table(options(path, date="year,month,day,hour"))
+        series.read_table(path, date="year,month,day,hour")
 
 
 @pytest.mark.parametrize(
@@ -86,81 +70,81 @@ def test_dates_in_several_columns_and_numbers_that_are_missing(tmp_path):
 )
 def test_a_table_that_cannot_serve_is_explained(tmp_path, content, message):
     with pytest.raises(SystemExit, match=message):
-        series.read_table(options(write(tmp_path, content)))
+        series.read_table(write(tmp_path, content), target="load")
 
 
 def test_gaps_may_be_allowed(tmp_path):
     path = write(tmp_path, "time,load\n2024-01-05,1\n2024-01-08,2\n2024-01-09,3\n2024-01-10,3\n2024-01-11,3\n")
-    assert len(series.read_table(options(path, gaps=True)).target) == 5
+    assert len(series.read_table(path, gaps=True).target) == 5
 
 
 def test_naive_forecasts_know_the_past_alone():
     target = np.arange(100.0)
-    found = series.naive_forecasts(target, np.array([50, 60]), 5, [3])
-    np.testing.assert_array_equal(found["last value"], [[49] * 5, [59] * 5])
-    np.testing.assert_array_equal(found["3 steps ago"], [[47, 48, 49, 47, 48], [57, 58, 59, 57, 58]])
+    forecasts = windows.naive_forecasts(target, np.array([50, 60]), 5, [3])
+    np.testing.assert_array_equal(forecasts["last value"], [[49] * 5, [59] * 5])
+    np.testing.assert_array_equal(forecasts["3 steps ago"], [[47, 48, 49, 47, 48], [57, 58, 59, 57, 58]])
 
 
 def test_windows_lie_in_their_part_and_never_overlap_the_next():
-    table = forecast.synthetic(500)
-    chosen = argparse.Namespace(parts=[300, 100, 100], history=48, horizon=12, seasons=[24], relative=False)
-    parts = series.cut(table, chosen)
-    assert (parts.train[0], parts.train[-1] + 12) == (48, 300)
-    assert (parts.valid[0], parts.valid[-1] + 12) == (300, 400)
-    assert (parts.test[0], parts.test[-1] + 12) == (400, 500)
-    data = series.windows(table, parts.test, chosen)
+    table, history, horizon = series.synthetic_load(500), 48, 12
+    split = windows.split_starts(500, [300, 100, 100], history, horizon, [24])
+    assert (split.train[0], split.train[-1] + 12) == (48, 300)
+    assert (split.valid[0], split.valid[-1] + 12) == (300, 400)
+    assert (split.test[0], split.test[-1] + 12) == (400, 500)
+    data = windows.make_windows(table, split.test, history, horizon, relative=False)
     np.testing.assert_allclose(data.target[0], table.target[400:412])
     np.testing.assert_allclose(data.past[0][:, 0], table.target[352:400])
     np.testing.assert_allclose(data.future[0], table.known[400:412])
-    for wrong in ([300, 100], [300, 100, 200], [300, 100, 5]):
-        with pytest.raises(SystemExit, match="--parts: got"):
-            series.cut(table, argparse.Namespace(**{**vars(chosen), "parts": wrong}))
+    for sizes in ([300, 100], [300, 100, 200], [300, 100, 5]):
+        with pytest.raises(SystemExit, match="split: got"):
+            windows.split_starts(500, sizes, history, horizon, [24])
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_scales_are_those_of_the_first_rows_and_are_undone(log):
-    table = forecast.synthetic(100)
-    small, undo = series.scaled(table, 60, log)
-    np.testing.assert_allclose(undo(small.target), table.target)
-    seen = np.log(table.target[:60]) if log else table.target[:60]
-    np.testing.assert_allclose(small.target[:60], (seen - seen.mean()) / seen.std(), rtol=1e-6)
-    wilder = np.where(np.arange(100) < 60, table.target, 5 * table.target)
-    np.testing.assert_allclose(series.scaled(table._replace(target=wilder), 60, log)[0].target[:60], small.target[:60])
+def test_scalers_are_those_of_the_first_rows_and_invert(log):
+    table = series.synthetic_load(100)
+    scalers = windows.fit_scalers(table, 60, log)
+    scaled = windows.scale_table(table, scalers, log)
+    np.testing.assert_allclose(windows.unscale_target(scaled.target, scalers, log), table.target)
+    train = np.log(table.target[:60]) if log else table.target[:60]
+    np.testing.assert_allclose(scaled.target[:60], (train - train.mean()) / train.std(), rtol=1e-6)
+    wilder = table._replace(target=np.where(np.arange(100) < 60, table.target, 5 * table.target))
+    wilder_scaled = windows.scale_table(wilder, windows.fit_scalers(wilder, 60, log), log)
+    np.testing.assert_allclose(wilder_scaled.target[:60], scaled.target[:60])
 
 
-def test_the_interval_at_the_end_knows_the_newest_outcomes():
-    missed = np.concatenate(
-        [np.full((intervals.RECENT, 2), 9.0), np.linspace(0, 1, intervals.RECENT)[:, None] * [1, 2]]
-    )
-    np.testing.assert_allclose(intervals.latest(missed), [0.8, 1.6])
+def test_the_margin_at_the_end_knows_the_newest_outcomes():
+    size = intervals.CALIBRATION_SIZE
+    scores = np.concatenate([np.full((size, 2), 9.0), np.linspace(0, 1, size)[:, None] * [1, 2]])
+    np.testing.assert_allclose(intervals.latest_margin(scores), [0.8, 1.6])
 
 
 def test_a_calibrated_interval_covers_what_it_says():
-    draw = np.random.default_rng(0)
-    target = draw.normal(size=(4000, 3)) * np.array([1, 2, 3])
-    found = np.stack([target * 0 - 0.1, target * 0, target * 0 + 0.1], axis=-1)
-    missed = intervals.misses(found, target)
-    margin = intervals.conformal(missed[:2000], missed[2000:])
-    inside = np.abs(target[2000:]) <= 0.1 + margin
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=(4000, 3)) * np.array([1, 2, 3])
+    quantiles = np.stack([target * 0 - 0.1, target * 0, target * 0 + 0.1], axis=-1)
+    scores = intervals.conformity_scores(quantiles, target)
+    margins = intervals.rolling_margins(scores[:2000], scores[2000:])
+    inside = np.abs(target[2000:]) <= 0.1 + margins
     np.testing.assert_allclose(inside.mean(axis=0), 0.8, atol=0.03)
     target[3000:] *= 4  # from here on everything is wilder, which the interval learns
-    missed = intervals.misses(found, target)
-    margin = intervals.conformal(missed[:2000], missed[2000:])
-    np.testing.assert_allclose((np.abs(target[3600:]) <= 0.1 + margin[1600:]).mean(axis=0), 0.8, atol=0.06)
-    assert (np.abs(target[3000:3050]) <= 0.1 + margin[1000:1050]).mean() < 0.5
+    scores = intervals.conformity_scores(quantiles, target)
+    margins = intervals.rolling_margins(scores[:2000], scores[2000:])
+    np.testing.assert_allclose((np.abs(target[3600:]) <= 0.1 + margins[1600:]).mean(axis=0), 0.8, atol=0.06)
+    assert (np.abs(target[3000:3050]) <= 0.1 + margins[1000:1050]).mean() < 0.5
 
 
-def test_an_interval_knows_no_outcome_that_is_still_to_come():
+def test_a_margin_knows_no_outcome_that_is_still_to_come():
     """A forecast at n knows the k-th outcome of the forecast at n - k - 1 and of none later."""
-    missed = np.random.default_rng(0).normal(size=(60, 4))
-    for place in range(20, 60):
-        low, high = missed.copy(), missed.copy()
-        low[place], high[place] = -100.0, 100.0
-        moved = intervals.conformal(low[:20], low[20:]) != intervals.conformal(high[:20], high[20:])
+    scores = np.random.default_rng(0).normal(size=(60, 4))
+    for row in range(20, 60):
+        low, high = scores.copy(), scores.copy()
+        low[row], high[row] = -100.0, 100.0
+        differs = intervals.rolling_margins(low[:20], low[20:]) != intervals.rolling_margins(high[:20], high[20:])
         for ahead in range(4):
-            first = place - 20 + ahead + 1
-            assert not moved[:first, ahead].any()
-            assert moved[first : first + 1, ahead].all()
+            first = row - 20 + ahead + 1
+            assert not differs[:first, ahead].any()
+            assert differs[first : first + 1, ahead].all()
 
 
 def wav(samples, rate=8000, channels=1, width=2):
@@ -206,19 +190,19 @@ def test_clips_of_a_folder_and_of_an_archive_are_the_same(tmp_path):
         sounds.read_clips("--data", tmp_path / "nowhere")
 
 
-def test_a_tone_is_heard_in_its_band_and_comes_back():
+def test_a_tone_lies_in_its_band_and_comes_back():
     """440 Hz is in the mel band around it; sound made of its frames has its frequency."""
     samples = SINE.astype(np.float32) / 32768
     frames = sounds.log_mel(samples)
-    assert frames.shape[1] == sounds.BINS
-    centre = sounds.mel_bands()[:, int(np.median(frames.argmax(axis=1)))] @ np.fft.rfftfreq(sounds.WINDOW, 1 / 8000)
-    centre /= sounds.mel_bands()[:, int(np.median(frames.argmax(axis=1)))].sum()
-    assert abs(centre - 440) < 40
-    again = sounds.to_samples(frames)
-    peak = np.abs(np.fft.rfft(again)).argmax() * 8000 / len(again)
+    assert frames.shape[1] == sounds.NUM_MELS
+    band = sounds.mel_filterbank()[:, int(np.median(frames.argmax(axis=1)))]
+    center = band @ np.fft.rfftfreq(sounds.FRAME_LENGTH, 1 / 8000) / band.sum()
+    assert abs(center - 440) < 40
+    inverted = sounds.griffin_lim(frames)
+    peak = np.abs(np.fft.rfft(inverted)).argmax() * 8000 / len(inverted)
     assert abs(peak - 440) < 40
     loud = frames[5:40] > frames.max() - 6
-    assert np.abs(sounds.log_mel(again)[5:40] - frames[5:40])[loud].mean() < 1.0
+    assert np.abs(sounds.log_mel(inverted)[5:40] - frames[5:40])[loud].mean() < 1.0
 
 
 @pytest.mark.parametrize(
@@ -232,7 +216,5 @@ def test_seasons_follow_from_the_dates(every, periods, seasons):
 def test_a_target_is_asked_for_where_there_are_several(tmp_path):
     path = write(tmp_path, HOURS)
     with pytest.raises(SystemExit, match=r"--target: got none, want one of .*\['load', 'warm', 'free'\]"):
-        series.read_table(options(path, target=None))
-    chosen = options(path, target=None, inputs="warm", known="free")
-    series.read_table(chosen)
-    assert chosen.target == "load"
+        series.read_table(path)
+    assert series.read_table(path, inputs="warm", known="free").name == "load"

@@ -1,53 +1,86 @@
-"""A pole on a cart, many at once: Barto, Sutton and Anderson 1983, with the constants of CartPole-v1."""
+"""Simulates poles on carts, many at once: Barto, Sutton and Anderson 1983, with the constants of CartPole-v1."""
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-LONGEST = 500
-"""steps of an episode, at most"""
+MAX_STEPS = 500
+"""an episode ends after this many steps"""
 
-GRAVITY, CART, POLE, HALF_LENGTH, FORCE, TAU = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
-X_LIMIT, ANGLE_LIMIT = 2.4, 12 * math.pi / 180
+GRAVITY = 9.8
+CART_MASS = 1.0
+POLE_MASS = 0.1
+HALF_LENGTH = 0.5
+"""metres from the hinge to the middle of the pole"""
+FORCE = 10.0
+TIME_STEP = 0.02
+"""seconds"""
+X_LIMIT = 2.4
+THETA_LIMIT = 12 * math.pi / 180
 
 
-class World(NamedTuple):
-    """A pole on a cart; ``[B]`` each."""
+class EnvState(NamedTuple):
+    """The state of B environments; each field is ``[B]``."""
 
     x: jax.Array
-    speed: jax.Array
-    angle: jax.Array
-    spin: jax.Array
-    age: jax.Array
+    x_dot: jax.Array
+    theta: jax.Array
+    theta_dot: jax.Array
+    time: jax.Array
+    """steps since the episode began"""
 
 
-def begin(key: jax.Array, count: int) -> World:
-    """Nearly upright and nearly still."""
-    x, speed, angle, spin = jax.random.uniform(key, (4, count), minval=-0.05, maxval=0.05)
-    return World(x, speed, angle, spin, jnp.zeros(count, jnp.int32))
+def reset(key: jax.Array, num_envs: int) -> EnvState:
+    """Starts an episode in each environment, with the pole nearly upright and nearly still."""
+    x, x_dot, theta, theta_dot = jax.random.uniform(key, (4, num_envs), minval=-0.05, maxval=0.05)
+    return EnvState(x, x_dot, theta, theta_dot, jnp.zeros(num_envs, jnp.int32))
 
 
-def move(key: jax.Array, world: World, action: jax.Array) -> tuple[World, jax.Array]:
-    """One step of 0.02 s with the force to the right where ``action`` is 1; (world, ended). What ended begins anew."""
+def step(key: jax.Array, state: EnvState, action: jax.Array) -> tuple[EnvState, jax.Array]:
+    """Pushes each cart to the right where ``action [B]`` is 1, else to the left, and returns (state, done).
+
+    An environment whose episode is done is reset.
+    """
     force = jnp.where(action == 1, FORCE, -FORCE)
-    cos, sin = jnp.cos(world.angle), jnp.sin(world.angle)
-    push = (force + POLE * HALF_LENGTH * world.spin**2 * sin) / (CART + POLE)
-    turn = (GRAVITY * sin - cos * push) / (HALF_LENGTH * (4 / 3 - POLE * cos**2 / (CART + POLE)))
-    pull = push - POLE * HALF_LENGTH * turn * cos / (CART + POLE)
-    after = World(
-        world.x + TAU * world.speed,
-        world.speed + TAU * pull,
-        world.angle + TAU * world.spin,
-        world.spin + TAU * turn,
-        world.age + 1,
+    cos, sin = jnp.cos(state.theta), jnp.sin(state.theta)
+    mass = CART_MASS + POLE_MASS
+    push = (force + POLE_MASS * HALF_LENGTH * state.theta_dot**2 * sin) / mass
+    theta_acceleration = (GRAVITY * sin - cos * push) / (HALF_LENGTH * (4 / 3 - POLE_MASS * cos**2 / mass))
+    x_acceleration = push - POLE_MASS * HALF_LENGTH * theta_acceleration * cos / mass
+    state = EnvState(
+        state.x + TIME_STEP * state.x_dot,
+        state.x_dot + TIME_STEP * x_acceleration,
+        state.theta + TIME_STEP * state.theta_dot,
+        state.theta_dot + TIME_STEP * theta_acceleration,
+        state.time + 1,
     )
-    ended = (jnp.abs(after.x) > X_LIMIT) | (jnp.abs(after.angle) > ANGLE_LIMIT) | (after.age >= LONGEST)
-    fresh = begin(key, len(ended))
-    return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, after), ended
+    done = (jnp.abs(state.x) > X_LIMIT) | (jnp.abs(state.theta) > THETA_LIMIT) | (state.time >= MAX_STEPS)
+    return jax.tree.map(lambda new, old: jnp.where(done, new, old), reset(key, len(done)), state), done
 
 
-def see(world: World) -> jax.Array:
-    """``[B, 2]``: place and angle, scaled; no speed."""
-    return jnp.stack([world.x / X_LIMIT, world.angle / ANGLE_LIMIT], axis=-1)
+def observe(state: EnvState) -> jax.Array:
+    """Returns position and angle ``[B, 2]`` in units of their limits; the speeds stay hidden."""
+    return jnp.stack([state.x / X_LIMIT, state.theta / THETA_LIMIT], axis=-1)
+
+
+def plot_learning(
+    angles: dict[str, np.ndarray], history: list[tuple[int, float]], solved_steps: int, path: Path
+) -> None:
+    """Draws mean episode length over training, and one pole's angle ``[T]`` in radians by name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(*zip(*history, strict=True), "o-", color="#0072B2")
+    left.axhline(solved_steps, color="#D55E00", linestyle="--", label="solved")
+    left.set(xlabel="environment steps", ylabel="mean episode length", ylim=(0, MAX_STEPS * 1.05))
+    left.legend()
+    for name, angle in angles.items():
+        right.plot(np.degrees(angle), label=f"{name}: {len(angle)} steps")
+    right.set(xlabel="step", ylabel="angle of one pole (degrees)")
+    right.legend()
+    figure.savefig(path, dpi=110)

@@ -1,36 +1,34 @@
-"""What a run of an example found: its record, and the table of all records.
+"""The record of a run, and the table of all records.
 
-    python examples/translate.py ... --record examples/records/translation.json     # any example writes one
-    python examples/common/results.py                                                      # writes examples/RESULTS.md
+    python examples/translate.py ... --record examples/records/translation-0.json      # any example writes one
+    python examples/common/results.py                                                  # writes examples/RESULTS.md
 
-Records whose names differ in what stands behind the last dash, sst-0 and sst-1, are runs of one row;
-examples/published.toml says what each row is and what others report.
+Records whose names differ only after the last dash, sst-0 and sst-1, are runs of one row; examples/published.toml says
+what each row is and what others report.
 """
 
 import argparse
 import json
 import os
 import platform
-import shlex
-import sys
+import re
+import textwrap
 import time
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 
-from lstm_jax.training.metrics import Confusion
+from lstm_jax.training import CheckpointError
 
-HERE = Path(__file__).parent.parent
-INSIDE = "inside the 80 % interval"
-"""What forecasts measure besides."""
-OWN = ("--record", "--picture", "--save", "--seed")
-"""Options that are no part of a row's command."""
+EXAMPLES_FOLDER = Path(__file__).parent.parent
+COVERAGE = "inside the 80 % interval"
+"""The name of the share of outcomes inside the intervals, which records of forecasts hold beside the error."""
 
 HEAD = """# Results
 
@@ -41,56 +39,19 @@ brackets. What is naive needs no training of a network and was computed in the s
 """
 
 
-def parse(
-    parser: argparse.ArgumentParser, arguments: list[str] | None, example: str, *, saves: bool = True
-) -> argparse.Namespace:
-    """The example's options, and those that all have; files are named without their folders in ``command``.
+class Timer:
+    """Measures the seconds of a ``with`` block; a folder that holds another run ends the program with the reason."""
 
-    Args:
-        saves: whether there is one model to keep.
-    """
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (%(default)s)")
-    parser.add_argument("--smoke", action="store_true", help="a few steps only, to see that everything runs")
-    if saves:
-        parser.add_argument("--save", type=Path, help="folder to keep the model in")
-    parser.add_argument("--record", type=Path, help="JSON file to write the result to")
-    words = sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args(words)
-    for name in ("picture", "midi", "sound"):
-        path = getattr(options, name, None)
-        if path is not None and not path.parent.is_dir():
-            parser.error(f"--{name}: {path.parent} is not a folder, want one that is there")
-    if getattr(options, "resume", False) and options.save is None:
-        parser.error("--resume: got no --save, want the folder of the run to go on with")
-    shown = [Path(word).name if os.path.exists(word) else word for word in words]
-    kept = [word for before, word in zip(["", *shown], shown, strict=False) if before not in OWN and word not in OWN]
-    options.command = f"python examples/{Path(example).name} {shlex.join(kept)}".strip()
-    return options
+    seconds = 0.0
 
+    def __enter__(self) -> "Timer":
+        self.start = time.monotonic()
+        return self
 
-def whole(text: str) -> int:
-    """A type of option: an integer of at least 1."""
-    return _checked(text, int, lambda value: value >= 1, "a whole number of at least 1")
-
-
-def positive(text: str) -> float:
-    """A type of option: a number above 0."""
-    return _checked(text, float, lambda value: value > 0, "a number above 0")
-
-
-def rate(text: str) -> float:
-    """A type of option: a share from 0 to below 1."""
-    return _checked(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-
-
-def _checked(text: str, kind: Callable[[str], Any], fits: Callable[[Any], bool], wanted: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not fits(value):
-        raise argparse.ArgumentTypeError(f"got {text}, want {wanted}")
-    return value
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.seconds = time.monotonic() - self.start
+        if isinstance(error, CheckpointError):
+            raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
 
 
 def record(
@@ -102,45 +63,49 @@ def record(
     naive: dict[str, float],
     notes: str = "",
 ) -> None:
-    """Says where the picture is, and writes what was found, with all that is needed to find it again, to --record."""
+    """Ends a run: writes its numbers to --record, says where the picture is and how a model in --save is used.
+
+    Args:
+        options: what ``options.parse`` gave.
+        params: the parameters, which are counted.
+        seconds: the time of training.
+        measured: the model's scores by name, as published.toml names them.
+        naive: scores that need no training of a network.
+        notes: what a reader of the record should know besides.
+    """
     print(f"picture: {options.picture}")
-    if options.record is None:
-        return
-    found = {
-        "command": options.command,
-        "seed": options.seed,
-        "seconds": round(seconds, 1),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "measured": {name: float(f"{value:.5g}") for name, value in measured.items()},
-        "naive": {name: float(f"{value:.5g}") for name, value in naive.items()},
-        "notes": notes,
-        "machine": f"{platform.machine()}, cores: {_cores()}, {jax.default_backend()}",
-        "versions": {name: version(name) for name in ("jax", "lstm_jax")},
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    options.record.parent.mkdir(parents=True, exist_ok=True)
-    options.record.write_text(json.dumps(found, indent=1) + "\n")
+    if options.record is not None:
+        fields = {
+            "command": options.command,
+            "seed": options.seed,
+            "seconds": round(seconds, 1),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+            "measured": {name: float(f"{value:.5g}") for name, value in measured.items()},
+            "naive": {name: float(f"{value:.5g}") for name, value in naive.items()},
+            "notes": notes,
+            "machine": f"{platform.machine()}, cores: {_num_cores()}, {jax.default_backend()}",
+            "versions": {name: version(name) for name in ("jax", "lstm_jax")},
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        options.record.parent.mkdir(parents=True, exist_ok=True)
+        options.record.write_text(json.dumps(fields, indent=1) + "\n")
+    if getattr(options, "save", None) is not None:
+        print(f"\nThe model in three lines of Python, in the folder examples:\n\n{usage(options.doc, options.save)}")
 
 
-def _cores() -> int | None:
-    """Those that this process may use, which ``taskset`` can narrow."""
+def usage(doc: str, folder: Path | None = None) -> str:
+    """The lines of Python at the end of an example's docstring, with the folder in which its model was saved."""
+    lines = textwrap.dedent(doc.rstrip().rpartition("\n\n")[2])
+    return lines if folder is None else re.sub(r'load\("[^"]*"', f'load("{folder.resolve().as_posix()}"', lines)
+
+
+def _num_cores() -> int | None:
+    """The number of cores that this process may use, which ``taskset`` can narrow."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def draw_confusion(found: Confusion, names: list[str], path: Path) -> None:
-    """A picture: what each class was taken for."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    size = 2.6 + 0.55 * len(names)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
-    display = ConfusionMatrixDisplay(np.asarray(found.counts).astype(int), display_labels=names)
-    display.plot(ax=figure.subplots(), cmap="cividis", xticks_rotation=60)
-    figure.savefig(path, dpi=120)
-
-
 def table(records: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> str:
-    """The rows in the order of ``published.toml``; one without a record says so."""
+    """Writes the rows in the order of ``published.toml``; one without a record says so."""
     unknown = set(records) - {row["record"] for row in rows}
     if unknown:
         raise SystemExit(f"published.toml: got no row for the records {sorted(unknown)}, want one for each")
@@ -157,10 +122,10 @@ def table(records: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]]) 
 
 
 def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
-    """The columns behind the data's name."""
+    """Writes the columns after the data's name."""
     published = "; ".join(
-        f"{one['value']} {one['model']} ({one['source']}{'' if one['verified'] else ', not verified'})"
-        for one in row.get("published", [])
+        f"{entry['value']} {entry['model']} ({entry['source']}{'' if entry['verified'] else ', not verified'})"
+        for entry in row.get("published", [])
     )
     if not runs:
         return f"not measured | | {published or 'none'} | |"
@@ -168,8 +133,8 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     values = [run["measured"][row["measure"]] for run in runs]
     ours = f"{row['measure']} **{show.format(np.mean(values))}**"
     ours += f" ({', '.join(map(show.format, values))})" if len(runs) > 1 else ""
-    inside = [run["measured"][INSIDE] for run in runs if INSIDE in run["measured"]]
-    ours += f"; {np.mean(inside):.1%} {INSIDE}" if inside else ""
+    coverage = [run["measured"][COVERAGE] for run in runs if COVERAGE in run["measured"]]
+    ours += f"; {np.mean(coverage):.1%} {COVERAGE}" if coverage else ""
     naive = ", ".join(
         f"{show.format(value)} {name}" for name, value in runs[0]["naive"].items() if name in row.get("naive", [name])
     )
@@ -182,7 +147,9 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Writes RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=HERE, help="with records/ and published.toml (%(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=EXAMPLES_FOLDER, help="with records/ and published.toml (%(default)s)"
+    )
     folder = parser.parse_args(arguments).folder
     records = defaultdict(list)
     for path in sorted((folder / "records").glob("*.json")):

@@ -1,10 +1,10 @@
-"""A trained model in a folder: its parameters, what else it needs, and tokenisers."""
+"""A trained model in a folder: its parameters, tokenizers, and what else its use needs."""
 
 import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from safetensors import SafetensorError
@@ -13,38 +13,56 @@ from tokenizers import Tokenizer
 from lstm_jax.interop import safetensors
 
 
-def save(folder: Path, example: str, params: Any, notes: dict[str, Any], **codes: Tokenizer) -> None:
-    """Parameters, what else a model needs to be loaded, and tokenisers by name."""
+class Model(NamedTuple):
+    """A trained model and what its use needs."""
+
+    params: Any
+    notes: dict[str, Any]
+    """what JSON can hold; ``notes["sizes"]`` are the arguments of the function that initializes the parameters"""
+    tokenizers: dict[str, Tokenizer] = {}  # noqa: RUF012  nobody changes it
+
+
+def save(folder: Path | None, example: str, model: Model) -> None:
+    """Writes a model into a folder; without a folder nothing is written."""
+    if folder is None:
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    safetensors.save(folder / "model.safetensors", params)
-    (folder / "model.json").write_text(json.dumps({"example": example, **notes}, indent=1))
-    for name, one in codes.items():
-        one.save(str(folder / f"{name}.json"))
+    safetensors.save(folder / "model.safetensors", model.params)
+    notes = {"example": example, **model.notes, "tokenizers": list(model.tokenizers)}
+    (folder / "model.json").write_text(json.dumps(notes, indent=1))
+    for name, tokenizer in model.tokenizers.items():
+        tokenizer.save(str(folder / f"{name}.json"))
 
 
-def read_notes(folder: Path, example: str, *codes: str) -> dict[str, Any]:
-    """What ``save`` noted beside the parameters."""
-    for name in ("model.json", "model.safetensors", *(f"{one}.json" for one in codes)):
-        if not (folder / name).is_file():
-            raise SystemExit(f"--load: {folder} has no {name}, want a folder that --save of {example} wrote")
+def read_notes(folder: Path, example: str) -> dict[str, Any]:
+    """Reads the notes of a model that ``save`` wrote; SystemExit if the folder holds none of this example."""
+    _check_files(folder, example, "model.json", "model.safetensors")
     try:
         notes: dict[str, Any] = json.loads((folder / "model.json").read_text())
-        kind = notes["example"]
+        saved_by = notes["example"]
     except (ValueError, KeyError) as error:
         raise SystemExit(f"--load: {folder} cannot be read: {error}") from None
-    if kind != example:
-        raise SystemExit(f"--load: {folder} holds a model of {kind}, want one of {example}")
+    if saved_by != example:
+        raise SystemExit(f"--load: {folder} holds a model of {saved_by}, want one of {example}")
+    _check_files(folder, example, *(f"{name}.json" for name in notes.get("tokenizers", [])))
     return notes
 
 
-def load(
-    folder: Path, example: str, init: Callable[..., Any], *codes: str
-) -> tuple[Any, dict[str, Any], list[Tokenizer]]:
-    """What ``save`` wrote, where ``notes["sizes"]`` are the arguments of ``init``."""
-    notes = read_notes(folder, example, *codes)
+def load(folder: str | Path, example: str, init: Callable[..., Any]) -> Model:
+    """Reads a model that ``save`` wrote, with parameters like those of ``init(key, **notes["sizes"])``."""
+    folder = Path(folder)
+    notes = read_notes(folder, example)
     try:
-        like = jax.eval_shape(partial(init, jax.random.key(0), **notes["sizes"]))
-        params = safetensors.load(folder / "model.safetensors", like)
-        return params, notes, [Tokenizer.from_file(str(folder / f"{one}.json")) for one in codes]
+        shapes = jax.eval_shape(partial(init, jax.random.key(0), **notes["sizes"]))
+        params = safetensors.load(folder / "model.safetensors", shapes)
+        tokenizers = {name: Tokenizer.from_file(str(folder / f"{name}.json")) for name in notes["tokenizers"]}
     except (ValueError, KeyError, SafetensorError) as error:
         raise SystemExit(f"--load: {folder} cannot be read: {error}") from None
+    return Model(params, notes, tokenizers)
+
+
+def _check_files(folder: Path, example: str, *names: str) -> None:
+    """Raises SystemExit naming the first file that the folder lacks."""
+    for name in names:
+        if not (folder / name).is_file():
+            raise SystemExit(f"--load: {folder} has no {name}, want a folder that --save of {example} wrote")

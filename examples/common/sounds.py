@@ -1,4 +1,7 @@
-"""Sound files into frames of log-mel energies, and back; what cannot serve is told by option and file."""
+"""Turns sound files into frames of log-mel energies and back.
+
+A file that cannot be used is explained by option and file.
+"""
 
 import io
 import tarfile
@@ -10,25 +13,34 @@ from typing import NamedTuple
 import numpy as np
 from scipy import signal
 
-RATE = 8000
-WINDOW, HOP, BINS = 256, 80, 40
-"""samples of a frame and from frame to frame, at 8 kHz 32 and 10 ms; mel bands"""
-FLOOR = 1e-5
+SAMPLE_RATE = 8000
+"""samples a second"""
+FRAME_LENGTH = 256
+"""samples of a frame: 32 ms"""
+HOP_LENGTH = 80
+"""samples from frame to frame: 10 ms"""
+NUM_MELS = 40
+"""mel bands of a frame"""
+MIN_MAGNITUDE = 1e-5
 
 
 class Clip(NamedTuple):
-    """A recording: of what, by whom, its number, samples from -1 to 1."""
+    """A recording."""
 
     label: str
+    """what is said"""
     speaker: str
     number: int
     samples: np.ndarray
+    """from -1 to 1"""
 
 
-def read_clips(option: str, path: Path) -> list[Clip]:
-    """Every LABEL_SPEAKER_INDEX.wav in a folder or in a .tar.gz file, by name."""
+def read_clips(option: str, path: Path | None) -> list[Clip]:
+    """Reads every LABEL_SPEAKER_NUMBER.wav of a folder or a .tar.gz file, by name; without a path, synthetic clips."""
+    if path is None:
+        return synthetic_clips(900, 0)
     clips = []
-    for name, data in _files(option, path):
+    for name, data in read_files(option, path, ".wav"):
         parts = Path(name).stem.split("_")
         if len(parts) != 3 or not parts[2].isdigit():
             raise SystemExit(
@@ -40,30 +52,31 @@ def read_clips(option: str, path: Path) -> list[Clip]:
     return clips
 
 
-def _files(option: str, path: Path) -> Iterator[tuple[str, bytes]]:
+def read_files(option: str, path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
+    """Yields name and content of every file with this suffix in a folder or a .tar.gz file, by name."""
     if path.is_dir():
-        yield from ((file.name, file.read_bytes()) for file in sorted(path.glob("*.wav")))
+        yield from ((file.name, file.read_bytes()) for file in sorted(path.glob(f"*{suffix}")))
         return
     try:
         with tarfile.open(path) as archive:
             for member in sorted(archive.getmembers(), key=lambda member: member.name):
-                if member.name.endswith(".wav") and (file := archive.extractfile(member)):
+                if member.name.endswith(suffix) and (file := archive.extractfile(member)):
                     yield member.name, file.read()
     except (OSError, tarfile.TarError, EOFError) as error:
         raise SystemExit(f"{option}: {path} is neither a folder nor a .tar.gz file that can be read: {error}") from None
 
 
 def read_wav(name: str, data: bytes) -> np.ndarray:
-    """Samples of one channel of 16 bits at 8 kHz."""
+    """Decodes the samples of one channel of 16 bits at 8 kHz."""
     try:
         with wave.open(io.BytesIO(data)) as file:
-            kind = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
+            channels, bits, rate = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
             frames = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
         raise SystemExit(f"{name} is no WAV file that can be read: {error}") from None
-    if kind != (1, 16, RATE):
+    if (channels, bits, rate) != (1, 16, SAMPLE_RATE):
         raise SystemExit(
-            f"{name}: got {kind[0]} channels of {kind[1]} bits at {kind[2]} Hz, want 1 of 16 bits at {RATE} Hz; "
+            f"{name}: got {channels} channels of {bits} bits at {rate} Hz, want 1 of 16 bits at {SAMPLE_RATE} Hz; "
             "convert it, for example: sox in.wav -c 1 -b 16 -r 8000 out.wav"
         )
     if not frames:
@@ -71,64 +84,77 @@ def read_wav(name: str, data: bytes) -> np.ndarray:
     return np.frombuffer(frames, "<i2").astype(np.float32) / 32768
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Samples from -1 to 1 as 16 bits at 8 kHz."""
+def read_wav_file(option: str, path: Path) -> np.ndarray:
+    """Reads the samples of a file, as ``read_wav`` does."""
+    if not path.is_file():
+        raise SystemExit(f"{option}: {path} is not a file")
+    return read_wav(f"{option}: {path}", path.read_bytes())
+
+
+def write_wav(path: str | Path, samples: np.ndarray) -> None:
+    """Writes samples from -1 to 1 as 16 bits at 8 kHz."""
     with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
-def mel_bands() -> np.ndarray:
-    """``[WINDOW / 2 + 1, BINS]``: triangles evenly spaced in mel = 2595 log10(1 + f / 700)."""
-    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + RATE / 1400), BINS + 2) / 2595) - 1)
-    frequencies = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]
+def mel_filterbank() -> np.ndarray:
+    """Returns ``[FRAME_LENGTH / 2 + 1, NUM_MELS]``: triangles evenly spaced in mel = 2595 log10(1 + f / 700)."""
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 1400), NUM_MELS + 2) / 2595) - 1)
+    frequencies = np.fft.rfftfreq(FRAME_LENGTH, 1 / SAMPLE_RATE)[:, None]
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
     return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
 
 
-def spectrum(samples: np.ndarray) -> np.ndarray:
-    """Complex, ``[T, WINDOW / 2 + 1]``."""
-    _, _, found = signal.stft(samples, RATE, nperseg=WINDOW, noverlap=WINDOW - HOP, boundary="zeros", padded=True)
-    return found.T
+def stft(samples: np.ndarray) -> np.ndarray:
+    """Returns the complex short-time Fourier transform, ``[T, FRAME_LENGTH / 2 + 1]``."""
+    overlap = FRAME_LENGTH - HOP_LENGTH
+    _, _, spectrum = signal.stft(
+        samples, SAMPLE_RATE, nperseg=FRAME_LENGTH, noverlap=overlap, boundary="zeros", padded=True
+    )
+    return spectrum.T
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """``[T, BINS]``, natural logarithms."""
-    return np.log(np.abs(spectrum(samples)) ** 2 @ mel_bands() + FLOOR**2).astype(np.float32)
+    """Returns the natural logarithms of mel energies, ``[T, NUM_MELS]``."""
+    return np.log(np.abs(stft(samples)) ** 2 @ mel_filterbank() + MIN_MAGNITUDE**2).astype(np.float32)
 
 
-def to_samples(frames: np.ndarray, rounds: int = 60) -> np.ndarray:
-    """Sound with these log-mel frames: magnitudes by least squares, phases by Griffin and Lim 1984."""
-    power = np.maximum(np.exp(frames) @ np.linalg.pinv(mel_bands()), FLOOR**2)
-    magnitude = np.sqrt(power).T
+def griffin_lim(frames: np.ndarray, num_iterations: int = 60) -> np.ndarray:
+    """Returns samples whose log-mel frames are near ``[T, NUM_MELS]``.
+
+    Magnitudes come from least squares, phases from the iteration of Griffin and Lim 1984.
+    """
+    power = np.maximum(np.exp(frames) @ np.linalg.pinv(mel_filterbank()), MIN_MAGNITUDE**2)
+    magnitude, overlap = np.sqrt(power).T, FRAME_LENGTH - HOP_LENGTH
     phase = np.exp(2j * np.pi * np.random.default_rng(0).random(magnitude.shape))
-    for _ in range(rounds):
-        _, samples = signal.istft(magnitude * phase, RATE, nperseg=WINDOW, noverlap=WINDOW - HOP)
-        again = spectrum(samples).T[:, : magnitude.shape[1]]
-        again = np.pad(again, ((0, 0), (0, magnitude.shape[1] - again.shape[1])))
-        phase = np.exp(1j * np.angle(again))
-    _, samples = signal.istft(magnitude * phase, RATE, nperseg=WINDOW, noverlap=WINDOW - HOP)
+    for _ in range(num_iterations):
+        _, samples = signal.istft(magnitude * phase, SAMPLE_RATE, nperseg=FRAME_LENGTH, noverlap=overlap)
+        spectrum = stft(samples).T[:, : magnitude.shape[1]]
+        spectrum = np.pad(spectrum, ((0, 0), (0, magnitude.shape[1] - spectrum.shape[1])))
+        phase = np.exp(1j * np.angle(spectrum))
+    _, samples = signal.istft(magnitude * phase, SAMPLE_RATE, nperseg=FRAME_LENGTH, noverlap=overlap)
     return samples.astype(np.float32)
 
 
-KEYS = {
-    name: (low, high)
-    for name, low, high in zip(
+DTMF_FREQUENCIES = {
+    key: (low, high)
+    for key, low, high in zip(
         "1234567890", (697,) * 3 + (770,) * 3 + (852,) * 3 + (941,), (1209, 1336, 1477) * 3 + (1336,), strict=True
     )
 }
-"""The two tones of each telephone key, in Hz."""
+"""the two tones of each telephone key, in Hz"""
 
 
-def synthetic(count: int, seed: int) -> list[Clip]:
-    """Telephone keys, pressed for a while, with noise."""
-    draw = np.random.default_rng(seed)
+def synthetic_clips(count: int, seed: int) -> list[Clip]:
+    """Makes clips of telephone keys, each pressed for a while, with noise."""
+    rng = np.random.default_rng(seed)
     clips = []
     for number in range(count):
-        label = str(draw.integers(10))
-        time = np.arange(int(RATE * draw.uniform(0.15, 0.4))) / RATE
-        tones = sum(np.sin(2 * np.pi * frequency * time + draw.uniform(0, 6)) for frequency in KEYS[label])
-        samples = 0.2 * tones + draw.normal(scale=0.1, size=len(time))
+        label = str(rng.integers(10))
+        time = np.arange(int(SAMPLE_RATE * rng.uniform(0.15, 0.4))) / SAMPLE_RATE
+        tones = sum(np.sin(2 * np.pi * frequency * time + rng.uniform(0, 6)) for frequency in DTMF_FREQUENCIES[label])
+        samples = 0.2 * tones + rng.normal(scale=0.1, size=len(time))
         clips.append(Clip(label, f"phone{number % 3}", number % 50, samples.astype(np.float32)))
     return clips
