@@ -1,6 +1,7 @@
 """The table of imports, and what importing the package does."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,73 +11,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lstm_jax"
 
-LAYERS = [
-    {"_core", "_core.structs", "_core.tuning"},
-    {"_core.checks"},
-    {"_core.steps", "_core.chunks", "_core.tangents", "initializers", "attention", "cells.dense", "cells.activations"},
-    {"_core.engine", "_core.implementations.spec", "cells.blocks", "cells.inputs", "cells.simple", "cells.minimal"},
-    {"cells.gates"},
-    {"cells.lstm", "cells.gru"},
-    {"cells.variants", "cells.peephole", "cells.projected", "cells.layer_norm", "cells.multiplicative"},
-    {"cells.mogrifier", "cells.slstm", "cells.conv", "cells.batch_norm"},
-    {"cells.table", "regularizers"},
-    {"cells"},
-    {"interop.arrays", "_core.implementations.layout"},
-    {"interop.cudnn", "_core.implementations.warps", "_core.implementations.linear"},
-    {"_core.implementations.kernels", "_core.implementations.first_order"},
-    {"_core.implementations.cudnn", "_core.implementations.scan"},
-    {"_core.implementations.kernel_loop"},
-    {"_core.implementations.mosaic_gpu"},
-    {"_core.implementations"},
-    {"_core.call", "_core.replay"},
-    {"_core.sequence"},
-    {"flax_modules.shared"},
-    {"_core.stack", "_core.parallel", "decoding.tokens"},
-    {"models.layers", "decoding.ctc"},
-    {
-        "decoding",
-        "models.classifier",
-        "models.language_model",
-        "models.seq2seq",
-        "models.memory_qa",
-        "models.forecaster",
-        "models.ctc_recognizer",
-    },
-    {"models"},
-    {"interop.torch", "interop.keras", "interop.linen", "interop.haiku", "interop.equinox"},
-    {"interop.nnx", "interop.safetensors", "interop.onnx"},
-<<<<<<< ours
-    {"interop", "flax_modules", "flax_modules.linen", "flax_modules.nnx"},
-    {"training.extras", "training.metrics.accumulators", "training.optimizers", "training.batches", "training.streams"},
-    {"training.series", "training.data_checks", "training.members", "training.failures", "training.interruption"},
-    {"training.metrics.classification", "training.metrics.regression", "training.loss_scaling", "training.buckets"},
-    {"training.metrics", "training.loading", "training.progress", "training.records", "training.checkpoints"},
-    {"training.loss", "training.curves"},
-    {"training.step"},
-=======
-    {"interop", "flax_modules.linen", "flax_modules.nnx"},
-    {"flax_modules"},
-    {"training.metrics", "training.optimizers", "training.data", "training.checkpoints"},
-    {"training.step", "training.records"},
->>>>>>> theirs
-    {"training.run", "training.devices", "training.tbptt", "training.population"},
-    {"training.validation", "training.hyperparameters"},
-    {"training.plan"},
-    {"training.fit"},
-    {"training"},
-    {"diagnostics.traces", "diagnostics.flow", "diagnostics.attribution", "diagnostics.dynamics"},
-    {"diagnostics.tracking", "diagnostics.monitors"},
-    {"diagnostics.page", "diagnostics.plots.figures"},
-    {"diagnostics.plots.curves", "diagnostics.plots.heatmaps"},
-    {"diagnostics.plots"},
-    {"diagnostics"},
-    {"__init__"},
-]
+PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+TABLE = PAGE[PAGE.index("| modules |") : PAGE.index("The core imports")]
+LAYERS = [set(re.findall(r"`([\w.]+)`", line.split("|")[1])) for line in TABLE.splitlines()[2:] if line.startswith("|")]
 """Each module imports from the rows above its own, and nothing else from this package."""
 
 STANDARD = (
-    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib pickle re signal "
-    "sys threading time types typing warnings"
+    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib pickle "
+    "re signal sys threading time types typing warnings"
 )
 ALLOWED = {"jax", "numpy", *STANDARD.split()}
 """What every module may import from elsewhere."""
@@ -117,7 +59,7 @@ def imported(path):
 def test_imports_only_look_down():
     rank = {name: row for row, names in enumerate(LAYERS) for name in names}
     found = dict(modules())
-    assert set(found) == set(rank), "the table and the package differ"
+    assert set(found) == set(rank), "the table of ARCHITECTURE.md and the package differ"
     for name, path in found.items():
         for module, part in imported(path):
             if not module.startswith("lstm_jax"):
