@@ -61,12 +61,12 @@ def init_additive(
 
 
 def memory_keys(params: AdditiveParams, memory: jax.Array) -> jax.Array:
-    """Computes ``m_s M``, the part of the scores that does not depend on the query.
+    """Multiplies each step m_s of a memory by the memory kernel: the part of additive scores that needs no query.
 
     A decoder computes it once and hands it to ``additive`` at every step.
 
     Args:
-        params: of ``init_additive``.
+        params: made by ``init_additive``.
         memory: ``[S, *batch, M]``.
     Returns:
         the keys ``[S, *batch, A]``.
@@ -87,10 +87,10 @@ def additive(
     mask: jax.Array | None = None,
     keys: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Attends to the memory by additive scores ``e_s = v . tanh(q Q + m_s M)``.
+    """Attends to a memory by additive scores: the score of its step m_s for the query q is ``v . tanh(q Q + m_s M)``.
 
     Args:
-        params: of ``init_additive``.
+        params: made by ``init_additive``.
         query: ``[*batch, N]``.
         memory: ``[S, *batch, M]``.
         mask: bool ``[S, *batch]``, the valid steps, as made by ``lengths_to_mask``; None means all. A row without a
@@ -116,7 +116,7 @@ def additive(
 
 
 def dot(query: jax.Array, memory: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Attends to the memory by scaled dot products ``e_s = q . m_s / sqrt(M)``.
+    """Attends to a memory by dot products: the score of its step m_s for the query q is ``q . m_s / sqrt(M)``.
 
     Args:
         query: ``[*batch, M]``, as wide as the memory.
@@ -142,7 +142,8 @@ def dot(query: jax.Array, memory: jax.Array, mask: jax.Array | None = None) -> t
 
 
 def _weighted_sum(scores: jax.Array, memory: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """(context, weights): softmax over time in the accumulator dtype, and the sum of the memory that it weighs."""
+    """(context, weights) from scores ``[S, *batch]``: their softmax over time, in the accumulator dtype, weighs the
+    memory."""
     sum_dtype = accumulator_dtype(memory.dtype)
     weights = jax.nn.softmax(scores.astype(sum_dtype), axis=0, where=mask)
     context = jnp.sum(weights[..., None] * memory.astype(sum_dtype), axis=0)

@@ -111,8 +111,8 @@ def test_zero_state():
     assert lj.zero_state(half).h.shape == (H,)
 
 
-def test_many_at_once_are_those_of_one_at_a_time():
-    """Without a batched QR factorisation, which on two cores may never end."""
+def test_vmap_draws_what_single_calls_draw():
+    """Under ``vmap`` there is no batched QR factorization, which on two cores may never end."""
     keys = jax.random.split(jax.random.key(0), 5)
     draw = lambda key: lj.init_params(key, 3, 4, dtype=jnp.float64)  # noqa: E731
     many = jax.jit(jax.vmap(draw))

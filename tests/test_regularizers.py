@@ -125,21 +125,21 @@ def test_dropout_of_a_split_run():
     assert len(np.unique(whole == 0, axis=0)) > T // 2
 
 
-def test_embedding_dropout_drops_words():
+def test_embedding_dropout_drops_whole_rows():
     dropped = regularizers.embedding_dropout(KEY, jnp.ones((50, 3)), 0.5)
     assert (dropped == dropped[:, :1]).all()
     assert {0.0, 2.0} == set(np.unique(dropped))
 
 
-@pytest.mark.parametrize("rows", [False, True])
-def test_drop_connect(rows):
+@pytest.mark.parametrize("whole_rows", [False, True])
+def test_drop_connect(whole_rows):
     params = lj.init_params(KEY, D, 32)
-    dropped = regularizers.drop_connect(KEY, params, 0.5, rows=rows)
+    dropped = regularizers.drop_connect(KEY, params, 0.5, whole_rows=whole_rows)
     assert_same(dropped._replace(recurrent_kernel=0), params._replace(recurrent_kernel=0))
     ratio = np.asarray(dropped.recurrent_kernel / params.recurrent_kernel)
     assert {0.0, 2.0} == set(np.unique(ratio))
-    assert (ratio == ratio[:, :1]).all() == rows
-    assert_same(dropped, regularizers.drop_connect(KEY, params, 0.5, rows=rows))
+    assert (ratio == ratio[:, :1]).all() == whole_rows
+    assert_same(dropped, regularizers.drop_connect(KEY, params, 0.5, whole_rows=whole_rows))
 
 
 def interval(count, rate):
@@ -186,6 +186,21 @@ def test_candidate_dropout_drops_candidates_and_never_the_memory(name):
     np.testing.assert_allclose(got.c, want, atol=1e-15)
     loss = lambda params: jnp.sum(lj.unroll(cell, params, inputs, state)[1] ** 2)  # noqa: E731
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(loss)(params)))
+
+
+def test_without_a_key_nothing_is_dropped():
+    cell, params, state = problem()
+    assert regularizers.dropout(None, XS, 0.5) is XS
+    assert regularizers.locked_dropout(None, XS, 0.5) is XS
+    table = XS[0]
+    assert regularizers.embedding_dropout(None, table, 0.5) is table
+    assert regularizers.drop_connect(None, params, 0.5) is params
+    assert regularizers.recurrent_dropout(None, cell, params, 0.5, state) == (cell, params)
+    plain_cell, inputs = regularizers.candidate_dropout(None, GateSpec(), XS, 0.5, state)
+    assert plain_cell is lstm_variant(GateSpec())
+    assert inputs is XS
+    with pytest.raises(ValueError, match=r"rate: got 1\.5"):
+        regularizers.locked_dropout(None, XS, 1.5)
 
 
 def test_a_rate_of_zero_compiles_to_nothing():

@@ -3,7 +3,7 @@
 A path gives each frame a label or the blank. It stands for the labeling that is left when repeated labels are merged
 and then blanks removed (Graves et al. 2006): with the blank ``-``, the path ``aa-ab-`` is the labeling ``aab``. The
 probability of a labeling is the sum over all its paths. As in ``optax.ctc_loss``, which trains such a model, the blank
-is label 0 unless told otherwise.
+is label 0 unless ``blank`` says otherwise.
 
 Each function decodes one sequence; ``jax.vmap`` decodes a batch. Letters: T frames, V labels with the blank, K beams,
 L labels of a labeling at most.

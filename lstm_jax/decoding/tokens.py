@@ -206,6 +206,13 @@ def _decode(
 
 
 def check_eos_token(eos_token: int | None, logits: jax.Array) -> None:
-    """Raises unless the token that ends a sequence is one of those that ``logits [V]`` scores, or None."""
+    """Raises unless ``eos_token`` is None or one of the tokens that the logits score.
+
+    Args:
+        eos_token: the token that ends a sequence, or None.
+        logits: ``[V]``.
+    Raises:
+        ValueError: ``eos_token`` is not from 0 to V - 1.
+    """
     if eos_token is not None and not 0 <= eos_token < logits.shape[-1]:
         raise ValueError(f"eos_token: got {eos_token}, want a token from 0 to {logits.shape[-1] - 1}")

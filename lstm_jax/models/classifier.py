@@ -126,7 +126,7 @@ def classify(
     """Scores every class for each sequence.
 
     Args:
-        params: of ``init_classifier``.
+        params: made by ``init_classifier``.
         xs: tokens, integers ``[T, *batch]``, or features ``[T, *batch, E]``; what follows the end of a sequence does
             not matter.
         lengths: integers ``[*batch]``, 0 to T; the logits of an empty sequence are the bias of the last layer.
@@ -135,7 +135,7 @@ def classify(
         dropout_rate: the probability of dropping a number of the embedded inputs, between layers, and before the last
             layer.
     Returns:
-        ClassifierOutput: logits ``[*batch, C]`` and pooling weights ``[T, *batch]``.
+        ClassifierOutput: logits ``[*batch, C]`` of the C classes, and pooling weights ``[T, *batch]``.
     Raises:
         ValueError: an unknown pooling, or "attention" with parameters made without it.
 
@@ -164,7 +164,7 @@ def classify(
 
 
 def _pool_last(final_state: PyTree, mask: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """(weights ``[T, *batch]``, pooled ``[*batch, M]``) of the last output of each direction."""
+    """Pools to the last output of each direction: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
     is_last = mask & ~jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
     if isinstance(final_state, Bidirectional):
         return is_last.astype(dtype), jnp.concatenate([state.h for state in final_state], axis=-1)
@@ -174,7 +174,7 @@ def _pool_last(final_state: PyTree, mask: jax.Array, dtype: jnp.dtype) -> tuple[
 def _pool_by_attention(
     params: AttentionPoolingParams | None, ys: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(weights ``[T, *batch]``, pooled ``[*batch, M]``) by additive scores of the learned query."""
+    """Pools by the learned query's attention: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
     if params is None:
         raise ValueError(
             'pooling: got "attention" and parameters without it, want init_classifier(..., use_attention=True)'
@@ -184,7 +184,7 @@ def _pool_by_attention(
 
 
 def _pool_mean(ys: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(weights ``[T, *batch]``, pooled ``[*batch, M]``) of the mean over valid steps."""
+    """Pools to the mean over valid steps: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
     sum_dtype = accumulator_dtype(ys.dtype)
     weights = mask.astype(sum_dtype) / jnp.maximum(mask.sum(axis=0, keepdims=True), 1).astype(sum_dtype)
     pooled = jnp.sum(ys.astype(sum_dtype) * weights[..., None], axis=0)
@@ -192,7 +192,7 @@ def _pool_mean(ys: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _pool_max(ys: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(weights ``[T, *batch]``, pooled ``[*batch, M]``) of each unit's maximum over valid steps."""
+    """Pools to each unit's maximum over valid steps: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
     if len(ys) == 0:
         return jnp.zeros_like(mask, ys.dtype), jnp.zeros(ys.shape[1:], ys.dtype)
     has_steps = mask.any(axis=0)

@@ -77,7 +77,7 @@ def recognize(
     """Scores every label at each step, a step being ``frame_stack`` frames.
 
     Args:
-        params: of ``init_ctc_recognizer``.
+        params: made by ``init_ctc_recognizer``.
         frames: ``[T, *batch, F]``; the last step is padded with zeros if T is not a multiple of ``frame_stack``.
         lengths: integers ``[*batch]``, the valid frames of each sequence, 0 to T; what follows them does not matter.
         key: a JAX random key; None means no dropout.

@@ -93,7 +93,7 @@ def forecast(
     """Forecasts quantiles of the K steps after ``past``.
 
     Args:
-        params: of ``init_forecaster``.
+        params: made by ``init_forecaster``.
         past: ``[T, *batch, D]``.
         future: ``[K, *batch, F]``, what is known of the future, such as the hour and the day of the week; F may be 0.
             A direct forecast does not read it.

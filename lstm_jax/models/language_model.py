@@ -113,7 +113,7 @@ def apply(
     """Reads a piece of text; ``logits`` then scores the next token after each that was read.
 
     Args:
-        params: of ``init_language_model``.
+        params: made by ``init_language_model``.
         states: the state of each layer, from the piece before or from ``stack_zero_state``; None means zeros.
         tokens: integers ``[T, *batch]``.
         resets: bool ``[T, *batch]``, the steps before which the states are set to zero, as for ``lstm``; None means
@@ -145,10 +145,10 @@ def apply(
 
 
 def logits(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
-    """Scores every token as the next one: ``ys embedding^T + b``.
+    """Computes the logits of the next token: ``ys embedding^T + b``, with the tied embedding.
 
     Args:
-        params: of ``init_language_model``.
+        params: made by ``init_language_model``.
         ys: ``[..., E]``, outputs of ``apply``.
     Returns:
         the logits ``[..., V]``.
@@ -169,11 +169,11 @@ def decode_step(
     """Reads one token of one sequence and scores the next one: the ``step`` that ``lstm_jax.decoding`` takes.
 
     Args:
-        params: of ``init_language_model``.
+        params: made by ``init_language_model``.
         states: the state of each layer, such as ``stack_zero_state(params.layers)``.
         token: an integer.
     Returns:
-        (states, logits): the new state of each layer, and ``[V]``.
+        (states, logits): the new state of each layer, and the logits ``[V]`` of the next token.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -201,13 +201,14 @@ def sampled_softmax_loss(
         s_w = y . e_w + b_w
         loss = log(exp s_target + sum of exp(s_w) / (K q_w) over sampled w that are not the target) - s_target
 
-    K tokens are sampled with replacement from the proposal q, the same ones for all targets (Bengio and Senecal 2008;
-    Jean et al. 2015, arXiv:1412.2007). The gradient approaches that of the full softmax as K grows; it takes K instead
-    of V products a token.
+    Here y is an output of the last layer, e_w the embedding of token w and s_w its logit. K tokens are sampled with
+    replacement from the proposal q, the same ones for all targets (Bengio and Senecal 2008; Jean et al. 2015,
+    arXiv:1412.2007). The gradient approaches that of the full softmax as K grows, and a target costs K products
+    instead of V.
 
     Args:
         key: a JAX random key.
-        params: of ``init_language_model``.
+        params: made by ``init_language_model``.
         ys: ``[..., E]``, outputs of ``apply``.
         targets: integers ``[...]``, the next tokens.
         log_proposal: ``[V]``, log q up to a constant, such as 0.75 times the log of each token's count.

@@ -67,7 +67,7 @@ def dense(params: DenseParams, xs: jax.Array) -> jax.Array:
     """Applies a dense layer to the last axis: ``y = x W + b``.
 
     Args:
-        params: of ``init_dense``, kernel ``[M, N]``.
+        params: made by ``init_dense``, kernel ``[M, N]``.
         xs: ``[..., M]``.
     Returns:
         the outputs ``[..., N]``.

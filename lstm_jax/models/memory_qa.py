@@ -36,7 +36,7 @@ class HopParams(NamedTuple):
 
 
 class MemoryQAParams(NamedTuple):
-    """Parameters of the model, made by ``init_memory_qa``."""
+    """Parameters of the model of stories and questions, made by ``init_memory_qa``."""
 
     embedding: jax.Array
     """``[V, E]``"""
@@ -82,7 +82,9 @@ def init_memory_qa(
     num_hops: int = 2,
     dtype: DTypeLike = jnp.float32,
 ) -> MemoryQAParams:
-    """Draws the parameters of the model; embeddings are normal with standard deviation 0.1.
+    """Draws the parameters of a model that answers questions about stories.
+
+    Embeddings are normal with standard deviation 0.1.
 
     Args:
         key: a JAX random key.
@@ -129,13 +131,14 @@ def answer(
     """Scores every answer to the question of each story.
 
     Args:
-        params: of ``init_memory_qa``.
+        params: made by ``init_memory_qa``.
         story: the stories with their questions.
         key: a JAX random key; None means no dropout.
         dropout_rate: the probability of dropping a number of embedded words, of encoded sentences, and before the last
             layer.
     Returns:
-        MemoryQAOutput: logits ``[*batch, N]`` and attention weights ``[K, S, *batch]``.
+        MemoryQAOutput: logits ``[*batch, N]`` over the N answers, and attention weights ``[K, S, *batch]`` of K hops
+        over S sentences.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -32,7 +32,7 @@ from lstm_jax.regularizers import Rate, dropout, locked_dropout
 
 
 class Seq2SeqParams(NamedTuple):
-    """Parameters of the model, made by ``init_seq2seq``."""
+    """Parameters of the encoder and the decoder, made by ``init_seq2seq``."""
 
     source_embedding: jax.Array
     """``[V, E]``"""
@@ -82,7 +82,7 @@ def init_seq2seq(
     use_attention: bool = True,
     dtype: DTypeLike = jnp.float32,
 ) -> Seq2SeqParams:
-    """Draws the parameters of the model; embeddings are normal with standard deviation 0.1.
+    """Draws the parameters of an encoder and a decoder; embeddings are normal with standard deviation 0.1.
 
     Args:
         key: a JAX random key.
@@ -126,17 +126,17 @@ def encode(
     key: jax.Array | None = None,
     dropout_rate: Rate = 0.0,
 ) -> tuple[EncoderMemory, LSTMState]:
-    """Reads the source.
+    """Encodes the source: runs the encoder over it and makes the decoder's initial state.
 
     Args:
-        params: of ``init_seq2seq``.
+        params: made by ``init_seq2seq``.
         tokens: integers ``[S, *batch]``, the source.
         lengths: integers ``[*batch]``, 0 to S.
         key: a JAX random key; None means no dropout.
         dropout_rate: the probability of dropping a number of the embedded tokens and of the memory, with one mask for
             all steps.
     Returns:
-        (memory, state): what the decoder attends to, and its initial state.
+        (memory, state): what the decoder attends to, an ``EncoderMemory``, and its initial state.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -166,19 +166,19 @@ def decode(
     key: jax.Array | None = None,
     dropout_rate: Rate = 0.0,
 ) -> tuple[LSTMState, Seq2SeqOutput]:
-    """Reads target tokens and scores the token after each.
+    """Runs the decoder over target tokens and scores the token after each.
 
     Args:
-        params: of ``init_seq2seq``.
-        memory: of ``encode``.
+        params: made by ``init_seq2seq``.
+        memory: the encoded source, made by ``encode``.
         state: the decoder's state, from ``encode`` or from the tokens before.
         tokens: integers ``[T, *batch]``, each the token before the one to be scored.
         key: a JAX random key; None means no dropout.
         dropout_rate: the probability of dropping a number of the embedded tokens, with one mask for all steps, and
             before the last layer.
     Returns:
-        (state, output): the decoder's new state, and logits ``[T, *batch, U]`` with attention weights
-        ``[T, S, *batch]``.
+        (state, output): the decoder's new state; logits ``[T, *batch, U]`` over the U target tokens, and attention
+        weights ``[T, S, *batch]`` over the S source tokens.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -204,6 +204,7 @@ def decode(
 
 
 def _attend(params: attention.AdditiveParams, memory: EncoderMemory, query: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(context, weights) of one decoder output over the memory, with its keys computed before."""
     return attention.additive(params, query, memory.ys, memory.mask, memory.keys)
 
 
@@ -219,14 +220,15 @@ def teacher_force(
     """Scores every next token of a known target: for training, and for the probability of a given target.
 
     Args:
-        params: of ``init_seq2seq``.
+        params: made by ``init_seq2seq``.
         source: integers ``[S, *batch]``.
         lengths: integers ``[*batch]``, of the sources, 0 to S.
         target: integers ``[T, *batch]``: a start token, then the target without its last token.
         key: a JAX random key; None means no dropout.
         dropout_rate: the probability of dropping a number of embedded tokens, of the memory, and before the last layer.
     Returns:
-        Seq2SeqOutput: logits ``[T, *batch, U]`` and attention weights ``[T, S, *batch]``.
+        Seq2SeqOutput: logits ``[T, *batch, U]`` over the U target tokens, and attention weights ``[T, S, *batch]`` over
+        the S source tokens.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -251,7 +253,7 @@ def decode_step(
         state: the decoder's state.
         token: an integer.
     Returns:
-        (state, logits): the new state, and ``[U]``.
+        (state, logits): the decoder's new state, and the logits ``[U]`` of the next target token.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj

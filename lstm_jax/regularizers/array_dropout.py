@@ -92,8 +92,8 @@ def drop_connect(
     names: tuple[str, ...] = ("recurrent_kernel",),
     whole_rows: bool = False,
 ) -> PyTree:
-    """Drops weights of a cell by one mask for all steps (Wan et al. 2013; of LSTMs, Merity, Keskar and Socher 2018,
-    arXiv:1708.02182).
+    """Drops weights of a layer, the same ones at all steps: DropConnect (Wan et al. 2013), for LSTMs by Merity, Keskar
+    and Socher 2018 (arXiv:1708.02182).
 
     Args:
         key: a JAX random key; None means no dropout.

@@ -10,13 +10,28 @@ from lstm_jax.regularizers.masks import Rate
 
 
 def activation_penalty(ys: jax.Array) -> jax.Array:
-    """Activation regularization (AR): the mean of ``ys ** 2`` (Merity, McCann and Socher 2017, arXiv:1708.01009)."""
+    """Computes activation regularization (AR), the mean of ``ys ** 2``.
+
+    Source: Merity, McCann and Socher 2017, arXiv:1708.01009.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> float(lj.regularizers.activation_penalty(jnp.array([[1.0], [3.0]])))
+        5.0
+    """
     return jnp.mean(ys * ys)
 
 
 def temporal_activation_penalty(ys: jax.Array) -> jax.Array:
-    """Temporal activation regularization (TAR): the mean of ``(ys[t + 1] - ys[t]) ** 2`` over ``ys [T, ...]`` (Merity,
-    McCann and Socher 2017, arXiv:1708.01009)."""
+    """Computes temporal activation regularization (TAR), the mean of ``(ys[t + 1] - ys[t]) ** 2`` over ``ys [T, ...]``.
+
+    Source: Merity, McCann and Socher 2017, arXiv:1708.01009.
+
+    Example:
+        >>> import jax.numpy as jnp, lstm_jax as lj
+        >>> float(lj.regularizers.temporal_activation_penalty(jnp.array([[1.0], [3.0]])))
+        4.0
+    """
     changes = ys[1:] - ys[:-1]
     return jnp.mean(changes * changes)
 

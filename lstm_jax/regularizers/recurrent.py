@@ -61,7 +61,7 @@ def recurrent_dropout(
 
 @cache
 def _with_recurrent_dropout(cell: Cell) -> Cell:
-    """The cell that takes ``MaskedParams`` and masks h in ``recur``."""
+    """Makes the cell that takes ``MaskedParams`` and multiplies h by the mask in ``recur``."""
 
     def recur(params: MaskedParams, z: PyTree, state: PyTree) -> PyTree:
         h = get_h(state)
@@ -139,7 +139,7 @@ def zoneout(
 
 @cache
 def _with_zoneout(cell: Cell) -> Cell:
-    """The cell that reads ``Inputs(xs, masks)``, a mask for each part of its state."""
+    """Makes the cell that reads ``Inputs(xs, masks)`` and keeps what the mask of each part of its state says."""
 
     def update(params: PyTree, a: PyTree, masks: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
         new, y = cell.update(params, a, state)
@@ -193,8 +193,10 @@ def candidate_dropout(
 
 
 def get_h(state: PyTree) -> jax.Array:
-    """The part of a state that the next step's product and the next layer read: its field ``h``, or the state itself
-    if it is one array."""
+    """Returns the part of a state that the recurrent product and the next layer read.
+
+    That is its field ``h``, or the state itself if it is one array, such as a GRU's.
+    """
     h: jax.Array = state.h if hasattr(state, "h") else state
     return h
 
