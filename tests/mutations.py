@@ -353,13 +353,13 @@ MUTATIONS = {
         "jax.random.fold_in(key, t)",
         "jax.random.fold_in(key, 0 * t)",
         "regularizers::zoneout_keeps_what_its_mask_says",
-        "regularizers::step_dropout_of_a_split_run",
+        "regularizers::dropout_of_a_split_run",
     ),
     "regularizers: the start is ignored": fault(
         REGULARIZERS,
         "(start + jnp.arange(num_steps))",
         "(jnp.arange(num_steps))",
-        "regularizers::step_dropout_of_a_split_run",
+        "regularizers::dropout_of_a_split_run",
     ),
     "regularizers: locked dropout changes by step": fault(
         REGULARIZERS, "(1, *xs.shape[1:])", "xs.shape", "regularizers::locked_dropout_is_one_mask_for_all_steps"
