@@ -255,7 +255,10 @@ MUTATIONS = {
     ),
     "gates: input and forget gate change places": fault("cells/gates.py", '"ifgo"', '"figo"', *cell_oracle("lstm")),
     "gates: the memory is clipped on one side": fault(
-        "cells/gates.py", "-form.clip, form.clip", "-10 * form.clip, form.clip", *cell_oracle("clipped")
+        "cells/gates.py",
+        "-form.clip, form.clip",
+        "-10 * form.clip, form.clip",
+        "cells::a_clipped_memory_has_a_limit_on_both_sides",
     ),
     "lstm: the candidate's slope is wrong": fault(
         "cells/lstm.py", "i * (1 - g * g)", "i * (1 - g)", f"{ORACLE}[all-none-forward-gates]"
@@ -350,13 +353,13 @@ MUTATIONS = {
         "jax.random.fold_in(key, t)",
         "jax.random.fold_in(key, 0 * t)",
         "regularizers::zoneout_keeps_what_its_mask_says",
-        "regularizers::step_dropout_of_a_split_run",
+        "regularizers::dropout_of_a_split_run",
     ),
     "regularizers: the start is ignored": fault(
         REGULARIZERS,
         "(start + jnp.arange(num_steps))",
         "(jnp.arange(num_steps))",
-        "regularizers::step_dropout_of_a_split_run",
+        "regularizers::dropout_of_a_split_run",
     ),
     "regularizers: locked dropout changes by step": fault(
         REGULARIZERS, "(1, *xs.shape[1:])", "xs.shape", "regularizers::locked_dropout_is_one_mask_for_all_steps"
@@ -469,11 +472,14 @@ MUTATIONS = {
         "data::buckets_hold_each_sequence_once_with_little_padding",
     ),
     "data: one deviation for all features": fault(
-        TRAINING, "train.std(axis=0)", "train.std()", "data::windows_slide_and_statistics_are_of_the_training_part"
+        TRAINING, "train.std(axis=0)", "train.std()", "training_laws::each_feature_has_a_scale_of_its_own"
     ),
     # the step, validation, resumption
     "step: every step has the same key": fault(
-        TRAINING, "fold_in(state.key, state.step)", "fold_in(state.key, 0)", "fit::the_loop_is_the_step_repeated"
+        TRAINING,
+        "fold_in(state.key, state.step)",
+        "fold_in(state.key, 0)",
+        "training_laws::each_step_has_a_key_of_its_own",
     ),
     "step: a step that failed is kept": fault(
         TRAINING,
@@ -502,16 +508,14 @@ MUTATIONS = {
     "resumption: patience begins anew": fault(
         TRAINING,
         'stale_validations=notes["stale_validations"]',
-        "0",
+        "stale_validations=0",
         "fit::a_run_whose_patience_is_over_stays_where_it_is",
     ),
     "checkpoints: another model's is taken": fault(
         TRAINING,
         "if layout.get(path) != wanted.get(path)",
         "if False",
-        "fit::wrong_calls_are_named",
-        "fit::a_checkpoint_or_history_that_cannot_be_written_loses_nothing",
-        "fit::what_was_best_is_remembered_over_a_resumption",
+        "training_laws::the_checkpoint_of_another_model_is_refused",
     ),
     "tbptt: windows before the batch count": fault(
         TRAINING,
@@ -538,13 +542,13 @@ MUTATIONS = {
         "interop/keras.py",
         'reorder_gates(leaf, "zrn", "rzn")',
         'reorder_gates(leaf, "rzn", "rzn")',
-        "interop::outputs_states_and_gradients[keras-GRUCell-(4, 5)]",
+        "interop::keras_layers_with_two_directions_and_lengths",
     ),
     "keras: the candidate's bias is the input's": fault(
         "interop/keras.py",
         "merged, biases[1, 2",
         "merged, biases[0, 2",
-        "interop::outputs_states_and_gradients[keras-GRUCell-(4, 5)]",
+        "interop::keras_layers_with_two_directions_and_lengths",
     ),
     "haiku: gates are not reordered": fault(
         "interop/haiku.py",
@@ -593,7 +597,7 @@ MUTATIONS = {
         "flax_modules",
         ".reverse and not ",
         ".reverse or not ",
-        "flax_rnn::linen_rnn_is_flaxs_own[LSTMCell-reverse, lengths]",
+        "flax_rnn::linen_rnn_is_flaxs_own[LSTMCell-reverse, lengths, order]",
     ),
     "flax: the carry is read as (h, c)": fault(
         "flax_modules",

@@ -289,6 +289,15 @@ def test_slstm_is_stabilized():
     np.testing.assert_allclose(ys, outputs_and_slope(problem.params.bias)[0], atol=1e-4)  # 200 leaves 5 digits
 
 
+def test_a_clipped_memory_has_a_limit_on_both_sides():
+    """Open gates and candidates of 1 and -1 drive the memory to 3 and -3, where it stays."""
+    zeros = jax.tree.map(np.zeros_like, drawn_params("clipped"))
+    candidates = np.where(np.arange(H) % 2, 20.0, -20.0)
+    bias = np.concatenate([np.full(2 * H, 20.0), candidates, np.zeros(H)])
+    (_, c), _ = lj.unroll(CELLS["clipped"], zeros._replace(bias=bias), np.zeros((T, D)))
+    np.testing.assert_array_equal(c, 3 * np.sign(candidates))
+
+
 @pytest.mark.parametrize("sizes", [(0, H), (D, 0), (D, -1)])
 def test_a_size_of_zero_is_refused(sizes):
     with pytest.raises(ValueError, match=r"_size: got .*, want an integer of at least 1"):

@@ -50,7 +50,6 @@ REPLACED_IN_THE_PACKAGE = {
     "Seen": "TracedState",
     "attends": "use_attention",
     "decodes": "use_decoder",
-    "draw": "init, plot_*, sample_*",
     "draws": "sample_*",
     "looks": "num_hops",
     "plus": "add_bias",
