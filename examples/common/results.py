@@ -16,6 +16,7 @@ import textwrap
 import time
 import tomllib
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -24,17 +25,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from lstm_jax.training import CheckpointError
+from lstm_jax import training
 
 EXAMPLES_FOLDER = Path(__file__).parent.parent
 COVERAGE = "inside the 80 % interval"
-"""The name of the share of outcomes inside the intervals, which records of forecasts hold beside the error."""
+"""The name by which records of forecasts hold the share of outcomes inside the intervals."""
 
 HEAD = """# Results
 
-Each row is one command; `examples/common/results.py` wrote this table from the records of the runs in `examples/records` and
-the published figures in `examples/published.toml`. Several seeds: the mean, and all of them in brackets. What is naive
-needs no training of a network and was computed in the same run.
+Each row is one command; `examples/common/results.py` wrote this table from the records of the runs in
+`examples/records` and the published figures in `examples/published.toml`. Several seeds: the mean, and all of them in
+brackets. What is naive needs no training of a network and was computed in the same run.
 
 """
 
@@ -50,8 +51,25 @@ class Timer:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.seconds = time.monotonic() - self.start
-        if isinstance(error, CheckpointError):
+        if isinstance(error, training.CheckpointError):
             raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
+
+
+def evaluate(loss_fn: Callable[..., Any], params: Any, batches: Any, carry: Any = None) -> dict[str, float]:
+    """The metrics of one epoch of batches, by name."""
+    return training.make_evaluate(loss_fn)(params, batches, carry)
+
+
+def print_end(fitted: training.FitResult, meaning: str) -> None:
+    """Prints why training ended, and what the numbers that follow mean."""
+    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {meaning}:")
+
+
+def print_table(scores: Mapping[str, Sequence[float]], form: str) -> None:
+    """Prints rows of a name and numbers in one format."""
+    width = max(map(len, scores))
+    for name, values in scores.items():
+        print(f"  {name:{width}} " + " ".join(f"{value:{form}}" for value in values))
 
 
 def record(
@@ -147,9 +165,7 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Writes RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--folder", type=Path, default=EXAMPLES_FOLDER, help="with records/ and published.toml (%(default)s)"
-    )
+    parser.add_argument("--folder", type=Path, default=EXAMPLES_FOLDER, help="holds records/ and published.toml")
     folder = parser.parse_args(arguments).folder
     records = defaultdict(list)
     for path in sorted((folder / "records").glob("*.json")):
