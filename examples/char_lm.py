@@ -4,8 +4,7 @@
     python examples/char_lm.py --data FILE --minutes 30              # any UTF-8 text
     python examples/char_lm.py --save runs/python --resume           # keeps checkpoints, goes on from the newest
     python examples/char_lm.py --load runs/python --prompt "def "    # writes only
-    python examples/char_lm.py --set mesh=data=8                     # the same on eight devices
-    python examples/char_lm.py --set mesh=data=2 processes=HOST:PORT,2,0     # and processes=HOST:PORT,2,1 on the other
+    python examples/char_lm.py --set mesh=data=8    # 8 devices; of two processes, processes=HOST:PORT,2,0 and ...,2,1
 
 Expect, on the default text and two CPU cores, less than 1.45 nats (2.09 bits) a character on the held-out last tenth
 after at most 4 minutes, where a trigram model reaches about 1.9 nats. Ctrl-C ends training early and still writes.
@@ -40,6 +39,7 @@ NUM_VALIDATIONS = 10
 class Settings(NamedTuple):
     """Settings of the model, its training and its writing; --set NAME=VALUE changes one."""
 
+    seed: int = 0
     hidden: Count = 320
     batch: Count = 32  # parallel streams
     window: Count = 128  # characters of a stream in a step
@@ -101,14 +101,14 @@ def next_character(params: Any, state: lj.LSTMState, code: jax.Array) -> tuple[l
     return state, y @ params["head"] + params["head_bias"]
 
 
-def write(model: saved.Model, prompt: str | None, length: int = 800, temperature: float = 0.7, seed: int = 0) -> str:
-    """Writes the prompt and what the model continues it with."""
-    params, alphabet, encoding = model.params, model.notes["alphabet"], model.notes["encoding"]
-    codes = characters.encode(alphabet, prompt, encoding)
+def write(model: saved.Model, prompt: str | None, options: Any = None) -> str:
+    """Writes the prompt and what the model continues it with, as the Settings, or options, say."""
+    params, alphabet, options = model.params, model.notes["alphabet"], options or Settings()
+    codes = characters.encode(alphabet, prompt, model.notes["encoding"])
     state, _ = lj.lstm(params["lstm"], params["embedding"][codes[:-1]])
-    sample = partial(decoding.sample, max_length=length, temperature=temperature)
-    tokens = sample(jax.random.key(seed), next_character, params, state, codes[-1]).tokens
-    return characters.decode(alphabet, [*codes, *tokens], encoding)
+    sample = partial(decoding.sample, max_length=options.length, temperature=options.temperature)
+    tokens = sample(jax.random.key(options.seed), next_character, params, state, codes[-1]).tokens
+    return characters.decode(alphabet, [*codes, *tokens], model.notes["encoding"])
 
 
 load = partial(saved.load, example="char_lm", init=init_model)
@@ -120,11 +120,10 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--data", type=Path, help="text file (default: the standard library's source)")
     parser.add_argument("--minutes", type=positive, default=3.5, help="training time at most (%(default)s)")
     parser.add_argument("--prompt", help="text that the sample continues (default: a line break)")
-    smoke, flags = {"steps": 3, "hidden": 16, "length": 20}, (*MODEL_FLAGS, "resume")
-    options = parse(parser, arguments, __file__, Settings, smoke=smoke, flags=flags)
-    finish = partial(write, prompt=options.prompt, length=options.length, temperature=options.temperature)
+    smoke = {"steps": 3, "hidden": 16, "length": 20}
+    options = parse(parser, arguments, __file__, Settings, smoke=smoke, flags=(*MODEL_FLAGS, "resume"))
     if options.load:
-        print(finish(load(options.load), seed=options.seed))
+        print(write(load(options.load), options.prompt, options))
         return math.nan
     characters.join_processes(options.processes)
     corpus = characters.read_corpus(options)
@@ -138,12 +137,12 @@ def main(arguments: list[str] | None = None) -> float:
         part, scored, (test, rows) = "Test", corpus.test, characters.stream_held_out(corpus.test, options)
         loss = results.evaluate(loss_fn, fitted.params, test, lj.zero_state(fitted.params["lstm"], (rows,)))["loss"]
     naive = ngrams.baselines(corpus.train, scored, len(corpus.alphabet), ("unigram", "bigram", "trigram"))
-    results.print_end(fitted, f"{part} text, nats and bits a character")
-    results.print_table({name: (nats, nats / math.log(2)) for name, nats in {**naive, "LSTM": loss}.items()}, "6.3f")
+    scores = {name: (nats, nats / math.log(2)) for name, nats in {**naive, "LSTM": loss}.items()}
+    results.print_scores(fitted, f"{part} text, nats and bits a character", scores, "6.3f")
     training.plot_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=naive)
-    print(f"\nThe model writes, temperature {options.temperature}:\n\n{finish(model, seed=options.seed)}")
+    print(f"\nThe model writes, temperature {options.temperature}:\n\n{write(model, options.prompt, options)}")
     measured, notes = {"nats a character": loss}, f"{int(fitted.state.step)} steps"
-    results.record(options, params=fitted.params, seconds=timer.seconds, measured=measured, naive=naive, notes=notes)
+    results.record(options, fitted.params, timer.seconds, measured, naive, notes)
     return loss
 
 

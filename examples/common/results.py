@@ -52,7 +52,7 @@ class Timer:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.seconds = time.monotonic() - self.start
         if isinstance(error, training.CheckpointError):
-            raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
+            raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume or --set resume=true')}") from None
 
 
 def evaluate(loss_fn: Callable[..., Any], params: Any, batches: Any, carry: Any = None) -> dict[str, float]:
@@ -60,21 +60,18 @@ def evaluate(loss_fn: Callable[..., Any], params: Any, batches: Any, carry: Any 
     return training.make_evaluate(loss_fn)(params, batches, carry)
 
 
-def print_end(fitted: training.FitResult, meaning: str) -> None:
-    """Prints why training ended, and what the numbers that follow mean."""
+def print_scores(
+    fitted: training.FitResult, meaning: str, scores: Mapping[str, float | Sequence[float]], form: str
+) -> None:
+    """Prints why training ended, what the scores mean, and each name with its number or numbers in one format."""
     print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {meaning}:")
-
-
-def print_table(scores: Mapping[str, Sequence[float]], form: str) -> None:
-    """Prints rows of a name and numbers in one format."""
     width = max(map(len, scores))
     for name, values in scores.items():
-        print(f"  {name:{width}} " + " ".join(f"{value:{form}}" for value in values))
+        print(f"  {name:{width}} " + " ".join(f"{value:{form}}" for value in np.atleast_1d(values)))
 
 
 def record(
     options: argparse.Namespace,
-    *,
     params: Any,
     seconds: float,
     measured: dict[str, float],
