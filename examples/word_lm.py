@@ -6,9 +6,8 @@
 
 Files hold words divided by blanks; each line ends with a token of its own. Two LSTM layers, the embedding tied to the
 last layer, dropout with one mask for all steps, windows of random length whose state is carried on, as in AWD-LSTM
-(Merity, Keskar and Socher 2018). In training a sample of words stands for all others in the softmax, which saves most
-of the time on CPU; perplexities are of the full softmax. Expect on WikiText-2 a perplexity of 161 after 30 minutes on
-two CPU cores, where pairs of words give 279. In Python, in the folder examples:
+(Merity, Keskar and Socher 2018). In training a sample of words stands for all others in the softmax; perplexities are
+of the full one. Expect 161 on WikiText-2 after 30 minutes on two CPU cores; pairs of words give 279. In Python:
 
     import word_lm
     model = word_lm.load("runs/words")
