@@ -75,7 +75,7 @@ def train(task: stories.Task, encoding: stories.Encoding, options: argparse.Name
     """Trains a model for one task; keeps the parameters that were best on a tenth of the training questions."""
     keys = jax.random.split(jax.random.key(options.seed))
     split = len(task.train) * 9 // 10
-    sizes = {"vocab_size": encoding.tokenizer.get_vocab_size(), "num_answers": len(encoding.answers)}
+    sizes: dict[str, Any] = {"vocab_size": encoding.tokenizer.get_vocab_size(), "num_answers": len(encoding.answers)}
     sizes |= {"embedding_size": options.hidden, "hidden_size": options.hidden, "num_hops": options.num_hops}
     data = stories.make_batches(task.train[:split], encoding, BATCH_SIZE, options.seed)
     held_out = stories.make_batches(task.train[split:], encoding, BATCH_SIZE, 0)

@@ -1,6 +1,6 @@
 """Classifies texts: sentiment, topics, kinds of question; a table of each class, and the words that decide.
 
-    python examples/classify_text.py                                                  # synthetic reviews, with negations
+    python examples/classify_text.py                                                  # synthetic reviews
     python examples/classify_text.py --data stsa.binary.train --valid stsa.binary.dev --test stsa.binary.test
     python examples/classify_text.py --data TREC.train.all --test TREC.test.all --set encoding=latin-1
     python examples/classify_text.py --load runs/sst --text "not a bad film"          # colors words by what they say
@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from common import baselines, explanations, pictures, results, reviews, saved
-from common.options import Count, OutputPath, Rate, new_parser, parse
+from common.options import Count, OutputPath, Rate, check_texts, new_parser, parse
 
 from lstm_jax import training
 from lstm_jax.models import classifier
@@ -102,10 +102,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--test", type=Path, help="texts to report on (default: a tenth of --data)")
     parser.add_argument("--text", action="append", default=[], help="text to classify; may be given again")
     options = parse(parser, arguments, __file__, Settings, smoke={"steps": 4, "hidden": 16, "buckets": 1})
-    if options.load and not options.text:
-        parser.error("--load: got no --text, want a text to classify")
-    if any(not text.strip() for text in options.text):
-        parser.error("--text: got no word, want at least one")
+    check_texts(parser, options)
     if options.load:
         model = load(options.load)
         explanations.show([classify(model, text) for text in options.text], options.words_picture)

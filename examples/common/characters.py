@@ -59,7 +59,7 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
     return Corpus(alphabet, train, valid, test)
 
 
-def encode(alphabet: list[str], text: str | None, encoding: str = "utf-8", option: str = "--prompt") -> np.ndarray:
+def encode(alphabet: list[str], text: str | None, encoding: str = "utf-8", flag: str = "--prompt") -> np.ndarray:
     """Turns a text into codes ``[T]``, an empty one into a line break; SystemExit if a character has no code."""
     if not text:
         text = "\n" if "\n" in alphabet else alphabet[0]
@@ -68,7 +68,7 @@ def encode(alphabet: list[str], text: str | None, encoding: str = "utf-8", optio
     unknown = sorted(set(text) - set(alphabet))
     if unknown:
         shown = text if len(text) < 80 else f"{text[:80]}..."
-        raise SystemExit(f"{option}: got {shown!r}, want characters that occur in the corpus; these do not: {unknown}")
+        raise SystemExit(f"{flag}: got {shown!r}, want characters that occur in the corpus; these do not: {unknown}")
     return np.array([alphabet.index(character) for character in text], np.int32)
 
 
