@@ -1,8 +1,7 @@
 """What the examples share.
 
-``options`` reads the command line, ``saved`` keeps a model in a folder, ``results`` writes the record of a run and the table
-of all records, ``pictures`` draws. ``texts`` reads text files and makes tokens; ``characters``, ``words``, ``reviews``,
-``sentences``, ``stories``, ``python_source``, ``flip_flops`` and ``synthetic`` make the data of one example each, ``series``,
-``sounds`` and ``pole`` that of series, sounds and a pole on a cart. ``ngrams`` and ``baselines`` are the naive models,
-``explanations`` weighs the words of a text, ``intervals`` calibrates the intervals of forecasts.
+``options`` reads the command line, ``saved`` keeps a model in a folder, ``results`` writes the record of a run and the
+table of all records, ``pictures`` draws. ``texts`` reads text files and makes tokens; ``characters``, ``words``,
+``reviews``, ``sentences``, ``stories``, ``python_source``, ``flip_flops`` and ``synthetic`` make the data of an example. ``ngrams`` and ``baselines`` are the naive models, ``explanations`` weighs the words of a text. Each other module
+says in its first line what it holds.
 """
