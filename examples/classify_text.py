@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from common import baselines, explanations, pictures, results, reviews, saved
+from common import explanations, pictures, results, reviews, saved
 from common.options import Count, OutputPath, Rate, check_texts, new_parser, parse
 
 from lstm_jax import training
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> float:
     saved.save(options.save, options.example, model)
     confusion = reviews.count_answers(make_loss(options.pooling, 0.0), fitted.params, tests)
     measured = {"accuracy": float(confusion.micro_f1()), "macro F1": float(confusion.macro_f1())}
-    naive = {"logistic regression on words and pairs": baselines.logistic_regression(corpus.train, corpus.test)}
+    naive = {"logistic regression on words and pairs": reviews.logistic_regression(corpus.train, corpus.test)}
     reviews.print_classes(confusion, corpus.names)
     results.print_scores(fitted, "Accuracy on the test texts", {**naive, "LSTM": measured["accuracy"]}, ".3f")
     explanations.show([classify(model, text) for text in options.text or corpus.test.texts[:5]])

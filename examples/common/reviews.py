@@ -1,4 +1,4 @@
-"""Labeled texts as numbers, divided for training, validation and test; a classifier's scores by class."""
+"""Labeled texts as numbers, divided for training, validation and test; scores by class, and a naive classifier."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -57,6 +57,18 @@ def make_batches(corpus: Corpus, part: str, batch_size: int, buckets: int, seed:
     rows = getattr(corpus, part)
     labels = texts.label_numbers("--data" if part == "train" else f"--{part}", rows, corpus.names)
     return training.Bucketed(texts.encode(corpus.tokenizer, rows.texts), labels, batch_size, buckets=buckets, seed=seed)
+
+
+def logistic_regression(train: texts.LabeledTexts, test: texts.LabeledTexts) -> float:
+    """The accuracy of a logistic regression on counts of words and of pairs of words, by scikit-learn."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(
+        CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 2), binary=True), LogisticRegression(max_iter=1000)
+    )
+    return float(model.fit(train.texts, train.labels).score(test.texts, test.labels))
 
 
 def count_answers(loss_fn: Callable[..., Any], params: Any, tests: training.Bucketed) -> metrics.Confusion:
