@@ -1,140 +1,85 @@
-"""Trains a character language model on text and lets it write.
+"""Trains a character language model on a text and lets it write.
 
-    python examples/char_lm.py                                  # the Python standard library's own source
-    python examples/char_lm.py --corpus FILE --minutes 30       # any UTF-8 text
-    python examples/char_lm.py --save runs/python --resume      # keeps checkpoints, and goes on from the newest
-    python examples/char_lm.py --load runs/python --prompt "def " # writes only
-    python examples/char_lm.py --mesh data=8                    # the same on eight devices
-    python examples/char_lm.py --mesh data=2 --host HOST:PORT --processes 2 --process 0     # and 1 on the other
+    python examples/char_lm.py                                       # the Python standard library's own source
+    python examples/char_lm.py --data FILE --minutes 30              # any UTF-8 text
+    python examples/char_lm.py --save runs/python --resume           # keeps checkpoints, goes on from the newest
+    python examples/char_lm.py --load runs/python --prompt "def "    # writes only
+    python examples/char_lm.py --set mesh=data=8    # 8 devices; of two processes, processes=HOST:PORT,2,0 and ...,2,1
 
-Expect, on the default corpus and two CPU cores, less than 1.45 nats (2.09 bits) a character on the held-out
-last tenth after at most 4 minutes, where a trigram model reaches about 1.9 nats. Ctrl-C ends training early
-and still writes. The validation curve is saved as a picture.
+Expect, on the default text and two CPU cores, less than 1.45 nats (2.09 bits) a character on the held-out last tenth
+after at most 4 minutes, where a trigram model reaches about 1.9 nats. Ctrl-C ends training early and still writes.
+The model that --save keeps is used in three lines of Python, in the folder examples:
+
+    import char_lm
+    model = char_lm.load("runs/python")
+    print(char_lm.write(model, "def "))
 """
 
 import argparse
 import math
-import sysconfig
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from common import results, saved, texts
-from common.ngrams import ngram_loss
+from common import characters, ngrams, results, saved
+from common.options import MODEL_FLAGS, Count, Positive, Rate, new_parser, parse, positive
 
 import lstm_jax as lj
 from lstm_jax import decoding, training
 from lstm_jax.training import metrics
 
-EXAMPLE = "char_lm"
-HIDDEN = 320
-EMBEDDING = 96
-BATCH = 32
-WINDOW = 128
-STEPS = 1600
-MINUTES = 3.5
+EMBEDDING_SIZE = 96
 LEARNING_RATE = 4e-3
-VALIDATIONS = 10
-SMOKED = 200_000
-"""characters that --smoke reads"""
-BITS = 1 / math.log(2)
-
-Params = dict[str, Any]
+NUM_VALIDATIONS = 10
 
 
-class Corpus(NamedTuple):
-    """Text as integer codes."""
+class Settings(NamedTuple):
+    """Settings of the model, its training and its writing; --set NAME=VALUE changes one."""
 
-    alphabet: list[str]
-    train: np.ndarray
-    """the first nine tenths"""
-    valid: np.ndarray
-    """the last tenth, or the tenth before the test part"""
-    test: np.ndarray
-    """the last part, if --test asks for one"""
-
-
-def read_corpus(
-    path: Path | None, batch: int, window: int, test: float = 0.0, encoding: str = "utf-8", most: int | None = None
-) -> Corpus:
-    """Reads the text up to ``most`` characters, numbers them and splits it; SystemExit if it cannot serve."""
-    if path is None:
-        files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
-        text = "".join(file.read_text(encoding="utf-8") for file in files)
-    else:
-        text = texts.read_text("--corpus", path, encoding)
-    text = text[:most]
-    last = len(text) - int(test * len(text))
-    split = last - len(text) // 10
-    need = batch * window + 1
-    if split < need:
-        raise SystemExit(
-            f"--corpus: {path} has {len(text):,} characters, too short: one step of --batch {batch} streams with "
-            f"--window {window} characters each needs {math.ceil(need * 10 / 9):,}; use a longer text or smaller ones"
-        )
-    if 0 < len(text) - last <= window:
-        raise SystemExit(f"--test: {len(text) - last} characters, want more than --window {window}")
-    alphabet = sorted(set(text))
-    code = {character: number for number, character in enumerate(alphabet)}
-    codes = np.array([code[character] for character in text], np.int32)
-    return Corpus(alphabet, codes[:split], codes[split:last], codes[last:])
+    seed: int = 0
+    hidden: Count = 320
+    batch: Count = 32  # parallel streams
+    window: Count = 128  # characters of a stream in a step
+    dropout: Rate = 0.0  # on the LSTM's outputs
+    steps: Count = 1600  # at most, as --minutes
+    test_share: Rate = 0.0  # of the text, at its end
+    encoding: str = "utf-8"  # "bytes" predicts bytes
+    temperature: Positive = 0.7  # below 1 is safer
+    length: Count = 800  # characters to write
+    mesh: str | None = None  # devices that share each batch
+    processes: str | None = None  # address of process 0, number of processes, index of this one
 
 
-def init_model(key: jax.Array, size: int, hidden: int) -> Params:
-    """Embedding, LSTM, and the dense layer to the logits."""
+def init_model(key: jax.Array, vocab_size: int, hidden_size: int) -> dict[str, Any]:
+    """Draws an embedding, an LSTM, and the dense layer to the scores of the next character."""
     embedding_key, lstm_key, head_key = jax.random.split(key, 3)
     return {
-        "embedding": jax.random.normal(embedding_key, (size, EMBEDDING)),
-        "lstm": lj.init_params(lstm_key, EMBEDDING, hidden),
-        "head": jax.random.normal(head_key, (hidden, size)) * hidden**-0.5,
-        "head_bias": jnp.zeros(size),
+        "embedding": jax.random.normal(embedding_key, (vocab_size, EMBEDDING_SIZE)),
+        "lstm": lj.init_params(lstm_key, EMBEDDING_SIZE, hidden_size),
+        "head": jax.random.normal(head_key, (hidden_size, vocab_size)) * hidden_size**-0.5,
+        "head_bias": jnp.zeros(vocab_size),
     }
 
 
-def logits(params: Params, ys: jax.Array) -> jax.Array:
-    """Outputs ``[..., H]`` to scores ``[..., size]`` of the next character."""
-    return ys @ params["head"] + params["head_bias"]
-
-
-def loss_fn(params: Params, state: lj.LSTMState, text: training.TextWindow, key: Any, dropout: float = 0.0) -> tuple:
-    """Mean nats of the next characters, and the state behind them for the next window; dropout where there is a key."""
+def loss_fn(params: Any, state: lj.LSTMState, text: training.TextWindow, key: Any, dropout: float = 0.0) -> tuple:
+    """Mean nats of the next characters, and the state after them for the next window; dropout where there is a key."""
     state, ys = lj.lstm(params["lstm"], params["embedding"][text.inputs], state, resets=text.resets)
     if key is not None:
         ys = lj.regularizers.step_dropout(key, ys, dropout)
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits(params, ys), text.targets)
+    logits = ys @ params["head"] + params["head_bias"]
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, text.targets)
     return nats.mean(), (state, {"loss": metrics.mean(nats)})
 
 
-def next_character(params: Params, state: lj.LSTMState, code: jax.Array) -> tuple[lj.LSTMState, jax.Array]:
-    """One character read, and the scores of the next one: a ``step`` for ``decoding``."""
-    state, y = lj.lstm_cell(params["lstm"], state, params["embedding"][code])
-    return state, logits(params, y)
-
-
-def write(params: Params, alphabet: list[str], prompt: np.ndarray, options: argparse.Namespace) -> str:
-    """The prompt's codes ``[T]`` and what the model goes on with."""
-    state, _ = lj.lstm(params["lstm"], params["embedding"][prompt[:-1]])
-    key, length = jax.random.key(options.seed), options.length
-    drawn = decoding.sample(
-        key, next_character, params, state, prompt[-1], max_length=length, temperature=options.temperature
-    )
-    text = "".join(alphabet[code] for code in [*prompt, *drawn.tokens])
-    return text.encode("latin-1").decode(errors="replace") if options.encoding == "bytes" else text
-
-
-def train(corpus: Corpus, options: argparse.Namespace) -> training.FitResult:
-    """Until the steps or the minutes are used up, or Ctrl-C; the best parameters on the held-out part.
-
-    The learning rate falls along a half cosine over whichever of steps and minutes is further.
-    """
+def train(corpus: characters.Corpus, options: argparse.Namespace) -> training.FitResult:
+    """Trains until the steps or the minutes are over, or Ctrl-C; keeps the best parameters on the held-out part."""
     init_key, fit_key = jax.random.split(jax.random.key(options.seed))
     params = init_model(init_key, len(corpus.alphabet), options.hidden)
-    held_out, rows = held_out_stream(corpus.valid, options)
+    held_out, rows = characters.stream_held_out(corpus.valid, options, jax.device_count() if options.mesh else 1)
+    every = max(1, options.steps // NUM_VALIDATIONS)
     return training.fit(
         partial(loss_fn, dropout=options.dropout),
         params,
@@ -144,122 +89,60 @@ def train(corpus: Corpus, options: argparse.Namespace) -> training.FitResult:
         key=fit_key,
         carry=lj.zero_state(params["lstm"], (options.batch,)),
         minutes=options.minutes,
-        validation=training.Validation(
-            held_out, max(1, options.steps // VALIDATIONS), carry=lj.zero_state(params["lstm"], (rows,))
-        ),
+        validation=training.Validation(held_out, every, carry=lj.zero_state(params["lstm"], (rows,))),
         devices=options.mesh and training.Devices(training.parse_mesh(options.mesh)),
         saving=options.save and training.Saving(options.save, every=200, resume=options.resume),
     )
 
 
-def held_out_stream(codes: np.ndarray, options: argparse.Namespace) -> tuple[training.Stream, int]:
-    """A held-out part in as many streams as it fills, and how many."""
-    rows = min(options.batch, max(1, (len(codes) - 1) // options.window))
-    rows -= rows % jax.device_count() if options.mesh else 0
-    return training.Stream(codes, rows, min(options.window, len(codes) - 1)), rows
+def next_character(params: Any, state: lj.LSTMState, code: jax.Array) -> tuple[lj.LSTMState, jax.Array]:
+    """Reads one character and scores the next one: a ``step`` for ``decoding``."""
+    state, y = lj.lstm_cell(params["lstm"], state, params["embedding"][code])
+    return state, y @ params["head"] + params["head_bias"]
 
 
-def encode_prompt(
-    alphabet: list[str], prompt: str | None, encoding: str = "utf-8", option: str = "--prompt"
-) -> np.ndarray:
-    """The prompt's codes; SystemExit naming characters that the corpus does not have."""
-    if not prompt:
-        prompt = "\n" if "\n" in alphabet else alphabet[0]
-    if encoding == "bytes":
-        prompt = prompt.encode().decode("latin-1")
-    unknown = sorted(set(prompt) - set(alphabet))
-    if unknown:
-        shown = prompt if len(prompt) < 80 else f"{prompt[:80]}..."
-        raise SystemExit(f"{option}: got {shown!r}, want characters that occur in the corpus; these do not: {unknown}")
-    return np.array([alphabet.index(character) for character in prompt], np.int32)
+def write(model: saved.Model, prompt: str | None, options: Any = None) -> str:
+    """Writes the prompt and what the model continues it with, as the Settings, or options, say."""
+    params, alphabet, options = model.params, model.notes["alphabet"], options or Settings()
+    codes = characters.encode(alphabet, prompt, model.notes["encoding"])
+    state, _ = lj.lstm(params["lstm"], params["embedding"][codes[:-1]])
+    sample = partial(decoding.sample, max_length=options.length, temperature=options.temperature)
+    tokens = sample(jax.random.key(options.seed), next_character, params, state, codes[-1]).tokens
+    return characters.decode(alphabet, [*codes, *tokens], model.notes["encoding"])
 
 
-def load(folder: Path) -> tuple[Params, list[str], str]:
-    """Parameters, alphabet and encoding of a model that --save kept."""
-    params, notes, _ = saved.load(folder, EXAMPLE, init_model)
-    return params, notes["alphabet"], notes["encoding"]
-
-
-def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, help="UTF-8 text file (default: the standard library's source)")
-    parser.add_argument("--steps", type=results.whole, default=STEPS, help="training steps at most (%(default)s)")
-    parser.add_argument("--minutes", type=results.positive, default=MINUTES, help="training time at most (%(default)s)")
-    parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="hidden size (%(default)s)")
-    parser.add_argument("--batch", type=results.whole, default=BATCH, help="parallel streams (%(default)s)")
-    parser.add_argument(
-        "--window", type=results.whole, default=WINDOW, help="characters a stream and step (%(default)s)"
-    )
-    parser.add_argument("--dropout", type=results.rate, default=0.0, help="rate on the LSTM's outputs (%(default)s)")
-    parser.add_argument("--encoding", default="utf-8", help="of the text; bytes: predict bytes (%(default)s)")
-    parser.add_argument(
-        "--test", type=results.rate, default=0.0, help="share of the text kept for a test (%(default)s)"
-    )
-    parser.add_argument("--prompt", help="text the sample continues (default: a line break)")
-    parser.add_argument("--temperature", type=results.positive, default=0.7, help="below 1 is safer (%(default)s)")
-    parser.add_argument("--length", type=results.whole, default=800, help="characters to write (%(default)s)")
-    parser.add_argument("--mesh", help="devices to share each batch, for example data=8")
-    parser.add_argument("--host", help="address and port of process 0, where several processes share the mesh")
-    parser.add_argument("--processes", type=int, default=1, help="how many (%(default)s)")
-    parser.add_argument("--process", type=int, default=0, help="which of them this one is (%(default)s)")
-    parser.add_argument("--load", type=Path, help="a folder that --save wrote: write only")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
-    parser.add_argument("--picture", type=Path, default=Path("char_lm.png"), help="picture to save (%(default)s)")
-    options = results.parse(parser, arguments, __file__)
-    options.most = SMOKED if options.smoke else None
-    if options.smoke:
-        options.steps, options.hidden, options.length = 3, 16, 20
-    return options
+load = partial(saved.load, example="char_lm", init=init_model)
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, draws, writes; returns the loss on what was held out, or on the test part, in nats a character."""
-    options = parse_options(arguments)
+    """Trains, draws, writes; returns the loss on the held-out part, or on the test part, in nats a character."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data", type=Path, help="text file (default: the standard library's source)")
+    parser.add_argument("--minutes", type=positive, default=3.5, help="training time at most (%(default)s)")
+    parser.add_argument("--prompt", help="text that the sample continues (default: a line break)")
+    smoke = {"steps": 3, "hidden": 16, "length": 20}
+    options = parse(parser, arguments, __file__, Settings, smoke=smoke, flags=(*MODEL_FLAGS, "resume"))
     if options.load:
-        params, alphabet, options.encoding = load(options.load)
-        print(write(params, alphabet, encode_prompt(alphabet, options.prompt, options.encoding), options))
+        print(write(load(options.load), options.prompt, options))
         return math.nan
-    if options.host:
-        jax.distributed.initialize(options.host, options.processes, options.process)
-    corpus = read_corpus(options.corpus, options.batch, options.window, options.test, options.encoding, options.most)
-    prompt = encode_prompt(corpus.alphabet, options.prompt, options.encoding)
-    print(f"{len(corpus.train):,} characters to train on, {len(corpus.valid):,} held out, {len(corpus.alphabet)} kinds")
-    baselines = {
-        name: ngram_loss(corpus.train, corpus.test if options.test else corpus.valid, len(corpus.alphabet), n)
-        for n, name in enumerate(("unigram", "bigram", "trigram"), start=1)
-    }
-    began = time.monotonic()
-    try:
+    characters.join_processes(options.processes)
+    corpus = characters.read_corpus(options)
+    with results.Timer() as timer:
         fitted = train(corpus, options)
-    except training.CheckpointError as error:
-        raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
-    seconds = time.monotonic() - began
-    if options.save and not options.process:
-        sizes = {"size": len(corpus.alphabet), "hidden": options.hidden}
-        notes = {"sizes": sizes, "alphabet": corpus.alphabet, "encoding": options.encoding}
-        saved.save(options.save, EXAMPLE, fitted.params, notes)
-    loss = fitted.best["valid loss"] if fitted.best else math.nan
-    if options.test:
-        test, rows = held_out_stream(corpus.test, options)
-        loss = training.make_evaluate(loss_fn)(fitted.params, test, lj.zero_state(fitted.params["lstm"], (rows,)))[
-            "loss"
-        ]
-    kind = "Test" if options.test else "Held-out"
-    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {kind} text, nats and bits a character:")
-    for name, value in {**baselines, "LSTM": loss}.items():
-        print(f"  {name:8} {value:6.3f} {value * BITS:6.3f}")
-    training.plot_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=baselines)
-    print(f"\nThe model writes, temperature {options.temperature}:\n")
-    print(write(fitted.params, corpus.alphabet, prompt, options))
-    results.record(
-        options,
-        params=fitted.params,
-        seconds=seconds,
-        measured={"nats a character": loss},
-        naive=baselines,
-        notes=f"{int(fitted.state.step)} steps",
-    )
+    sizes = {"vocab_size": len(corpus.alphabet), "hidden_size": options.hidden}
+    model = saved.Model(fitted.params, {"sizes": sizes, "alphabet": corpus.alphabet, "encoding": options.encoding})
+    saved.save(options.save, options.example, model)
+    loss, part, scored = fitted.best["valid loss"] if fitted.best else math.nan, "Held-out", corpus.valid
+    if options.test_share:
+        part, scored, (test, rows) = "Test", corpus.test, characters.stream_held_out(corpus.test, options)
+        loss = results.evaluate(loss_fn, fitted.params, test, lj.zero_state(fitted.params["lstm"], (rows,)))["loss"]
+    naive = ngrams.baselines(corpus.train, scored, len(corpus.alphabet), ("unigram", "bigram", "trigram"))
+    scores = {name: (nats, nats / math.log(2)) for name, nats in {**naive, "LSTM": loss}.items()}
+    results.print_scores(fitted, f"{part} text, nats and bits a character", scores, "6.3f")
+    training.plot_curve(fitted.history, options.picture, title="nats a character, LSTM", lines=naive)
+    print(f"\nThe model writes, temperature {options.temperature}:\n\n{write(model, options.prompt, options)}")
+    measured, notes = {"nats a character": loss}, f"{int(fitted.state.step)} steps"
+    results.record(options, fitted.params, timer.seconds, measured, naive, notes)
     return loss
 
 

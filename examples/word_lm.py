@@ -1,30 +1,30 @@
 """Trains a language model of words and lets it write.
 
-    python examples/word_lm.py                                                       # Python's own manual, from pydoc
-    python examples/word_lm.py --data train.txt --valid valid.txt --test test.txt --minutes 30
+    python examples/word_lm.py                                                   # Python's own manual, from pydoc
+    python examples/word_lm.py --data train.txt --valid valid.txt --test test.txt --set minutes=30
     python examples/word_lm.py --load runs/words --prompt "the king of"
 
 Files hold words divided by blanks; each line ends with a token of its own. Two LSTM layers, the embedding tied to the
 last layer, dropout with one mask for all steps, windows of random length whose state is carried on, as in AWD-LSTM
-(Merity, Keskar and Socher 2018). A softmax over all words takes most of the time on CPU, so training draws some words
-to stand for all others; perplexities are of the full softmax, the training loss is not. Published on WikiText-2 for a
-tied LSTM of 2 x 200: a perplexity of 110 after 6 epochs; the frequencies of words give 912, pairs of words 279. Expect
-161 after 30 minutes on two CPU cores, 4 epochs, and 173 on the validation text.
+(Merity, Keskar and Socher 2018). In training a sample of words stands for all others in the softmax; perplexities are
+of the full one. Expect 161 on WikiText-2 after 30 minutes on two CPU cores; pairs of words give 279. In Python:
+
+    import word_lm
+    model = word_lm.load("runs/words")
+    print(word_lm.write(model, "the king of"))
 """
 
 import argparse
 import math
-import time
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from common import results, saved, texts
-from common.ngrams import ngram_loss
-from tokenizers import Tokenizer
+from common import ngrams, results, saved, words
+from common.options import Count, Positive, Rate, new_parser, parse
 
 from lstm_jax import decoding, training
 from lstm_jax._core.stack import stack_zero_state
@@ -32,236 +32,117 @@ from lstm_jax.models import language_model as lm
 from lstm_jax.models.layers import split_key
 from lstm_jax.training import metrics
 
-EXAMPLE = "word_lm"
-EMBEDDING = 256
-HIDDEN = 256
-LAYERS = 2
-BATCH = 32
-WINDOW = 64
-JITTER = 5.0
-STEPS = 20_000
-MINUTES = 10.0
-LEARNING_RATE = 2e-3
-SAMPLES = 2048
-DROPOUT = 0.3
-WORDS = 1 / 3
-"""of --dropout, for whole words"""
-VALID_WINDOW = 20
-"""The full softmax of this many words at once, when validating."""
+WORD_DROPOUT_SHARE = 1 / 3  # the rate at which whole words are dropped, as a share of ``dropout``
 
 
-class Corpus(NamedTuple):
-    """Texts as integers."""
+class Settings(NamedTuple):
+    """Settings of the model, its training and its writing; --set NAME=VALUE changes one."""
 
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-    codes: Tokenizer
-
-
-def read_corpus(options: argparse.Namespace) -> Corpus:
-    """From the files, or from the manual that comes with Python, a tenth of it to validate and another to test."""
-    if options.data is None:
-        from pydoc_data.topics import topics
-
-        lines = [line for name in sorted(topics) for line in topics[name].split("\n")]
-        first, second = len(lines) * 8 // 10, len(lines) * 9 // 10
-        parts = [lines[:first], lines[first:second], lines[second:]]
-    else:
-        if options.valid is None or options.test is None:
-            raise SystemExit("--data: got no --valid or no --test, want a file for each")
-        names = ("--data", options.data), ("--valid", options.valid), ("--test", options.test)
-        parts = [texts.read_lines(option, path, options.encoding) for option, path in names]
-    codes = texts.word_codes(parts[0], options.least, lower=False)
-    end = codes.token_to_id(texts.END)
-    train, valid, test = (
-        np.concatenate([[*found.ids, end] for found in codes.encode_batch(part)]).astype(np.int32) for part in parts
-    )
-    return Corpus(train, valid, test, codes)
+    seed: int = 0
+    embedding: Count = 256
+    hidden: Count = 256  # of the first layer
+    batch: Count = 32  # parallel streams
+    window: Count = 64  # words of a stream in a step, about
+    min_word_count: Count = 1  # times a word must occur to be one
+    samples: int = 2048  # words in training's softmax; 0 takes all
+    dropout: Rate = 0.3  # of inputs and outputs
+    weight_drop: Rate = 0.0  # of recurrent weights
+    optimizer: Literal["adam", "nt-asgd"] = "adam"
+    learning_rate: Positive | None = None  # 2e-3 for adam, 20 for nt-asgd
+    minutes: Positive = 10.0  # at most
+    steps: Count = 20_000  # at most
+    every: Count | None = None  # steps between validations, by default an epoch
+    resume: bool = False  # whether to go on from the newest checkpoint in --save
+    encoding: str = "utf-8"
+    length: Count = 80  # words to write
+    temperature: Positive = 0.9  # below 1 is safer
+    top_p: Positive = 0.95  # samples among the likeliest words only
 
 
-def make_loss(options: argparse.Namespace, log_share: jax.Array) -> Any:
+def make_loss(options: argparse.Namespace, log_shares: jax.Array) -> Any:
     """Nats of the next word: of a sampled softmax where there is a key, else of the full one."""
-    rate = options.dropout
-    dropout_rates = lm.DropoutRates(
-        words=WORDS * rate, inputs=rate, between=rate, outputs=rate, weights=options.weight_drop
-    )
+    rate, word_rate = options.dropout, WORD_DROPOUT_SHARE * options.dropout
+    rates = lm.DropoutRates(words=word_rate, inputs=rate, between=rate, outputs=rate, weights=options.weight_drop)
 
     def loss(params: lm.LanguageModelParams, states: Any, text: training.TextWindow, key: Any) -> tuple:
-        reading, drawing = split_key(key, 2)
-        found = lm.apply(
-            params, states, text.inputs, resets=text.resets, mask=text.taken, key=reading, dropout_rates=dropout_rates
-        )
-        if drawing is None or options.samples == 0:
-            scores = lm.logits(params, found.ys)
-            nats = optax.softmax_cross_entropy_with_integer_labels(scores, text.targets)
+        """Reads one window from the states that the window before it left."""
+        dropout_key, sample_key = split_key(key, 2)
+        masks = {"resets": text.resets, "mask": text.taken}
+        output = lm.apply(params, states, text.inputs, **masks, key=dropout_key, dropout_rates=rates)
+        if sample_key is None or options.samples == 0:
+            nats = optax.softmax_cross_entropy_with_integer_labels(lm.logits(params, output.ys), text.targets)
         else:
-            nats = lm.sampled_softmax_loss(drawing, params, found.ys, text.targets, log_share, options.samples)
-        measured: dict[str, Any] = {"loss": metrics.mean(nats, text.taken)}
-        if key is None:
-            measured["perplexity"] = metrics.perplexity(nats, text.taken)
-        return jnp.mean(nats, where=text.taken), (found.states, measured)
+            nats = lm.sampled_softmax_loss(sample_key, params, output.ys, text.targets, log_shares, options.samples)
+        perplexity = {"perplexity": metrics.perplexity(nats, text.taken)} if key is None else {}
+        return jnp.mean(nats, where=text.taken), (output.states, {"loss": metrics.mean(nats, text.taken), **perplexity})
 
     return loss
 
 
-def make_optimizer(options: argparse.Namespace) -> optax.GradientTransformation:
-    """Adam whose rate falls with the progress; or plain gradient descent that averages once validation stalls."""
-    if options.optimizer == "adam":
-        return training.adam(options.rate)
-    return optax.chain(optax.clip_by_global_norm(0.25), optax.sgd(options.rate), training.nt_asgd())
-
-
-def train(corpus: Corpus, options: argparse.Namespace) -> tuple[training.FitResult, Any]:
-    """The best parameters on the validation part, and the loss."""
-    keys = jax.random.split(jax.random.key(options.seed))
-    counts = np.bincount(corpus.train, minlength=corpus.codes.get_vocab_size())
-    loss = make_loss(options, jnp.asarray(0.75 * np.log(np.maximum(counts, 0.5)), jnp.float32))
-    params = lm.init_language_model(keys[0], **sizes(len(counts), options))
-    if len(corpus.train) <= options.batch * options.window:
-        raise SystemExit(
-            f"--data: got {len(corpus.train)} words, want more than --batch {options.batch} times --window "
-            f"{options.window}"
-        )
-    batches = training.Stream(corpus.train, options.batch, options.window, jitter=JITTER, seed=options.seed)
-    average = options.optimizer == "nt-asgd"
-    fitted = training.fit(
+def train(corpus: words.Corpus, params: Any, loss: Any, options: argparse.Namespace, key: Any) -> training.FitResult:
+    """Trains until the steps or the minutes are over, or Ctrl-C; keeps the best parameters on the validation text."""
+    optimizer, kept_params = words.make_optimizer(options.optimizer, options.learning_rate)
+    batches = words.stream_train(corpus.train, options)
+    held_out = words.stream_held_out("--valid", corpus.valid, options)
+    carry = stack_zero_state(params.layers, (options.batch,))
+    return training.fit(
         loss,
         params,
         batches,
-        make_optimizer(options),
+        optimizer,
         steps=options.steps,
-        key=keys[1],
-        carry=stack_zero_state(params.layers, (options.batch,)),
+        key=key,
+        carry=carry,
         minutes=options.minutes,
-        validation=training.Validation(
-            held_out("--valid", corpus.valid, options),
-            options.every or len(batches),
-            carry=stack_zero_state(params.layers, (options.batch,)),
-            params=(lambda state: training.averaged_params(state.opt_state))
-            if average
-            else (lambda state: state.params),
-        ),
+        validation=training.Validation(held_out, options.every or len(batches), carry=carry, params=kept_params),
         saving=options.save and training.Saving(options.save / "run", every=500, resume=options.resume),
     )
-    return fitted, loss
 
 
-def sizes(vocabulary: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of ``init_language_model``."""
-    return {
-        "vocab_size": vocabulary,
-        "embedding_size": options.embedding,
-        "hidden_size": options.hidden,
-        "num_layers": LAYERS,
-    }
+def write(model: saved.Model, prompt: str, options: Any = None) -> str:
+    """Writes the prompt and what the model continues it with, as the Settings, or options, say."""
+    params, tokenizer, options = model.params, model.tokenizers["tokenizer"], options or Settings()
+    codes = words.encode_prompt(tokenizer, prompt)
+    states = lm.apply(params, None, codes[:-1]).states if len(codes) > 1 else stack_zero_state(params.layers)
+    params = params._replace(bias=params.bias.at[:2].set(-jnp.inf))  # neither the unknown word nor the start
+    sample = partial(decoding.sample, max_length=options.length, temperature=options.temperature, top_p=options.top_p)
+    tokens = sample(jax.random.key(options.seed), lm.decode_step, params, states, codes[-1]).tokens
+    return words.decode(tokenizer, prompt, tokens)
 
 
-def held_out(option: str, codes: np.ndarray, options: argparse.Namespace) -> training.Stream:
-    """A held-out text as streams, short windows because of the full softmax."""
-    window = min(VALID_WINDOW, (len(codes) - 1) // options.batch)
-    if window < 1:
-        raise SystemExit(f"{option}: got {len(codes)} words, want more than --batch {options.batch}")
-    return training.Stream(codes, options.batch, window)
-
-
-def write(params: lm.LanguageModelParams, codes: Tokenizer, prompt: str, options: argparse.Namespace) -> str:
-    """The prompt and what the model goes on with."""
-    read = np.array(codes.encode(prompt).ids or texts.encode(codes, [texts.END])[0])
-    states = lm.apply(params, None, jnp.asarray(read[:-1])).states if len(read) > 1 else stack_zero_state(params.layers)
-    drawn = decoding.sample(
-        jax.random.key(options.seed),
-        lm.decode_step,
-        params._replace(bias=params.bias.at[:2].set(-jnp.inf)),  # no unknown word and no start
-        states,
-        read[-1],
-        max_length=options.length,
-        temperature=options.temperature,
-        top_p=options.top_p,
-    )
-    words = [codes.decode([int(code)], skip_special_tokens=False) for code in drawn.tokens]
-    return " ".join([prompt, *words]).replace(f" {texts.END}", "\n")
-
-
-def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="training text (default: Python's manual)")
-    parser.add_argument("--valid", type=Path, help="text to choose the best parameters by")
-    parser.add_argument("--test", type=Path, help="text to report on")
-    parser.add_argument("--encoding", default="utf-8", help="of the files (%(default)s)")
-    parser.add_argument(
-        "--least", type=results.whole, default=1, help="times a word must occur to be one (%(default)s)"
-    )
-    parser.add_argument("--minutes", type=results.positive, default=MINUTES, help="training time at most (%(default)s)")
-    parser.add_argument("--steps", type=results.whole, default=STEPS, help="training steps at most (%(default)s)")
-    parser.add_argument("--every", type=results.whole, help="steps between validations (default: an epoch)")
-    parser.add_argument("--embedding", type=results.whole, default=EMBEDDING, help="size of embeddings (%(default)s)")
-    parser.add_argument("--hidden", type=results.whole, default=HIDDEN, help="units of the first layer (%(default)s)")
-    parser.add_argument("--batch", type=results.whole, default=BATCH, help="parallel streams (%(default)s)")
-    parser.add_argument("--window", type=results.whole, default=WINDOW, help="words a stream and step (%(default)s)")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="words in training's softmax, 0 all (%(default)s)")
-    parser.add_argument("--dropout", type=results.rate, default=DROPOUT, help="of inputs and outputs (%(default)s)")
-    parser.add_argument("--weight-drop", type=results.rate, default=0.0, help="of recurrent weights (%(default)s)")
-    parser.add_argument("--optimizer", choices=("adam", "nt-asgd"), default="adam", help="(%(default)s)")
-    parser.add_argument(
-        "--rate", type=results.positive, help=f"learning rate (default: {LEARNING_RATE}, for nt-asgd 20)"
-    )
-    parser.add_argument("--prompt", default="The", help="words the sample continues (%(default)s)")
-    parser.add_argument("--length", type=results.whole, default=80, help="words to write (%(default)s)")
-    parser.add_argument("--temperature", type=results.positive, default=0.9, help="below 1 is safer (%(default)s)")
-    parser.add_argument("--top-p", type=float, default=0.95, help="draw among the likeliest only (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --save")
-    parser.add_argument("--load", type=Path, help="a folder that --save wrote: write only")
-    parser.add_argument("--picture", type=Path, default=Path("word_lm.png"), help="(%(default)s)")
-    options = results.parse(parser, arguments, __file__)
-    options.rate = options.rate or (LEARNING_RATE if options.optimizer == "adam" else 20.0)
-    if options.smoke:
-        options.steps, options.embedding, options.hidden, options.samples, options.length = 3, 16, 16, 64, 10
-        options.least = 20
-    return options
+load = partial(saved.load, example="word_lm", init=lm.init_language_model)
 
 
 def main(arguments: list[str] | None = None) -> float:
     """Trains, reports, draws, writes; returns the perplexity on the test text."""
-    options = parse_options(arguments)
+    parser = new_parser(__doc__)
+    uses = {"data": "train on (default: Python's manual)", "valid": "choose the best epoch by", "test": "report on"}
+    for name, use in uses.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"text to {use}")
+    parser.add_argument("--prompt", default="The", help="words that the sample continues (%(default)s)")
+    smoke = {"steps": 3, "embedding": 16, "hidden": 16, "samples": 64, "length": 10, "min_word_count": 20}
+    options = parse(parser, arguments, __file__, Settings, smoke=smoke)
     if options.load:
-        params, _, (codes,) = saved.load(options.load, EXAMPLE, lm.init_language_model, "tokenizer")
-        print(write(params, codes, options.prompt, options))
+        print(write(load(options.load), options.prompt, options))
         return math.nan
-    corpus = read_corpus(options)
-    size = corpus.codes.get_vocab_size()
-    print(f"{len(corpus.train):,} words to train on, {size:,} different")
-    rows = held_out("--test", corpus.test, options)
-    began = time.monotonic()
-    try:
-        fitted, loss = train(corpus, options)
-    except training.CheckpointError as error:
-        raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
-    seconds = time.monotonic() - began
-    if options.save:
-        saved.save(options.save, EXAMPLE, fitted.params, {"sizes": sizes(size, options)}, tokenizer=corpus.codes)
-    states = stack_zero_state(fitted.params.layers, (options.batch,))
-    perplexity = training.make_evaluate(loss)(fitted.params, rows, states)["perplexity"]
-    valid = fitted.best["valid perplexity"] if fitted.best else math.nan
-    naive = {
-        name: math.exp(ngram_loss(corpus.train, corpus.test, size, order))
-        for order, name in ((1, "frequencies"), (2, "pairs"))
-    }
-    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. Perplexity on the test text:")
-    for name, value in {**naive, "LSTM": perplexity, "LSTM, validation": valid}.items():
-        print(f"  {name:17} {value:8.1f}")
-    lines = {name: math.log(value) for name, value in naive.items()}
-    training.plot_curve(fitted.history, options.picture, title="nats a word, LSTM", lines=lines)
-    print(f"\nThe model writes:\n\n{write(fitted.params, corpus.codes, options.prompt, options)}")
-    results.record(
-        options,
-        params=fitted.params,
-        seconds=seconds,
-        measured={"test perplexity": perplexity, "validation perplexity": valid},
-        naive=naive,
-        notes=f"{int(fitted.state.step)} steps",
-    )
+    corpus = words.read_corpus(options)
+    test = words.stream_held_out("--test", corpus.test, options)
+    vocab_size, keys = corpus.tokenizer.get_vocab_size(), jax.random.split(jax.random.key(options.seed))
+    sizes = {"vocab_size": vocab_size, "embedding_size": options.embedding, "hidden_size": options.hidden}
+    loss = make_loss(options, words.log_shares(corpus.train, vocab_size))
+    with results.Timer() as timer:
+        fitted = train(corpus, lm.init_language_model(keys[0], **sizes), loss, options, keys[1])
+    model = saved.Model(fitted.params, {"sizes": sizes}, {"tokenizer": corpus.tokenizer})
+    saved.save(options.save, options.example, model)
+    carry = stack_zero_state(fitted.params.layers, (options.batch,))
+    perplexity = results.evaluate(loss, fitted.params, test, carry)["perplexity"]
+    nats = ngrams.baselines(corpus.train, corpus.test, vocab_size, ("frequencies", "pairs"))
+    naive = {name: math.exp(value) for name, value in nats.items()}
+    measured = {"test perplexity": perplexity, "validation perplexity": (fitted.best or {})["valid perplexity"]}
+    results.print_scores(fitted, "Perplexities", {**naive, **measured}, "8.1f")
+    training.plot_curve(fitted.history, options.picture, title="nats a word, LSTM", lines=nats)
+    print(f"\nThe model writes:\n\n{write(model, options.prompt, options)}")
+    results.record(options, fitted.params, timer.seconds, measured, naive, f"{int(fitted.state.step)} steps")
     return perplexity
 
 

@@ -23,17 +23,17 @@ def write(tmp_path, content, name="file.txt"):
         (b"", "file.txt", "--data: .*file.txt is empty"),
         (b" \n\n", "file.txt", "--data: .*file.txt is empty"),
         (b"a\x00b", "file.txt", "looks binary: it holds a zero byte at 1"),
-        (b"caf\xe9 \xff", "file.txt", "is not utf-8 text .*at byte 3.*--encoding latin-1"),
+        (b"caf\xe9 \xff", "file.txt", "is not utf-8 text .*at byte 3.*--set encoding=latin-1"),
         (b"not packed", "file.gz", "file.gz cannot be unpacked"),
         (gzip.compress(b"some text that is long enough", mtime=0)[:-9], "file.gz", "file.gz cannot be unpacked"),
-        (b"\ttext behind no label\n", "file.txt", "line 1: got .*, want a label, a tab or blank, and a text"),
+        (b"\ttext after no label\n", "file.txt", "line 1: got .*, want a label, a tab or blank, and a text"),
         (b"\xef\xbb\xbf", "file.txt", "--data: .*file.txt is empty"),
         (b"1 good\nbad\n", "file.txt", "line 2: got 'bad', want a label, a tab or blank, and a text"),
     ],
 )
 def test_a_file_that_cannot_serve_is_explained(tmp_path, content, name, message):
     with pytest.raises(SystemExit, match=message):
-        texts.read_labelled("--data", write(tmp_path, content, name))
+        texts.read_labeled("--data", write(tmp_path, content, name))
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -44,42 +44,42 @@ def test_a_missing_file_is_named(tmp_path):
 def test_labels_and_texts_by_tab_or_blank(tmp_path):
     content = "0 a stirring film\r\n\r\nvery good\tno\u2028movement , no yuks \n".encode("utf-8-sig")
     path = write(tmp_path, content)
-    rows = texts.read_labelled("--data", path)
+    rows = texts.read_labeled("--data", path)
     assert rows.texts == ["a stirring film", "no\u2028movement , no yuks"]
     assert rows.labels == ["0", "very good"]
     assert rows.places == [f"{path}, line 1", f"{path}, line 3"]
     packed = write(tmp_path, gzip.compress("1 caf\xe9".encode("latin-1")), "file.gz")
-    assert texts.read_labelled("--data", packed, "latin-1").texts == ["caf\xe9"]
+    assert texts.read_labeled("--data", packed, "latin-1").texts == ["caf\xe9"]
 
 
 def test_an_unknown_label_is_named_with_those_known():
-    rows = texts.Labelled(["x", "y"], ["b", "a"], ["file, line 1", "file, line 2"])
-    np.testing.assert_array_equal(texts.numbers("--test", rows, ["a", "b"]), [1, 0])
+    rows = texts.LabeledTexts(["x", "y"], ["b", "a"], ["file, line 1", "file, line 2"])
+    np.testing.assert_array_equal(texts.label_numbers("--test", rows, ["a", "b"]), [1, 0])
     with pytest.raises(SystemExit, match="--test: file, line 1: got label 'b', which no training text has: 'a', 'c'"):
-        texts.numbers("--test", rows, ["a", "c"])
+        texts.label_numbers("--test", rows, ["a", "c"])
 
 
 def test_what_is_cut_off_is_not_kept():
     labels = ["once", *(str(k % 3) for k in range(1, 20))]
-    rows = texts.Labelled([str(k) for k in range(20)], labels, [f"line {k}" for k in range(20)])
+    rows = texts.LabeledTexts([str(k) for k in range(20)], labels, [f"line {k}" for k in range(20)])
     for seed in range(20):
-        kept, cut = texts.cut_off(rows, 0.25, seed)
+        kept, cut = texts.split_rows(rows, 0.25, seed)
         assert len(cut.texts) == 5
         assert sorted([*kept.texts, *cut.texts], key=int) == rows.texts
         assert set(kept.labels) == set(labels), "one of each stays"
         assert all(place == f"line {text}" for text, place in zip(kept.texts, kept.places, strict=True))
-    assert len({tuple(texts.cut_off(rows, 0.25, seed)[1].texts) for seed in range(5)}) == 5
+    assert len({tuple(texts.split_rows(rows, 0.25, seed)[1].texts) for seed in range(5)}) == 5
 
 
 def test_words_are_numbered_by_frequency_after_the_three_that_are_always_there():
-    codes = texts.word_codes(["b a b", "b c a", "B d"], least=2)
+    codes = texts.train_word_tokenizer(["b a b", "b c a", "B d"], min_count=2)
     assert [codes.id_to_token(number) for number in range(codes.get_vocab_size())] == ["<unk>", "<s>", "</s>", "b", "a"]
     np.testing.assert_array_equal(texts.encode(codes, ["a b zebra"])[0], [4, 3, 0])
 
 
 def test_pieces_give_the_text_back():
     lines = ["ein Hund rennt durch den Schnee .", "zwei Hunde, die rennen!", "der Schneemann"]
-    codes = texts.piece_codes(lines, 60)
+    codes = texts.train_subword_tokenizer(lines, 60)
     for line, found in zip(lines, texts.encode(codes, lines), strict=True):
         assert codes.decode(found.tolist()) == line.lower()
         assert 0 not in found
@@ -90,13 +90,20 @@ def init(key, size):
 
 
 def test_a_model_comes_back(tmp_path):
-    codes = texts.word_codes(["a b"], 1)
+    tokenizer = texts.train_word_tokenizer(["a b"], 1)
     params = {"kernel": jnp.arange(3.0, dtype=jnp.float32)}
-    saved.save(tmp_path / "model", "one", params, {"names": ["x"], "sizes": {"size": 3}}, words=codes)
-    found, notes, (words,) = saved.load(tmp_path / "model", "one", init, "words")
-    np.testing.assert_array_equal(found["kernel"], params["kernel"])
-    assert notes["names"] == ["x"]
-    assert words.encode("b a").ids == codes.encode("b a").ids
+    notes = {"names": ["x"], "sizes": {"size": 3}}
+    saved.save(tmp_path / "model", "one", saved.Model(params, notes, {"words": tokenizer}))
+    model = saved.load(str(tmp_path / "model"), "one", init)
+    np.testing.assert_array_equal(model.params["kernel"], params["kernel"])
+    assert model.notes["names"] == ["x"]
+    assert model.tokenizers["words"].encode("b a").ids == tokenizer.encode("b a").ids
+
+
+def test_without_a_folder_nothing_is_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved.save(None, "one", saved.Model({}, {}))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -111,15 +118,15 @@ def test_a_model_comes_back(tmp_path):
 )
 def test_a_folder_that_cannot_be_loaded_is_explained(tmp_path, spoil, message):
     folder = tmp_path / "model"
-    notes = {"sizes": {"size": 3}}
-    saved.save(folder, "one", init(jax.random.key(0), 3), notes, words=texts.word_codes(["a"], 1))
+    tokenizers = {"words": texts.train_word_tokenizer(["a"], 1)}
+    saved.save(folder, "one", saved.Model(init(jax.random.key(0), 3), {"sizes": {"size": 3}}, tokenizers))
     spoil(folder)
     with pytest.raises(SystemExit, match=f"--load: .*{message}"):
-        saved.load(folder, "one", init, "words")
+        saved.load(folder, "one", init)
 
 
 def test_an_unknown_encoding_is_named(tmp_path):
-    with pytest.raises(SystemExit, match="--encoding: got 'latin-99', which Python does not know"):
+    with pytest.raises(SystemExit, match="--set encoding: got 'latin-99', which Python does not know"):
         texts.read_text("--data", write(tmp_path, b"text"), "latin-99")
 
 

@@ -121,6 +121,14 @@ def parse(
     return options
 
 
+def check_texts(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the program where --load has no --text to work on, or a --text holds no word."""
+    if options.load and not options.text:
+        parser.error("--load: got no --text, want a text for the model")
+    if any(not text.strip() for text in options.text):
+        parser.error("--text: got no word, want at least one")
+
+
 def _set(parser: argparse.ArgumentParser, options: argparse.Namespace, kinds: dict[str, Any], text: str) -> None:
     """Changes one setting by ``NAME=VALUE``."""
     name, equals, value = text.partition("=")

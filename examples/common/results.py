@@ -16,6 +16,7 @@ import textwrap
 import time
 import tomllib
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -24,11 +25,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from lstm_jax.training import CheckpointError
+from lstm_jax import training
 
 EXAMPLES_FOLDER = Path(__file__).parent.parent
 COVERAGE = "inside the 80 % interval"
-"""The name of the share of outcomes inside the intervals, which records of forecasts hold beside the error."""
+"""The name by which records of forecasts hold the share of outcomes inside the intervals."""
 
 HEAD = """# Results
 
@@ -50,13 +51,27 @@ class Timer:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.seconds = time.monotonic() - self.start
-        if isinstance(error, CheckpointError):
-            raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume')}") from None
+        if isinstance(error, training.CheckpointError):
+            raise SystemExit(f"--save: {str(error).replace('resume=True', '--resume or --set resume=true')}") from None
+
+
+def evaluate(loss_fn: Callable[..., Any], params: Any, batches: Any, carry: Any = None) -> dict[str, float]:
+    """The metrics of one epoch of batches, by name."""
+    return training.make_evaluate(loss_fn)(params, batches, carry)
+
+
+def print_scores(
+    fitted: training.FitResult, meaning: str, scores: Mapping[str, float | Sequence[float]], form: str
+) -> None:
+    """Prints why training ended, what the scores mean, and each name with its number or numbers in one format."""
+    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {meaning}:")
+    width = max(map(len, scores))
+    for name, values in scores.items():
+        print(f"  {name:{width}} " + " ".join(f"{value:{form}}" for value in np.atleast_1d(values)))
 
 
 def record(
     options: argparse.Namespace,
-    *,
     params: Any,
     seconds: float,
     measured: dict[str, float],
@@ -147,9 +162,7 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Writes RESULTS.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--folder", type=Path, default=EXAMPLES_FOLDER, help="with records/ and published.toml (%(default)s)"
-    )
+    parser.add_argument("--folder", type=Path, default=EXAMPLES_FOLDER, help="holds records/ and published.toml")
     folder = parser.parse_args(arguments).folder
     records = defaultdict(list)
     for path in sorted((folder / "records").glob("*.json")):

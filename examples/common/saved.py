@@ -23,8 +23,8 @@ class Model(NamedTuple):
 
 
 def save(folder: Path | None, example: str, model: Model) -> None:
-    """Writes a model into a folder; without a folder nothing is written."""
-    if folder is None:
+    """Writes a model into a folder; without a folder, or by any process but the first, nothing is written."""
+    if folder is None or jax.process_index():
         return
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.save(folder / "model.safetensors", model.params)
