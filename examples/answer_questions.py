@@ -65,8 +65,8 @@ def make_loss(rate: float) -> Any:
         """Scores one batch; dropout where there is a key."""
         logits = memory_qa.answer(params, to_story(batch), key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels["answer"])
-        accuracy = metrics.accuracy(logits, batch.labels["answer"], batch.real)
-        return jnp.mean(nats, where=batch.real), {"loss": metrics.mean(nats, batch.real), "accuracy": accuracy}
+        accuracy = metrics.accuracy(logits, batch.labels["answer"], batch.row_mask)
+        return jnp.mean(nats, where=batch.row_mask), {"loss": metrics.mean(nats, batch.row_mask), "accuracy": accuracy}
 
     return loss
 
@@ -109,9 +109,12 @@ def answer(model: saved.Model, story: list[str], question: str, picture: Path | 
     output = memory_qa.answer(model.params, to_story(batch))
     given = model.notes["answers"][int(output.logits[0].argmax())]
     if picture:
-        hops, title = [f"hop {k + 1}" for k in range(len(output.weights))], f"{question}? {given} (right: {right})"
+        hops, title = (
+            [f"hop {k + 1}" for k in range(len(output.attention_weights))],
+            f"{question}? {given} (right: {right})",
+        )
         size = 7, 1.2 + 0.3 * len(story)
-        pictures.plot_attention(output.weights[:, :, 0].T, story, hops, picture, figsize=size, title=title)
+        pictures.plot_attention(output.attention_weights[:, :, 0].T, story, hops, picture, figsize=size, title=title)
     return given
 
 

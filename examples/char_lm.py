@@ -68,7 +68,7 @@ def loss_fn(params: Any, state: lj.LSTMState, text: training.TextWindow, key: An
     """Mean nats of the next characters, and the state after them for the next window; dropout where there is a key."""
     state, ys = lj.lstm(params["lstm"], params["embedding"][text.inputs], state, resets=text.resets)
     if key is not None:
-        ys = lj.regularizers.step_dropout(key, ys, dropout)
+        ys = lj.regularizers.dropout(key, ys, dropout)
     logits = ys @ params["head"] + params["head_bias"]
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, text.targets)
     return nats.mean(), (state, {"loss": metrics.mean(nats)})

@@ -62,10 +62,10 @@ def make_loss(pooling: str, rate: float) -> Any:
             codes = jnp.where(jax.random.bernoulli(unknown_key, UNKNOWN_RATE, codes.shape), 0, codes)
         logits = classifier.classify(params, codes, batch.lengths, pooling=pooling, key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        return jnp.mean(nats, where=batch.real), {
-            "loss": metrics.mean(nats, batch.real),
-            "accuracy": metrics.accuracy(logits, batch.labels, batch.real),
-            "confusion": metrics.confusion(logits, batch.labels, batch.real),
+        return jnp.mean(nats, where=batch.row_mask), {
+            "loss": metrics.mean(nats, batch.row_mask),
+            "accuracy": metrics.accuracy(logits, batch.labels, batch.row_mask),
+            "confusion": metrics.confusion(logits, batch.labels, batch.row_mask),
         }
 
     return loss

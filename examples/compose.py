@@ -90,7 +90,7 @@ def make_loss(rate: float) -> Any:
         """Computes the loss of a batch and its metrics."""
         _, logits = apply_model(params, batch.xs[:-1], key=key, rate=rate)
         nats = optax.sigmoid_binary_cross_entropy(logits, batch.xs[1:]).sum(axis=-1)
-        mask = lj.lengths_to_mask(batch.lengths - 1, len(nats)) & batch.real[None]
+        mask = lj.lengths_to_mask(batch.lengths - 1, len(nats)) & batch.row_mask[None]
         return jnp.mean(nats, where=mask), {"loss": metrics.mean(nats, mask)}
 
     return loss
@@ -112,7 +112,7 @@ def train(pieces: music.Pieces, options: argparse.Namespace) -> saved.Model:
         minutes=options.minutes,
         validation=training.Validation(valid_batches, len(batches), patience=options.patience),
     )
-    print(f"\nTraining ended: {result.ended}, step {int(result.state.step)}")
+    print(f"\nTraining ended: {result.stop_reason}, step {int(result.state.step)}")
     return saved.Model(result.params, {"sizes": sizes})
 
 
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> float:
         model = load(options.load) if options.load else train(pieces, options)
     saved.save(options.save, options.example, model)
     tests = training.Bucketed(pieces.test, None, options.batch_size, buckets=options.buckets)
-    nats = training.make_evaluate(make_loss(0.0))(model.params, tests)["loss"]
+    nats = results.evaluate(make_loss(0.0), model.params, tests)["loss"]
     naive = music.naive_nats(pieces.train, pieces.test)
     music.print_nats({**naive, "LSTM": nats})
     prompt = music.to_notes(pieces.test[0][: options.prompt])

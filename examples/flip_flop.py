@@ -26,7 +26,6 @@ from common.options import Count, new_parser, parse
 
 import lstm_jax as lj
 from lstm_jax import diagnostics, training
-from lstm_jax.diagnostics import pictures
 from lstm_jax.models.layers import DenseParams, dense, init_dense
 from lstm_jax.training import metrics
 
@@ -88,7 +87,7 @@ def search(params: Params, seed: int, num_starts: int) -> tuple[diagnostics.Fixe
     share = jnp.asarray(rng.choice([0.0, 0.25, 0.5], (num_starts, 1)), jnp.float32)
     between = jax.tree.map(lambda leaf: (1 - share) * leaf[first] + share * leaf[second] + noise(leaf), rows)
     points = diagnostics.fixed_points(params.lstm, jnp.zeros(NUM_BITS), between)
-    return diagnostics.distinct_points(points, speed=MAX_SPEED, apart=0.1), visited
+    return diagnostics.distinct_points(points, max_speed=MAX_SPEED, min_distance=0.1), visited
 
 
 def print_points(params: Params, points: diagnostics.FixedPoints) -> tuple[int, int]:
@@ -96,11 +95,11 @@ def print_points(params: Params, points: diagnostics.FixedPoints) -> tuple[int, 
     outputs = np.asarray(dense(params.head, points.states.h))
     print(f"{'growing directions':>18} {'largest |eigenvalue|':>21} {'|F(s) - s|':>11}   outputs")
     for output, unstable, values, speed in zip(
-        outputs, points.unstable, points.eigenvalues, points.speeds, strict=True
+        outputs, points.num_unstable, points.eigenvalues, points.speeds, strict=True
     ):
         shown = "  ".join(f"{value:5.2f}" for value in output)
         print(f"{int(unstable):18} {abs(values[0]):21.3f} {float(speed):11.1e}   {shown}")
-    stable = np.asarray(points.unstable) == 0
+    stable = np.asarray(points.num_unstable) == 0
     return len({tuple(np.sign(row)) for row in outputs[stable]}), int((~stable).sum())
 
 
@@ -125,7 +124,9 @@ def main(arguments: list[str] | None = None) -> tuple[int, int]:
     memories, saddles = print_points(model.params, points)
     print(f"\n{right:.2%} of the bits right; stable points at {memories} of 8 memory states; {saddles} saddles")
     if len(points.speeds):
-        pictures.plot_fixed_points(points, visited, options.picture, title="Three flip-flops in an LSTM, no pulse")
+        diagnostics.plots.plot_fixed_points(
+            points, visited, options.picture, title="Three flip-flops in an LSTM, no pulse"
+        )
     measured = {"bits right": right, "stable memories": memories, "saddles": saddles}
     results.record(options, model.params, timer.seconds, measured, {"chance": 0.5})
     return memories, saddles

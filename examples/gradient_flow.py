@@ -21,7 +21,6 @@ from common.options import Count, new_parser, parse
 import lstm_jax as lj
 from lstm_jax import diagnostics
 from lstm_jax.cells import CELLS
-from lstm_jax.diagnostics import pictures
 
 INPUT_SIZE = 8
 NUM_SEQUENCES = 8
@@ -67,7 +66,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     shares = {title: float(norm[0] / norm[-1]) for title, norm in norms.items()}
     for title, share in shares.items():
         print(f"{title:22} {share:.1e}")
-    pictures.plot_flow(norms, options.picture, title=f"gradients of the last output, {options.hidden} units")
+    diagnostics.plots.plot_norms(norms, options.picture, title=f"gradients of the last output, {options.hidden} units")
     return shares
 
 

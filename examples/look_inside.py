@@ -22,7 +22,6 @@ from common import characters, python_source
 from common.options import Count, OutputPath, new_parser, parse
 
 from lstm_jax import diagnostics
-from lstm_jax.diagnostics import pictures
 
 BLOCK_CHARACTERS = 4_000
 """Every other block of so many characters serves to choose a cell."""
@@ -60,9 +59,9 @@ def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[Trac
             continue
         first = diagnostics.track(memory[choosing], feature[choosing])
         second = diagnostics.track(memory[~choosing], feature[~choosing])
-        cell = first.best
+        cell = first.best_unit
         score = second.scores[cell] * first.signs[cell] * second.signs[cell]
-        cells.append(TrackedFeature(name, cell, first.scores[cell], score, second.chance_each[cell]))
+        cells.append(TrackedFeature(name, cell, first.scores[cell], score, second.unit_chance_levels[cell]))
     return cells
 
 
@@ -89,8 +88,10 @@ def main(arguments: list[str] | None = None) -> list[TrackedFeature]:
     for row in cells:
         path = options.picture.with_stem(f"{options.picture.stem}_{row.feature.replace(' ', '_')}")
         title = f"cell {row.cell}: {row.feature}, score {row.score:.2f} (by chance {row.chance:.2f})"
-        pictures.plot_text(list(text[shown]), trace["c"][shown, row.cell], path, title=title, meaning="memory c")
-    pictures.plot_units(diagnostics.unit_stats(trace), options.picture)
+        diagnostics.plots.plot_text(
+            list(text[shown]), trace["c"][shown, row.cell], path, title=title, value_label="memory c"
+        )
+    diagnostics.plots.plot_unit_stats(diagnostics.unit_stats(trace), options.picture)
     diagnostics.write_page(
         options.page,
         {name: values[shown] for name, values in trace.items()},

@@ -26,7 +26,7 @@ class Classifier(nnx.Module):
     """Two layers in both directions with dropout between them; the last states of the upper one are classified."""
 
     def __init__(self, *, rngs: nnx.Rngs):
-        self.stack = lj.LSTMStack(8, HIDDEN, num_layers=2, bidirectional=True, dropout=DROPOUT_RATE, rngs=rngs)
+        self.stack = lj.LSTMStack(8, HIDDEN, num_layers=2, bidirectional=True, dropout_rate=DROPOUT_RATE, rngs=rngs)
         self.readout = nnx.Linear(2 * HIDDEN, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:

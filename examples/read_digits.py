@@ -106,7 +106,7 @@ def train(sizes: dict[str, Any], data: Digits, valid: Digits, options: argparse.
         validation=training.Validation(valid_batches, options.validate_every or len(batches), "-accuracy"),
         saving=options.save and training.Saving(options.save / "run", every=500, resume=options.resume),
     )
-    return saved.Model(result.params, {"sizes": sizes}), f"{result.ended}, step {int(result.state.step)}"
+    return saved.Model(result.params, {"sizes": sizes}), f"{result.stop_reason}, step {int(result.state.step)}"
 
 
 def load(folder: str | Path) -> saved.Model:
@@ -133,8 +133,8 @@ def main(arguments: list[str] | None = None) -> float:
     if model.notes["sizes"]["order"] != options.order:
         raise SystemExit(f"--order: got {options.order}, want {model.notes['sizes']['order']}, as in --load")
     saved.save(options.save, options.example, model)
-    evaluate = training.make_evaluate(make_loss(0.0))
-    accuracy = evaluate(model.params, training.Shuffled(test, 500, shuffle=False))["accuracy"]
+    tests = training.Shuffled(test, 500, shuffle=False)
+    accuracy = results.evaluate(make_loss(0.0), model.params, tests)["accuracy"]
     naive = logistic_regression_accuracy(*data, *test)
     print(f"\n{outcome}: {accuracy:.2%} of {len(test.y)} test images right; logistic regression on pixels {naive:.2%}")
     if options.order == "rows":

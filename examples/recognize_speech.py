@@ -69,8 +69,8 @@ def word_loss(params: Any, batch: training.RaggedBatch, key: Any, *, rate: float
     frames = batch.xs if key is None else speech.mask_frames(jax.random.fold_in(key, 1), batch.xs)
     logits = classifier.classify(params, frames, batch.lengths, key=key, dropout_rate=rate).logits
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-    accuracy = metrics.accuracy(logits, batch.labels, batch.real)
-    return jnp.mean(nats, where=batch.real), {"loss": metrics.mean(nats, batch.real), "accuracy": accuracy}
+    accuracy = metrics.accuracy(logits, batch.labels, batch.row_mask)
+    return jnp.mean(nats, where=batch.row_mask), {"loss": metrics.mean(nats, batch.row_mask), "accuracy": accuracy}
 
 
 def letter_loss(params: Any, batch: training.RaggedBatch, key: Any, *, rate: float) -> tuple:
@@ -80,7 +80,7 @@ def letter_loss(params: Any, batch: training.RaggedBatch, key: Any, *, rate: flo
     logits, lengths = ctc_recognizer.recognize(params, frames, lengths, key=key, dropout_rate=rate)
     paddings = speech.ctc_padding(lengths, len(logits)), speech.ctc_padding(counts, len(letters))
     nats = optax.ctc_loss(jnp.swapaxes(logits, 0, 1), paddings[0], letters.T, paddings[1]) / jnp.maximum(counts, 1)
-    return jnp.mean(nats, where=batch.real), {"loss": metrics.mean(nats, batch.real)}
+    return jnp.mean(nats, where=batch.row_mask), {"loss": metrics.mean(nats, batch.row_mask)}
 
 
 LOSSES = {"words": word_loss, "letters": letter_loss}

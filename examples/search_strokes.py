@@ -29,7 +29,7 @@ from common.options import Count, new_parser, parse, whole
 import lstm_jax as lj
 from lstm_jax import training
 from lstm_jax.training import metrics
-from lstm_jax.training.hyperparameters import STEPS_A_CALL
+from lstm_jax.training.hyperparameters import MAX_STEPS_PER_CALL
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -49,7 +49,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with pendigits.tra and pendigits.tes")
     parser.add_argument("--halve", action="store_true", help="only the better half continues after 1/4 and 1/2")
     parser.add_argument("--optuna", type=whole, metavar="TRIALS", help="searches hidden size and layers too")
-    return parse(parser, arguments, __file__, Settings, smoke={"steps": STEPS_A_CALL}, flags=("smoke", "record"))
+    return parse(parser, arguments, __file__, Settings, smoke={"steps": MAX_STEPS_PER_CALL}, flags=("smoke", "record"))
 
 
 def init_model(key: jax.Array, input_size: int, hidden: int, num_layers: int) -> Any:
@@ -67,7 +67,7 @@ def build(hyper: dict[str, Any]) -> tuple[Any, optax.GradientTransformation]:
         """Computes the loss of a batch and its metrics."""
         states, _ = lj.lstm_stack(params["lstm"], jnp.swapaxes(batch.x, 0, 1))
         h = states[-1].h
-        h = h if key is None else lj.regularizers.step_dropout(key, h[None], hyper["dropout"])[0]
+        h = h if key is None else lj.regularizers.dropout(key, h[None], hyper["dropout"])[0]
         logits = h @ params["dense"]
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         error = 1 - (jnp.argmax(logits, -1) == batch.y)
@@ -90,10 +90,10 @@ def search_shape(num_trials: int, train: Digits, valid: Digits, options: argpars
         hidden, layers = trial.suggest_categorical("hidden", [16, 32, 64]), trial.suggest_int("layers", 1, 2)
         init = partial(init_model, input_size=train.x.shape[-1], hidden=hidden, num_layers=layers)
         hypers = training.grid(rate=[3e-3, 1e-2, 3e-2, 1e-1], dropout=[0.1])
-        population = training.Population(build, init, hypers, jax.random.key(trial.number))
+        population, key = training.Population(build, init), jax.random.key(trial.number)
         batches = training.Shuffled(train, options.batch_size)
         search = partial(training.search, steps=options.steps, metric="error", progress_bar=False)
-        return search(population, batches, whole_part(valid)).best["error"]
+        return search(population, key, hypers, batches, whole_part(valid)).best["error"]
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
     study.optimize(objective, n_trials=num_trials)
@@ -108,18 +108,17 @@ def main(arguments: list[str] | None = None) -> float:
     sample = partial(training.sample_hyperparameters, rate=(1e-4, 3e-1, "log"), dropout=(0.0, 0.5))
     hypers = sample(options.seed, options.members)
     init = partial(init_model, input_size=train.x.shape[-1], hidden=options.hidden, num_layers=1)
-    population, untrained = (training.Population(build, init, hypers, jax.random.key(options.seed)) for _ in range(2))
-    initial_states = population.states
-    population.run(batches, 0, STEPS_A_CALL)  # compiles
-    population.evaluate(valid_batch)
-    population.states, start = initial_states, time.perf_counter()
+    population, key = training.Population(build, init), jax.random.key(options.seed)
+    untrained = population.init_state(key, hypers)
+    population.evaluate(population.run(untrained, batches, 0, MAX_STEPS_PER_CALL), valid_batch)  # compiles
+    start = time.perf_counter()
     halvings = (options.steps // 4, options.steps // 2) if options.halve else ()
     search = partial(training.search, steps=options.steps, metric="error", halvings=halvings)
-    result = search(population, batches, valid_batch)
+    result = search(population, key, hypers, batches, valid_batch)
     seconds = time.perf_counter() - start
     print_members(result.table[:5], f"{len(valid.y)} validation digits")
-    evaluate = training.make_evaluate(build({"rate": 0.0, "dropout": 0.0})[0])
-    accuracy = 1 - evaluate(result.params, whole_part(test))["error"]
+    loss, _ = build({"rate": 0.0, "dropout": 0.0})
+    accuracy = 1 - results.evaluate(loss, result.params, whole_part(test))["error"]
     print(f"best member on the test part: {accuracy:.2%} of {len(test.y)} right")
     print(f"{options.members} together on {jax.device_count()} devices: {seconds:.1f} s, compilation apart")
     training.plot_search(result.table, ("rate", "dropout"), options.picture, metric="error")

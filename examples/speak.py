@@ -68,7 +68,7 @@ def loss_fn(params: SynthesizerParams, batch: training.RaggedBatch, key: Any) ->
     previous = jnp.concatenate([jnp.zeros_like(frames[:1]), frames[:-1]])
     key = jax.random.key(0) if key is None else key  # the model is never without dropout
     _, predicted, logits = predict_frames(params, None, previous, batch.labels, 0, key)
-    mask = lj.lengths_to_mask(lengths, len(frames)) & batch.real[None]
+    mask = lj.lengths_to_mask(lengths, len(frames)) & batch.row_mask[None]
     error = predicted - frames
     frame_loss = (jnp.abs(error) + error**2).mean(axis=-1)
     is_last = (jnp.arange(len(frames))[:, None] == lengths[None] - 1).astype(jnp.float32)

@@ -61,7 +61,7 @@ def make_loss(rate: float) -> Any:
         """Scores one batch; dropout where there is a key."""
         (source, target), (source_lengths, target_lengths) = batch.xs, batch.lengths
         logits = seq2seq.teacher_force(params, source, source_lengths, target[:-1], key=key, dropout_rate=rate).logits
-        mask = lj.lengths_to_mask(target_lengths - 1, len(target) - 1) & batch.real[None]
+        mask = lj.lengths_to_mask(target_lengths - 1, len(target) - 1) & batch.row_mask[None]
         nats = smoothed = optax.softmax_cross_entropy_with_integer_labels(logits, target[1:])
         if key is not None:
             uniform = jax.nn.logsumexp(logits, axis=-1) - logits.mean(axis=-1)

@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> float:
         model = load(options.load) if options.load else saved.Model(train(options).params, notes)
     saved.save(options.save, options.example, model)
     tests = make_videos(options.data, num_batches=2 if options.smoke else 10)
-    scores, naive = training.make_evaluate(loss_fn)(model.params, tests), mean_naive_errors(tests)
+    scores, naive = results.evaluate(loss_fn, model.params, tests), mean_naive_errors(tests)
     ratio = scores["frame"] / naive["frame, copied"]
     print(f"\nnext frame: squared error {scores['frame']:.4f}, {ratio:.2f} of that of copying the last one")
     print(f"position: off by {scores['place']:.2f} pixels, behind the screen by {scores['hidden']:.2f}")

@@ -62,19 +62,19 @@ class Settings(NamedTuple):
 def make_loss(options: argparse.Namespace, log_shares: jax.Array) -> Any:
     """Nats of the next word: of a sampled softmax where there is a key, else of the full one."""
     rate, word_rate = options.dropout, WORD_DROPOUT_SHARE * options.dropout
-    rates = lm.DropoutRates(words=word_rate, inputs=rate, between=rate, outputs=rate, weights=options.weight_drop)
+    rates = lm.DropoutRates(word_rate, input=rate, hidden=rate, output=rate, weight=options.weight_drop)
 
     def loss(params: lm.LanguageModelParams, states: Any, text: training.TextWindow, key: Any) -> tuple:
         """Reads one window from the states that the window before it left."""
         dropout_key, sample_key = split_key(key, 2)
-        masks = {"resets": text.resets, "mask": text.taken}
+        masks = {"resets": text.resets, "mask": text.mask}
         output = lm.apply(params, states, text.inputs, **masks, key=dropout_key, dropout_rates=rates)
         if sample_key is None or options.samples == 0:
             nats = optax.softmax_cross_entropy_with_integer_labels(lm.logits(params, output.ys), text.targets)
         else:
             nats = lm.sampled_softmax_loss(sample_key, params, output.ys, text.targets, log_shares, options.samples)
-        perplexity = {"perplexity": metrics.perplexity(nats, text.taken)} if key is None else {}
-        return jnp.mean(nats, where=text.taken), (output.states, {"loss": metrics.mean(nats, text.taken), **perplexity})
+        perplexity = {"perplexity": metrics.perplexity(nats, text.mask)} if key is None else {}
+        return jnp.mean(nats, where=text.mask), (output.states, {"loss": metrics.mean(nats, text.mask), **perplexity})
 
     return loss
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from common import saved
 from lstm_jax import diagnostics
-from lstm_jax.diagnostics import pictures
 from lstm_jax.models import classifier
 
 NUM_PATH_POINTS = 256
@@ -42,7 +41,7 @@ def explain(params: Any, codes: jax.Array, pooling: str) -> tuple[jax.Array, jax
     lead = diagnostics.integrated_gradients(
         lambda xs: logits(xs)[first] - logits(xs)[second], embedded, num_points=NUM_PATH_POINTS
     )
-    return jax.nn.softmax(scores), lead.steps
+    return jax.nn.softmax(scores), lead.per_step
 
 
 def judge(model: saved.Model, text: str) -> Verdict:
@@ -68,4 +67,4 @@ def show(verdicts: Sequence[Verdict], picture: Path | None = None) -> None:
     if picture:
         print(f"words colored by what they say: {picture}")
         meaning = "for the class given, scaled to each text's largest"
-        pictures.plot_text(labels, np.array(values), picture, meaning=meaning, between=" ")
+        diagnostics.plots.plot_text(labels, np.array(values), picture, value_label=meaning, separator=" ")

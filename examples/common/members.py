@@ -19,13 +19,13 @@ def print_members(rows: Sequence[dict[str, float]], data: str) -> None:
 
 
 def train_separately(
-    build: Callable[[Any], Any], population: training.Population, batches: Any, valid: Any, num_steps: int
+    build: Callable[[Any], Any], untrained: training.PopulationState, batches: Any, valid: Any, num_steps: int
 ) -> tuple[list[float], float]:
     """Trains the members of a population one by one, with one compiled step.
 
     Args:
         build: returns the loss and the optimizer of a member's hyperparameters.
-        population: the untrained members.
+        untrained: the members before their first step.
         batches: of the training part.
         valid: one batch of the validation part.
         num_steps: of each member.
@@ -43,9 +43,10 @@ def train_separately(
         """Returns a member's error on a batch."""
         return build(hyper)[0](params, None, batch, None)[1][1]["error"].value()
 
-    errors, start, count = [], time.perf_counter(), len(population.numbers)
-    for member in tqdm(population.numbers, unit="member", dynamic_ncols=True):
-        hyper, state = jax.tree.map(lambda leaf, member=member: leaf[member], (population.hypers, population.states))
+    errors, start, count = [], time.perf_counter(), len(untrained.members)
+    for member in tqdm(untrained.members, unit="member", dynamic_ncols=True):
+        columns = (untrained.hyperparameters, untrained.train_states)
+        hyper, state = jax.tree.map(lambda leaf, member=member: leaf[member], columns)
         for number in range(num_steps):
             state, _ = step(hyper, state, batches[number])
         errors.append(float(error(hyper, state.params, valid[0])))

@@ -57,14 +57,14 @@ class Timer:
 
 def evaluate(loss_fn: Callable[..., Any], params: Any, batches: Any, carry: Any = None) -> dict[str, float]:
     """The metrics of one epoch of batches, by name."""
-    return training.make_evaluate(loss_fn)(params, batches, carry)
+    return training.metrics.values(training.make_evaluate(loss_fn)(params, batches, carry))
 
 
 def print_scores(
     fitted: training.FitResult, meaning: str, scores: Mapping[str, float | Sequence[float]], form: str
 ) -> None:
     """Prints why training ended, what the scores mean, and each name with its number or numbers in one format."""
-    print(f"\nTraining ended: {fitted.ended}, step {int(fitted.state.step)}. {meaning}:")
+    print(f"\nTraining ended: {fitted.stop_reason}, step {int(fitted.state.step)}. {meaning}:")
     width = max(map(len, scores))
     for name, values in scores.items():
         print(f"  {name:{width}} " + " ".join(f"{value:{form}}" for value in np.atleast_1d(values)))

@@ -120,7 +120,7 @@ def plot_attention(model: saved.Model, line: str, translation: str, path: Path) 
     """Draws which subwords of the source each subword of the translation attended to."""
     source, target = model.tokenizers["source"].encode(line), model.tokenizers["target"].encode(translation)
     codes, read = jnp.array(source.ids), jnp.array([START, *target.ids])
-    weights = seq2seq.teacher_force(model.params, codes, jnp.int32(len(codes)), read).weights
+    weights = seq2seq.teacher_force(model.params, codes, jnp.int32(len(codes)), read).attention_weights
     pictures.plot_attention(
         weights,
         [*target.tokens, texts.END],

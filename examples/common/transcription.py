@@ -71,5 +71,5 @@ def plot_clip(model: saved.Model, frames: np.ndarray, label: str, path: Path) ->
         logits, _ = ctc_recognizer.recognize(model.params, jnp.asarray(frames), length)
         rows, values = ["space" if letter == " " else letter for letter in LETTERS[1:]], jax.nn.softmax(logits).T[1:]
     else:
-        rows, values = ["weight"], classifier.classify(model.params, jnp.asarray(frames), length).weights[None]
+        rows, values = ["weight"], classifier.classify(model.params, jnp.asarray(frames), length).pooling_weights[None]
     speech.plot_recognition(frames, f"said: {label}", rows, np.asarray(values), path)
