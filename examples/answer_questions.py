@@ -109,12 +109,9 @@ def answer(model: saved.Model, story: list[str], question: str, picture: Path | 
     output = memory_qa.answer(model.params, to_story(batch))
     given = model.notes["answers"][int(output.logits[0].argmax())]
     if picture:
-        hops, title = (
-            [f"hop {k + 1}" for k in range(len(output.attention_weights))],
-            f"{question}? {given} (right: {right})",
-        )
-        size = 7, 1.2 + 0.3 * len(story)
-        pictures.plot_attention(output.attention_weights[:, :, 0].T, story, hops, picture, figsize=size, title=title)
+        weights, title = output.attention_weights[:, :, 0].T, f"{question}? {given} (right: {right})"
+        hops, size = [f"hop {k + 1}" for k in range(weights.shape[1])], (7, 1.2 + 0.3 * len(story))
+        pictures.plot_attention(weights, story, hops, picture, figsize=size, title=title)
     return given
 
 

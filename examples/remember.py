@@ -118,7 +118,7 @@ def load(folder: str | Path) -> saved.Model:
 
 def evaluate(model: saved.Model, time_lag: int) -> dict[str, float]:
     """Returns the scores of a model on new batches, whose time lag may differ from that of training."""
-    task = model.notes["sizes"]["task"]
+    task: str = model.notes["sizes"]["task"]
     return results.evaluate(LOSSES[task], model.params, TASKS[task](time_lag, 500, 10, 2))
 
 
@@ -134,10 +134,8 @@ def main(arguments: list[str] | None = None) -> float:
         else:
             result = train(options)
             sizes = {name: getattr(options, name) for name in ("task", "hidden", "scheme", "time_lag")}
-            model, outcome = (
-                saved.Model(result.params, {"sizes": sizes}),
-                f"{result.stop_reason}, step {result.state.step}",
-            )
+            outcome = f"{result.stop_reason}, step {result.state.step}"
+            model = saved.Model(result.params, {"sizes": sizes})
             training.plot_curve(result.history, options.picture, title=title, lines={"naive": naive})
     saved.save(options.save, options.example, model)
     scores = evaluate(model, options.time_lag)

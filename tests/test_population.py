@@ -171,10 +171,9 @@ def test_wrong_calls_are_named(call, message):
 def test_the_example_searches_and_compares(tmp_path, capsys, monkeypatch):
     from examples import search_strokes
 
-    monkeypatch.setattr(search_strokes, "MEMBERS", 4)
     picture = tmp_path / "search.png"
     with jax.enable_x64(False):
-        search_strokes.main(["--steps", "50", "--picture", str(picture), "--optuna", "1"])
+        search_strokes.main(["--optuna", "1", "--set", "members=4", "steps=50", f"picture={picture}"])
     printed = capsys.readouterr().out
     assert "the same winner" in printed
     assert "best of 1 trials: {'hidden':" in printed
