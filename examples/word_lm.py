@@ -26,8 +26,8 @@ import optax
 from common import ngrams, results, saved, words
 from common.options import Count, Positive, Rate, new_parser, parse
 
+import lstm_jax as lj
 from lstm_jax import decoding, training
-from lstm_jax._core.stack import stack_zero_state
 from lstm_jax.models import language_model as lm
 from lstm_jax.models.layers import split_key
 from lstm_jax.training import metrics
@@ -84,7 +84,7 @@ def train(corpus: words.Corpus, params: Any, loss: Any, options: argparse.Namesp
     optimizer, kept_params = words.make_optimizer(options.optimizer, options.learning_rate)
     batches = words.stream_train(corpus.train, options)
     held_out = words.stream_held_out("--valid", corpus.valid, options)
-    carry = stack_zero_state(params.layers, (options.batch,))
+    carry = lj.stack_zero_state(params.layers, (options.batch,))
     return training.fit(
         loss,
         params,
@@ -103,7 +103,7 @@ def write(model: saved.Model, prompt: str, options: Any = None) -> str:
     """Writes the prompt and what the model continues it with, as the Settings, or options, say."""
     params, tokenizer, options = model.params, model.tokenizers["tokenizer"], options or Settings()
     codes = words.encode_prompt(tokenizer, prompt)
-    states = lm.apply(params, None, codes[:-1]).states if len(codes) > 1 else stack_zero_state(params.layers)
+    states = lm.apply(params, None, codes[:-1]).states if len(codes) > 1 else lj.stack_zero_state(params.layers)
     params = params._replace(bias=params.bias.at[:2].set(-jnp.inf))  # neither the unknown word nor the start
     sample = partial(decoding.sample, max_length=options.length, temperature=options.temperature, top_p=options.top_p)
     tokens = sample(jax.random.key(options.seed), lm.decode_step, params, states, codes[-1]).tokens
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> float:
         fitted = train(corpus, lm.init_language_model(keys[0], **sizes), loss, options, keys[1])
     model = saved.Model(fitted.params, {"sizes": sizes}, {"tokenizer": corpus.tokenizer})
     saved.save(options.save, options.example, model)
-    carry = stack_zero_state(fitted.params.layers, (options.batch,))
+    carry = lj.stack_zero_state(fitted.params.layers, (options.batch,))
     perplexity = results.evaluate(loss, fitted.params, test, carry)["perplexity"]
     nats = ngrams.baselines(corpus.train, corpus.test, vocab_size, ("frequencies", "pairs"))
     naive = {name: math.exp(value) for name, value in nats.items()}

@@ -97,11 +97,11 @@ def test_a_classifier_of_files_is_saved_and_loaded(tmp_path, capsys):
     train = lines(tmp_path / "train.tsv", [f"{k % 3}\t{' '.join(WORDS[k % 5 : 5 + k % 8])}" for k in range(60)])
     test = lines(tmp_path / "test.tsv", ["0\tthe old dog", "2 runs near the house"])
     common = ["--smoke", "--data", train]
-    asked = ["--text", "the old dog", "--text", "an <s>unknown</s> thing"]
-    classify_text.main([*common, "--test", test, "--save", "model", "--set", "pooling=attention", *asked])
+    texts_given = ["--text", "the old dog", "--text", "an <s>unknown</s> thing"]
+    classify_text.main([*common, "--test", test, "--save", "model", "--set", "pooling=attention", *texts_given])
     shown = capsys.readouterr().out.splitlines()
     start = shown.index("class, probability, text; capitals: words that speak most for the class")
-    classify_text.main(["--load", "model", *asked])
+    classify_text.main(["--load", "model", *texts_given])
     *loaded, last = capsys.readouterr().out.splitlines()
     assert (loaded, last) == (shown[start : start + 3], "words colored by what they say: classify_words.png")
     with pytest.raises(SystemExit, match="--load: model holds a model of classify_text, want one of word_lm"):

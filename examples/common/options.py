@@ -99,16 +99,12 @@ def parse(
         flags: names in COMMON_FLAGS of the common flags that the example has; --set is always there.
     """
     example, words = Path(file).stem, sys.argv[1:] if arguments is None else arguments
-    picture = Path(f"{example}.png")
     kinds = {"seed": int, "picture": OutputPath, **get_type_hints(settings, include_extras=True)}
-    defaults = {"seed": 0, "picture": picture, **settings._field_defaults}  # type: ignore[attr-defined]  # NamedTuple
+    fields = settings._field_defaults  # type: ignore[attr-defined]  # of a NamedTuple
+    defaults = {"seed": 0, "picture": Path(f"{example}.png"), **fields}
     for name in flags:
         parser.add_argument(f"--{name}", **COMMON_FLAGS[name])
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="changes settings, listed below"
-    )
-    listed = "settings: " + " ".join(f"{name}={value}" for name, value in defaults.items())
-    parser.epilog = textwrap.fill(listed, 100, break_on_hyphens=False, subsequent_indent="  ")
+    _add_set(parser, defaults)
     parser.set_defaults(**defaults, example=example, doc=parser.description)
     if smoke and "--smoke" in words:
         parser.set_defaults(**smoke)
@@ -119,6 +115,14 @@ def parse(
         parser.error("--resume: got no --save, want the folder of the run to go on with")
     options.command = _command(example, words)
     return options
+
+
+def _add_set(parser: argparse.ArgumentParser, defaults: Mapping[str, Any]) -> None:
+    """Adds --set, and the list of settings to the end of the help."""
+    use = "changes settings, listed below"
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=use)
+    listed = "settings: " + " ".join(f"{name}={value}" for name, value in defaults.items())
+    parser.epilog = textwrap.fill(listed, 100, break_on_hyphens=False, subsequent_indent="  ")
 
 
 def check_texts(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -56,10 +56,10 @@ def numbers(count: int, seed: int) -> tuple[list[str], list[str]]:
 def questions(count: int, seed: int) -> list[Question]:
     """Makes stories of people who go to places, and asks where one of them is."""
     rng = random.Random(seed)
-    asked = []
+    rows = []
     for _ in range(count):
         moves = [(rng.choice(PEOPLE), rng.choice(PLACES)) for _ in range(rng.randrange(2, 9))]
         story = [f"{person} {rng.choice(('went', 'walked', 'ran'))} to the {place}" for person, place in moves]
         person = rng.choice(moves)[0]
-        asked.append(Question(story, f"where is {person}", dict(moves)[person]))
-    return asked
+        rows.append(Question(story, f"where is {person}", dict(moves)[person]))
+    return rows
