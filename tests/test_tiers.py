@@ -48,4 +48,4 @@ def test_the_rest_is_what_the_fast_tier_leaves_out():
         for name in fast
         if name.startswith("tests/test_cells.py") and "[" in name
     }
-    assert in_fast == set(CELLS)
+    assert in_fast >= set(CELLS)
