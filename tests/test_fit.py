@@ -99,7 +99,7 @@ def test_without_validation_a_checkpoint_holds_the_state_alone(tmp_path):
 
 
 def test_a_step_instead_of_a_loss():
-    """A step holds its loss and optimiser; the result is the same to the bit."""
+    """A step holds its loss and optimizer; the result is the same to the bit."""
     step = training.make_train_step(loss_fn, ADAM)
     validation = training.Validation(HELD, 5)
     got = training.fit(step, init(), TRAIN, steps=12, key=KEY, validation=validation, progress_bar=False)

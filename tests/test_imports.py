@@ -81,7 +81,7 @@ def test_importing_touches_no_device_and_no_framework():
     run(
         "import sys, lstm_jax\n"
         "from jax._src import xla_bridge\n"
-        "assert not xla_bridge._backends, 'a device was initialised'\n"
+        "assert not xla_bridge._backends, 'a device was initialized'\n"
         "frameworks = 'flax haiku torch chex matplotlib optax keras equinox onnx safetensors jax.extend'.split()\n"
         "assert not set(frameworks) & set(sys.modules)\n"
     )

@@ -31,7 +31,7 @@ def init(key, hidden):
 def loss_fn(params, carry, text, key):
     carry, ys = lj.lstm(params["lstm"], jax.nn.one_hot(text.inputs, 4), carry, resets=text.resets)
     if key is not None:
-        ys = lj.regularizers.step_dropout(key, ys, RATE)
+        ys = lj.regularizers.dropout(key, ys, RATE)
     nats = optax.softmax_cross_entropy_with_integer_labels(ys @ params["dense"], text.targets)
     return nats.mean(), (carry, {"loss": metrics.mean(nats)})
 

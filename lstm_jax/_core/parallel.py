@@ -35,7 +35,11 @@ def parallel_unroll(
         params: of that cell.
         xs: inputs ``[T, *batch, D]``.
         initial_state: ``[*batch, H]``; None means zeros.
-        lengths, mask, resets, reset_state, reverse: as for ``lstm``.
+        lengths: integers ``[*batch]``, 0 to T; later steps are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, the steps that are taken; give at most one of lengths and mask.
+        resets: bool ``[T, *batch]``, boundaries that no state crosses; None means none.
+        reset_state: the state that a step after a boundary starts from; None means the zero state.
+        reverse: whether each sequence is read from its last taken step to its first.
     Returns:
         (final_state ``[*batch, H]``, ys ``[T, *batch, H]``).
     Raises:

@@ -94,7 +94,16 @@ def explain(
     """Tells which implementation ``lstm`` runs for these arguments on the default device, and why each other does not.
 
     Args:
-        params, xs, initial_state, lengths, mask, resets, reset_state, reverse, remat, implementation: as for ``lstm``.
+        params: parameters of the LSTM.
+        xs: inputs ``[T, *batch, D]``.
+        initial_state: the state before the first step read; None means zeros.
+        lengths: integers ``[*batch]``, 0 to T; later steps are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, the steps that are taken; give at most one of lengths and mask.
+        resets: bool ``[T, *batch]``, boundaries that no state crosses; None means none.
+        reset_state: the state that a step after a boundary starts from; None means the zero state.
+        reverse: whether each sequence is read from its last taken step to its first.
+        remat: what is kept for the backward pass, "gates", "states" or a number of steps, as for ``lstm``.
+        implementation: how the loop over time is run, by name, as for ``lstm``; None chooses.
     Returns:
         a line for each implementation.
     Raises:
@@ -130,7 +139,12 @@ def unroll(
         params: what the cell's functions take; ``cell.init`` draws them.
         xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell that reads more at each step.
         initial_state: the state before the first step read; None means ``cell.zero_state``.
-        lengths, mask, resets, reset_state, reverse, remat: as for ``lstm``.
+        lengths: integers ``[*batch]``, 0 to T; later steps are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, the steps that are taken; give at most one of lengths and mask.
+        resets: bool ``[T, *batch]``, boundaries that no state crosses; None means none.
+        reset_state: the state that a step after a boundary starts from; None means the zero state.
+        reverse: whether each sequence is read from its last taken step to its first.
+        remat: what is kept for the backward pass, "gates", "states" or a number of steps, as for ``lstm``.
     Returns:
         (final_state, ys): the state after the last step taken; the cell's outputs ``[T, *batch, ...]``.
     Raises:

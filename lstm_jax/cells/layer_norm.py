@@ -1,4 +1,4 @@
-"""The layer-normalised LSTM, over a whole slab or gate by gate; N is (v - mean) / sqrt(variance + 1e-5) over units.
+"""The layer-normalized LSTM, over a whole slab or gate by gate; N is (v - mean) / sqrt(variance + 1e-5) over units.
 
 Joint, Ba, Kiros and Hinton 2016 (arXiv:1607.06450, equations 20 to 22):
 
@@ -8,7 +8,7 @@ Joint, Ba, Kiros and Hinton 2016 (arXiv:1607.06450, equations 20 to 22):
 Per gate, as TensorFlow's ``LayerNormBasicLSTMCell`` computed it:
 
     a_k = s_k * N(x W_k + h R_k) + b_k            N over the H of each gate k
-    c' is normalised too, and carried so:  c' = s_c * N(f * c + i * g) + b_c,    h' = o * tanh(c')
+    c' is normalized too, and carried so:  c' = s_c * N(f * c + i * g) + b_c,    h' = o * tanh(c')
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ EPSILON = 1e-5
 
 
 class LayerNormParams(NamedTuple):
-    """Parameters of one layer, joint normalisation; blocks i, f, g, o."""
+    """Parameters of one layer, joint normalization; blocks i, f, g, o."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -48,7 +48,7 @@ class LayerNormParams(NamedTuple):
 
 
 class GateNormParams(NamedTuple):
-    """Parameters of one layer, normalisation per gate; blocks i, f, g, o."""
+    """Parameters of one layer, normalization per gate; blocks i, f, g, o."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""

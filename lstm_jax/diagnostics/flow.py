@@ -20,7 +20,8 @@ from jax.typing import ArrayLike
 
 from lstm_jax._core import engine
 from lstm_jax._core.call import check_call
-from lstm_jax._core.stack import Between, cell_of_params, run_cell, run_layers, stack_zero_state
+from lstm_jax._core.layers import Between, cell_of_params, run_cell, run_layers
+from lstm_jax._core.stack import stack_zero_state
 from lstm_jax._core.structs import (
     Bidirectional,
     Cell,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lstm_jax._core.stack import Between, cell_of_params, run_cell, run_layers
+from lstm_jax._core.layers import Between, cell_of_params, run_cell, run_layers
 from lstm_jax._core.structs import Bidirectional, Cell, PyTree, SequenceOptions
 from lstm_jax.cells import LSTM
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from lstm_jax._core.stack import Between, lstm_stack
+from lstm_jax._core.layers import Between
+from lstm_jax._core.stack import lstm_stack
 from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
 from lstm_jax.cells import GRU, LSTM
 from lstm_jax.flax_modules.shared import (

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.nn import initializers as jax_init
 from jax.typing import DTypeLike
 
-from lstm_jax._core.stack import Between
+from lstm_jax._core.layers import Between
 from lstm_jax._core.structs import accumulator_dtype
 from lstm_jax.cells.dense import add_bias
 from lstm_jax.regularizers import Rate, dropout, locked_dropout
