@@ -2,7 +2,7 @@
 
     python examples/forecast.py                                                      # a synthetic electricity load
     python examples/forecast.py --data sales.csv --horizon 7 --ahead next_week.csv --set history=28
-    python examples/forecast.py --data vic_elec.csv.gz --target Demand --horizon 48 --set known=Temperature,Holiday \\
+    python examples/forecast.py --data vic_elec.csv.gz --target Demand --horizon 48 --set future=Temperature,Holiday \\
         history=96 seasons=48,336 split=32160,2928,17520
     python examples/forecast.py --data ETTh1.csv --target OT --set seasons=24 split=8640,2880,2880 relative=true \\
         direct=true calendar=hour
@@ -45,7 +45,7 @@ class Settings(NamedTuple):
 
     date: str | None = None  # column of dates, or several: year,month,day,hour; None means the first
     inputs: str | None = None  # further columns to read of the past: A,B
-    known: str | None = None  # columns that are known for the future too, such as holidays: A,B
+    future: str | None = None  # columns that are known for the future too, such as holidays: A,B
     calendar: str = "hour,weekday,year"  # cycles that are known
     fill: float | None = None  # number to take where there is none
     gaps: bool = False  # whether steps may be uneven
@@ -74,8 +74,8 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--horizon", type=whole, default=24, help="steps to forecast (%(default)s)")
     parser.add_argument("--ahead", type=Path, help="CSV file to write the forecast after the last row to")
     options = parse(parser, arguments, __file__, Settings, smoke={"steps": 3, "hidden": 8})
-    if options.ahead and (options.known or not options.data):
-        parser.error("--ahead: want --data, and no known columns, since the file does not hold their future")
+    if options.ahead and (options.future or not options.data):
+        parser.error("--ahead: want --data, and no columns of the future, since the file does not hold their future")
     return options
 
 
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> float:
     model = note_settings(model, vars(options), problem, evaluation)
     saved.save(options.save, options.example, model)
     print_scores(evaluation.scores, evaluation.coverage, problem.naive_name)
-    upcoming = forecast_next(model, options.data) if options.data and not options.known else None
+    upcoming = forecast_next(model, options.data) if options.data and not options.future else None
     report_upcoming(upcoming, table.name, options.ahead)
     plot_report(table, problem.split.test, options.history, evaluation, upcoming, options.picture)
     naive = {name: row[options.measure] for name, row in evaluation.scores.items() if name != "LSTM"}

@@ -22,13 +22,13 @@ HOURS = "time,load,warm,free\n" + "".join(
 
 
 def test_columns_are_read_with_the_calendar(tmp_path):
-    table = series.read_table(write(tmp_path, HOURS), target="load", inputs="warm", known="free")
+    table = series.read_table(write(tmp_path, HOURS), target="load", inputs="warm", future="free")
     np.testing.assert_array_equal(table.target, np.arange(72))
     np.testing.assert_array_equal(table.past[:, 0], np.arange(72) / 2)
-    np.testing.assert_array_equal(table.known[:, 0], np.arange(72) > 24)
+    np.testing.assert_array_equal(table.future[:, 0], np.arange(72) > 24)
     hour = 2 * np.pi * np.arange(72) / 24
-    np.testing.assert_allclose(table.known[:, 1:3], np.stack([np.sin(hour), np.cos(hour)], axis=1), atol=1e-12)
-    assert table.known.shape[1] == 1 + 6, "hour, weekday and day of the year"
+    np.testing.assert_allclose(table.future[:, 1:3], np.stack([np.sin(hour), np.cos(hour)], axis=1), atol=1e-12)
+    assert table.future.shape[1] == 1 + 6, "hour, weekday and day of the year"
 
 
 def test_the_clock_on_the_wall_counts_for_the_calendar(tmp_path):
@@ -38,7 +38,7 @@ def test_the_clock_on_the_wall_counts_for_the_calendar(tmp_path):
     path = write(tmp_path, "time,load\n" + "".join(f"{stamp},1\n" for stamp in local))
     table = series.read_table(path)
     want = 2 * np.pi * local.hour.to_numpy() / 24
-    np.testing.assert_allclose(table.known[:, 0], np.sin(want), atol=1e-12)
+    np.testing.assert_allclose(table.future[:, 0], np.sin(want), atol=1e-12)
 
 
 def test_dates_in_several_columns_and_numbers_that_are_missing(tmp_path):
@@ -94,7 +94,7 @@ def test_windows_lie_in_their_part_and_never_overlap_the_next():
     data = windows.make_windows(table, split.test, history, horizon, relative=False)
     np.testing.assert_allclose(data.target[0], table.target[400:412])
     np.testing.assert_allclose(data.past[0][:, 0], table.target[352:400])
-    np.testing.assert_allclose(data.future[0], table.known[400:412])
+    np.testing.assert_allclose(data.future[0], table.future[400:412])
     for sizes in ([300, 100], [300, 100, 200], [300, 100, 5]):
         with pytest.raises(SystemExit, match="split: got"):
             windows.split_starts(500, sizes, history, horizon, [24])
@@ -217,4 +217,4 @@ def test_a_target_is_asked_for_where_there_are_several(tmp_path):
     path = write(tmp_path, HOURS)
     with pytest.raises(SystemExit, match=r"--target: got none, want one of .*\['load', 'warm', 'free'\]"):
         series.read_table(path)
-    assert series.read_table(path, inputs="warm", known="free").name == "load"
+    assert series.read_table(path, inputs="warm", future="free").name == "load"

@@ -165,9 +165,9 @@ def mistakes():
         "too few states": (lambda: lj.lstm_stack(plain, xs, (state,)), "initial_state: got 1 parts, want a tuple of 2"),
         "one direction's state": (
             lambda: lj.lstm_stack(both, xs, (state, state)),
-            "initial_state of layer 0: got LSTMState, want Bidirectional",
+            r"layers\[0\]: initial_state: got LSTMState, want Bidirectional",
         ),
-        "reverse of both": (lambda: lj.lstm_stack(both, xs, reverse=True), r"reverse: got True, but layers\[0\]"),
+        "reverse of both": (lambda: lj.lstm_stack(both, xs, reverse=True), r"reverse: got True, but the layer"),
         "a layer too narrow": (lambda: lj.lstm_stack((plain[0], plain[0]), xs), r"layers\[1\]: xs: got 5 features"),
         "no count": (lambda: lj.init_stack(jax.random.key(0), D, H, 0), "num_layers: got 0, want an integer"),
     }

@@ -14,7 +14,7 @@ from lstm_jax import training
 from lstm_jax.models import forecaster
 
 PREDICT_BATCH_SIZE = 512
-INPUT_SETTINGS = "target", "inputs", "known", "calendar", "relative", "log", "history", "horizon"
+INPUT_SETTINGS = "target", "inputs", "future", "calendar", "relative", "log", "history", "horizon"
 """settings that a model's inputs depend on"""
 COLUMNS = ["low", "median", "high"]
 """of a forecast, the quantiles"""

@@ -12,7 +12,7 @@ import pandas as pd
 
 CALENDAR = "hour", "weekday", "year"
 """the cycles that ``calendar_features`` knows"""
-READ_SETTINGS = "target", "date", "inputs", "known", "calendar", "fill", "gaps"
+READ_SETTINGS = "target", "date", "inputs", "future", "calendar", "fill", "gaps"
 """arguments of ``read_table``"""
 SECONDS_PER_DAY = 86400
 
@@ -29,7 +29,7 @@ class Table(NamedTuple):
     """``[N]``"""
     past: np.ndarray
     """``[N, D - 1]``, series that are known for the past only"""
-    known: np.ndarray
+    future: np.ndarray
     """``[N, F]``, series that are known for the future as well: given columns, then the calendar"""
 
 
@@ -46,7 +46,7 @@ def read_table(
     target: str | None = None,
     date: str | None = None,
     inputs: str | None = None,
-    known: str | None = None,
+    future: str | None = None,
     calendar: str = ",".join(CALENDAR),
     fill: float | None = None,
     gaps: bool = False,
@@ -58,7 +58,7 @@ def read_table(
         target: the column to forecast; None takes the only one that has no other use.
         date: the column of dates, or several such as "year,month,day,hour"; None takes the first.
         inputs: further columns to read of the past, with commas between.
-        known: columns that are known for the future as well.
+        future: columns that are known for the future as well.
         calendar: cycles of the calendar to add to those.
         fill: the number to take for cells without one; None makes them an error.
         gaps: whether steps may be uneven.
@@ -71,9 +71,9 @@ def read_table(
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise SystemExit(f"--data: {path} is no CSV file that can be read: {error}") from None
-    date_names, known_names, input_names = (name.split(",") if name else [] for name in (date, known, inputs))
+    date_names, future_names, input_names = (name.split(",") if name else [] for name in (date, future, inputs))
     date_names = date_names or [frame.columns[0]]
-    target = _choose_columns(path, frame, target, {"date": date_names, "known": known_names, "inputs": input_names})
+    target = _choose_columns(path, frame, target, {"date": date_names, "future": future_names, "inputs": input_names})
     try:
         dates, local_dates = read_dates(frame[date_names[0]] if len(date_names) == 1 else frame[date_names])
     except ValueError as error:
@@ -81,10 +81,10 @@ def read_table(
             f"date: {path}: column {date_names} holds no dates such as 2024-01-31 15:00: {_first_sentence(error)}"
         ) from None
     check_dates(path, dates, gaps)
-    columns = {name: to_numbers(path, frame[name], fill) for name in (target, *input_names, *known_names)}
+    columns = {name: to_numbers(path, frame[name], fill) for name in (target, *input_names, *future_names)}
     past, future = (
         np.column_stack([np.zeros((len(frame), 0)), *(columns[name] for name in names)])
-        for names in (input_names, known_names)
+        for names in (input_names, future_names)
     )
     future = np.column_stack([future, calendar_features(local_dates, calendar)])
     return Table(target, dates, local_dates, columns[target], past, future)
@@ -204,5 +204,5 @@ def synthetic_load(num_hours: int = 3000, calendar: str = ",".join(CALENDAR)) ->
     temperature = 12 + 6 * np.sin(2 * np.pi * (np.arange(num_hours) - 9) / 24) + drift
     load = 50 + 12 * np.sin(2 * np.pi * (dates.hour.to_numpy() - 8) / 24) - 8 * (dates.day_of_week.to_numpy() > 4)
     load = load + 0.05 * (temperature - 18) ** 2 + rng.normal(size=num_hours)
-    known = np.column_stack([temperature, calendar_features(dates, calendar)])
-    return Table("load", dates, dates, load, np.zeros((num_hours, 0)), known)
+    future = np.column_stack([temperature, calendar_features(dates, calendar)])
+    return Table("load", dates, dates, load, np.zeros((num_hours, 0)), future)

@@ -83,7 +83,7 @@ def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: i
 
 
 def fit_scalers(table: Table, num_rows: int, log: bool) -> dict[str, training.Scaler]:
-    """Returns scalers of target, past and known by the first rows; with ``log`` of the target's logarithm."""
+    """Returns scalers of target, past and future by the first rows; with ``log`` of the target's logarithm."""
     columns = _columns(table, log)
     return {name: training.fit_scaler(values[:num_rows]) for name, values in columns.items()}
 
@@ -91,7 +91,7 @@ def fit_scalers(table: Table, num_rows: int, log: bool) -> dict[str, training.Sc
 def scale_table(table: Table, scalers: dict[str, training.Scaler], log: bool) -> Table:
     """Brings every series to mean 0 and deviation 1, after taking the target's logarithm where asked to."""
     columns = {name: scalers[name].transform(values) for name, values in _columns(table, log).items()}
-    return table._replace(target=columns["target"], past=columns["past"], known=columns["known"])
+    return table._replace(target=columns["target"], past=columns["past"], future=columns["future"])
 
 
 def unscale_target(target: np.ndarray, scalers: dict[str, training.Scaler], log: bool) -> np.ndarray:
@@ -104,7 +104,7 @@ def _columns(table: Table, log: bool) -> dict[str, np.ndarray]:
     """Returns the series that are scaled."""
     if log and table.target.min() <= 0:
         raise SystemExit(f"--set log: got a target of {table.target.min()}, want all above 0")
-    return {"target": np.log(table.target) if log else table.target, "past": table.past, "known": table.known}
+    return {"target": np.log(table.target) if log else table.target, "past": table.past, "future": table.future}
 
 
 def make_windows(table: Table, starts: np.ndarray, history: int, horizon: int, relative: bool) -> Windows:
@@ -119,9 +119,9 @@ def make_windows(table: Table, starts: np.ndarray, history: int, horizon: int, r
     Returns:
         The windows.
     """
-    columns = np.column_stack([table.target, table.past, table.known])
+    columns = np.column_stack([table.target, table.past, table.future])
     past = np.lib.stride_tricks.sliding_window_view(columns, history, axis=0)[starts - history]
-    future = np.lib.stride_tricks.sliding_window_view(table.known, horizon, axis=0)[starts]
+    future = np.lib.stride_tricks.sliding_window_view(table.future, horizon, axis=0)[starts]
     target = np.lib.stride_tricks.sliding_window_view(table.target, horizon)[starts]
     level = table.target[starts - 1][:, None] * relative
     past = past.swapaxes(1, 2).copy()
