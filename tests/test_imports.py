@@ -17,8 +17,8 @@ LAYERS = [set(re.findall(r"`([\w.]+)`", line.split("|")[1])) for line in TABLE.s
 """Each module imports from the rows above its own, and nothing else from this package."""
 
 STANDARD = (
-    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib pickle "
-    "re signal sys threading time types typing warnings"
+    "base64 collections concurrent contextlib csv functools importlib inspect itertools json logging math os pathlib "
+    "pickle re signal sys threading time types typing warnings"
 )
 ALLOWED = {"jax", "numpy", *STANDARD.split()}
 """What every module may import from elsewhere."""

@@ -82,12 +82,12 @@ def read_table(
         ) from None
     check_dates(path, dates, gaps)
     columns = {name: to_numbers(path, frame[name], fill) for name in (target, *input_names, *future_names)}
-    past, future = (
+    past_columns, future_columns = (
         np.column_stack([np.zeros((len(frame), 0)), *(columns[name] for name in names)])
         for names in (input_names, future_names)
     )
-    future = np.column_stack([future, calendar_features(local_dates, calendar)])
-    return Table(target, dates, local_dates, columns[target], past, future)
+    future_columns = np.column_stack([future_columns, calendar_features(local_dates, calendar)])
+    return Table(target, dates, local_dates, columns[target], past_columns, future_columns)
 
 
 def _choose_columns(path: Path, frame: pd.DataFrame, target: str | None, columns: dict[str, list[str]]) -> str:

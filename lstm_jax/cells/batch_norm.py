@@ -250,7 +250,7 @@ def update_statistics(params: BatchNormParams, statistics: Statistics, momentum:
 
 
 def _moments_at(params: BatchNormParams, step: jax.Array) -> Statistics:
-    """The stored moments at a step ``[..., 1]`` of the sequence, each ``[..., M]``; no derivative is taken along either."""
+    """The stored moments at a step ``[..., 1]`` of the sequence, each ``[..., M]``; they have no derivative."""
     index = jnp.clip(lax.stop_gradient(step)[..., 0].astype(jnp.int32), 0, len(params.input_mean) - 1)
     fields: PyTree = lax.stop_gradient(params._asdict())
     return {name: Moments(fields[f"{name}_mean"][index], fields[f"{name}_variance"][index]) for name in STATISTICS}
