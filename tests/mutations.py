@@ -45,7 +45,10 @@ def fault(path: str, old: str, new: str, *tests: str) -> Mutation:
 
 
 ORACLE = "laws::values_and_gradients_equal_the_oracle"
-STEPS, ENGINE, CHUNKS, STACK, CHECKS = (f"_core/{name}.py" for name in ("steps", "engine", "chunks", "stack", "checks"))
+STEPS, ENGINE, CHUNKS, STACK, LAYERS, CHECKS = (
+    f"_core/{name}.py" for name in ("steps", "engine", "chunks", "stack", "layers", "checks")
+)
+SCAN = "_core/implementations/scan.py"
 TRAINING, DIAGNOSTICS, DECODING, CTC = "training", "diagnostics", "decoding", "decoding/ctc.py"
 METRICS, REGULARIZERS, INITIALIZERS = "training/metrics.py", "regularizers.py", "initializers.py"
 
@@ -91,87 +94,93 @@ MUTATIONS = {
     ),
     # the engine
     "engine: resets are not applied": fault(
-        ENGINE,
-        "entering = select(steps.carried, state",
-        "entering = select(None, state",
+        SCAN,
+        "prev_state = select(flags.carried, state",
+        "prev_state = select(None, state",
         f"{ORACLE}[all-state-forward-gates]",
     ),
     "engine: a step not taken changes the state": fault(
-        ENGINE, "select(steps.taken, new, state)", "new", f"{ORACLE}[mask-none-forward-gates]"
+        SCAN, "select(flags.taken, new_state, state)", "new_state", f"{ORACLE}[mask-none-forward-gates]"
     ),
     "engine: a step not taken has an output": fault(
-        ENGINE, "(select(steps.taken, y, None), saved)", "(y, saved)", f"{ORACLE}[mask-none-forward-gates]"
+        SCAN, "(select(flags.taken, y, None), residuals)", "(y, residuals)", f"{ORACLE}[mask-none-forward-gates]"
     ),
     "engine: the tangent of inputs and weights is left out": fault(
-        ENGINE, "da = add(da, inflow)", "da = add(da, None)", f"{ORACLE}[all-none-forward-gates]"
+        SCAN, "da = add_trees(da, da_direct)", "da = add_trees(da, None)", f"{ORACLE}[all-none-forward-gates]"
     ),
     "engine: the tangent of parameters read by update is left out": fault(
-        ENGINE,
-        "(da, dentering), own)",
-        "(da, dentering), None)",
+        SCAN,
+        "(da, dprev_state), dupdate)",
+        "(da, dprev_state), None)",
         "cells::derivatives_equal_those_of_a_plain_scan[peephole-gates]",
     ),
     "engine: the reset state gets no gradient": fault(
-        ENGINE,
-        "dentering = select(steps.carried, dstate",
-        "dentering = select(None, dstate",
+        SCAN,
+        "dprev_state = select(flags.carried, dstate",
+        "dprev_state = select(None, dstate",
         f"{ORACLE}[all-state-forward-gates]",
     ),
     "engine: the tangent reads padding": fault(
         ENGINE,
-        "    xs = select(steps.taken, xs, None)",
+        "    xs = select(flags.taken, xs, None)",
         "    xs = select(None, xs, None)",
         f"{ORACLE}[mask-none-forward-gates]",
     ),
     "engine: the gates are not saved but computed twice": fault(
-        ENGINE,
-        'Residuals(entering, a if how.remat == "gates" else None)',
-        "Residuals(entering, None)",
+        SCAN,
+        'Residuals(prev_state, a if config.remat == "gates" else None)',
+        "Residuals(prev_state, None)",
         "structure::each_loop_over_time_holds_one_product[gates-lstm]",
     ),
     "engine: segments are read forward": fault(
-        ENGINE, 'reverse=reverse, remat="gates"', 'reverse=False, remat="gates"', f"{ORACLE}[all-none-reverse-4]"
+        ENGINE, "segment_steps, plan.config.reverse)", "segment_steps, False)", f"{ORACLE}[all-none-reverse-4]"
     ),
     "engine: gradients of segments are summed in half precision": fault(
         ENGINE,
-        "wide = widen(shared)",
+        "wide = to_accumulator(shared)",
         "wide = shared",
         "dtypes::gradients_are_summed_over_many_chunks_in_float32[bfloat16-4]",
     ),
     "engine: the tangent is read forward": fault(
-        ENGINE, "how.chunk, how.reverse, saved)", "how.chunk, False, saved)", f"{ORACLE}[all-none-reverse-gates]"
+        ENGINE,
+        "plan.max_chunk, plan.config.reverse, residuals",
+        "plan.max_chunk, False, residuals",
+        f"{ORACLE}[all-none-reverse-gates]",
     ),
     # chunks
     "chunks: in reverse the remainder comes last": fault(
-        CHUNKS, 'if reverse else ("whole"', 'if False else ("whole"', "structure::scan_in_chunks_is_a_scan"
+        CHUNKS, 'if reverse else ("full"', 'if False else ("full"', "structure::scan_in_chunks_is_a_scan"
     ),
     "chunks: the remainder is taken from the start": fault(
-        CHUNKS, "leaf[count * size :]", "leaf[: length - count * size]", "structure::scan_in_chunks_is_a_scan"
+        CHUNKS, "leaf[num_chunks * size :]", "leaf[: length - num_chunks * size]", "structure::scan_in_chunks_is_a_scan"
     ),
     "chunks: they come in the wrong order": fault(
-        CHUNKS, "index * size, size", "(count - 1 - index) * size, size", "structure::scan_in_chunks_is_a_scan"
+        CHUNKS, "index * size, size", "(num_chunks - 1 - index) * size, size", "structure::scan_in_chunks_is_a_scan"
     ),
     "chunks: a bad divisor makes tiny chunks": fault(
         CHUNKS,
-        "return even if 2 * even >= limit else limit",
-        "return even",
+        "return divisor if 2 * divisor >= max_size else max_size",
+        "return divisor",
         "structure::chunks_divide_time_evenly_unless_they_would_be_small",
     ),
     # layers, directions, the parallel scan
     "stack: the backward direction comes first": fault(
-        STACK,
+        LAYERS,
         "jnp.concatenate(outputs",
         "jnp.concatenate(outputs[::-1]",
         "stack::layers_and_directions_with_every_option[gates]",
     ),
     "stack: between is told the wrong layer": fault(
-        STACK,
-        "between(layer, xs, ys)",
-        "between(layer + 1, xs, ys)",
+        LAYERS,
+        "between(number, xs, ys)",
+        "between(number + 1, xs, ys)",
         "stack::between_acts_after_each_layer_but_the_last",
     ),
     "stack: between acts after the last layer": fault(
-        STACK, "if between is None or last", "if between is None", "stack::between_acts_after_each_layer_but_the_last"
+        LAYERS,
+        "if between is None or is_last",
+        "if between is None",
+        "stack::between_acts_after_each_layer_but_the_last",
     ),
     "stack: both directions are drawn alike": fault(
         STACK,
@@ -194,8 +203,8 @@ MUTATIONS = {
     # checks
     "checks: a length of T is refused": fault(
         CHECKS,
-        "high > steps",
-        "high >= steps",
+        "high > time",
+        "high >= time",
         "laws::traced_lengths_are_clamped",
         "checks::a_reset_state_may_broadcast_and_length_limits_are_allowed",
     ),
@@ -256,8 +265,8 @@ MUTATIONS = {
     "gates: input and forget gate change places": fault("cells/gates.py", '"ifgo"', '"figo"', *cell_oracle("lstm")),
     "gates: the memory is clipped on one side": fault(
         "cells/gates.py",
-        "-form.clip, form.clip",
-        "-10 * form.clip, form.clip",
+        "-gate_spec.clip, gate_spec.clip",
+        "-10 * gate_spec.clip, gate_spec.clip",
         "cells::a_clipped_memory_has_a_limit_on_both_sides",
     ),
     "lstm: the candidate's slope is wrong": fault(
@@ -311,7 +320,7 @@ MUTATIONS = {
         "cells/slstm.py", "f * state.n + i", "f * state.n + i * g", *cell_oracle("slstm")
     ),
     "min_gru: decay and inflow change places": fault(
-        "cells/minimal.py", "Linear(1 - z, z * v)", "Linear(z, (1 - z) * v)", *cell_oracle("min_gru")
+        "cells/minimal.py", "AffineStep(1 - z, z * v)", "AffineStep(z, (1 - z) * v)", *cell_oracle("min_gru")
     ),
     "min_lstm: the gates are not normalized": fault(
         "cells/minimal.py",
@@ -327,8 +336,8 @@ MUTATIONS = {
     ),
     "batch_norm: momentum of the new moments": fault(
         "cells/batch_norm.py",
-        "momentum * old[:max_steps] + (1 - momentum) *",
-        "(1 - momentum) * old[:max_steps] + momentum *",
+        "momentum * old[:num_steps] + (1 - momentum) *",
+        "(1 - momentum) * old[:num_steps] + momentum *",
         "batch_norm::statistics_are_running_means_by_place",
     ),
     "tanh: the approximation is clipped too early": fault(
