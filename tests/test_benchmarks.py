@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import cells, competitors, gpu, gpu_report, measure, plots, report, run, workloads
+from benchmarks import cells, competitors, gpu, gpu_report, measure, plots, profile_scopes, report, run, workloads
 from benchmarks.programs import make_problem, max_relative_error
 from benchmarks.workloads import Workload
 from lstm_jax.cells import CELLS
@@ -257,3 +257,9 @@ def test_a_gpu_report_of_something_else_is_refused(content, tmp_path):
         path.write_text(content)
     with pytest.raises(SystemExit, match=r"--report: got .*one\.json, want a file of results of this suite"):
         gpu.main(["--report", str(path)])
+
+
+def test_a_profile_names_the_parts_of_the_engine(tmp_path):
+    seconds = profile_scopes.profile_program("control", tmp_path)
+    for part in ("input_projection", "time_loop", "input_projection_tangent", "time_loop_tangent"):
+        assert any(scope.endswith(f": {part}") for scope in seconds), part
