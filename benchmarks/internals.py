@@ -11,7 +11,9 @@ import lstm_jax as lj
 from benchmarks.competitors.layer import Layer
 from lstm_jax._core import sequence, tuning
 from lstm_jax._core.call import check_call
-from lstm_jax._core.implementations import TABLE, CallSpec, Implementation, mosaic_gpu
+from lstm_jax._core.implementations import mosaic_gpu
+from lstm_jax._core.implementations.spec import CallSpec
+from lstm_jax._core.implementations.table import TABLE, Implementation
 from lstm_jax._core.structs import SequenceOptions
 
 
@@ -33,7 +35,7 @@ def kernel_layer() -> Layer:
 
 
 def _layer(implementation: Implementation, scan_configs: tuple[tuple[str, tuning.ScanConfig], ...]) -> Layer:
-    spec = sequence.RunSpec(lj.cells.LSTM, implementation, False, None, scan_configs)
+    spec = sequence.StaticArgs(lj.cells.LSTM, implementation, False, None, scan_configs)
 
     def run_sequence(params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
         del options

@@ -4,7 +4,8 @@
     python -m benchmarks.profile_scopes long
 
 ``jax.named_scope`` marks layers, directions, the projection of the inputs, the loop over time, and their tangents.
-Under ``jax.grad`` what JAX calls ``transpose(jvp(...))`` is the backward pass. Times are sums over the threads of a CPU.
+Under ``jax.grad`` what JAX calls ``transpose(jvp(...))`` is the backward pass. Times are sums over the threads of a
+CPU.
 """
 
 import argparse

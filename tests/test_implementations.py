@@ -12,8 +12,10 @@ from jax.interpreters import mlir
 from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, flags, random_problem, tolerance, weigh
 
 import lstm_jax as lj
-from lstm_jax._core import implementations, tuning
-from lstm_jax._core.implementations import TABLE, Implementation, cudnn, mosaic_gpu
+from lstm_jax._core import tuning
+from lstm_jax._core.implementations import cudnn, mosaic_gpu, table
+from lstm_jax._core.implementations.spec import CallSpec
+from lstm_jax._core.implementations.table import TABLE, Implementation
 
 LENGTHS_ONLY = [options for options in GRID if options.steps != "mask" and options.resets == "none"]
 
@@ -196,8 +198,8 @@ def test_what_the_kernel_refuses(monkeypatch):
 def test_none_follows_the_table_of_crossovers(monkeypatch):
     """A row is taken where platform, dtype and size fit, and the implementation can run and lacks nothing."""
     params, xs = lj.init_params(jax.random.key(0), 2, 8), jnp.zeros((4, 2), FLOAT)
-    spec = implementations.CallSpec(xs, 8, None, None, None)
-    assert implementations.choose(None, spec)[0] == "scan"
+    spec = CallSpec(xs, 8, None, None, None)
+    assert table.choose(None, spec)[0] == "scan"
     for name in ("mosaic_gpu", "cudnn"):
         monkeypatch.setitem(TABLE, name, TABLE[name]._replace(why_not=lambda spec: None))
     for row, chosen in (
@@ -208,7 +210,7 @@ def test_none_follows_the_table_of_crossovers(monkeypatch):
         (("cpu", "cudnn", "float32", 1, 64), "scan"),
     ):
         monkeypatch.setattr(tuning, "CROSSOVERS", (row,))
-        assert implementations.choose(None, spec)[0] == chosen
+        assert table.choose(None, spec)[0] == chosen
         assert f"{chosen:12} runs: " in lj.explain(params, xs)
 
 

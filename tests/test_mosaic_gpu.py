@@ -12,7 +12,8 @@ from problems import FLOAT, GRID, arguments, assert_trees_close, cotangents, fla
 import lstm_jax as lj
 from lstm_jax._core import sequence, tuning
 from lstm_jax._core.call import check_call
-from lstm_jax._core.implementations import TABLE, Implementation, mosaic_gpu
+from lstm_jax._core.implementations import mosaic_gpu
+from lstm_jax._core.implementations.table import TABLE, Implementation
 from lstm_jax._core.structs import SequenceOptions
 
 if jax.__version_info__ < (0, 11):
@@ -119,7 +120,7 @@ def test_chunks_and_batch_axes(remat, monkeypatch):
     whole = TABLE["mosaic_gpu"].plans
 
     def in_chunks(*arguments):
-        return {platform: plan._replace(max_chunk=4) for platform, plan in whole(*arguments).items()}
+        return {platform: plan._replace(max_chunk_steps=4) for platform, plan in whole(*arguments).items()}
 
     monkeypatch.setitem(TABLE, "mosaic_gpu", TABLE["mosaic_gpu"]._replace(plans=in_chunks))
     lengths = jnp.array([[6, 0], [2, 4], [1, 6]])
@@ -172,7 +173,7 @@ def test_forward_mode_and_second_derivatives():
 def test_both_kernels_are_lowered_for_a_gpu(dtype, hidden):
     """The whole gradient, exported for CUDA from here: layouts, transfers and shared memory are settled by then."""
     by_kernel = Implementation(mosaic_gpu.why_not, is_complete=True, plans=mosaic_gpu.plans)
-    spec = sequence.RunSpec(sequence.LSTM, by_kernel, False, None, tuple(tuning.SCAN_CONFIGS.items()))
+    spec = sequence.StaticArgs(sequence.LSTM, by_kernel, False, None, tuple(tuning.SCAN_CONFIGS.items()))
     params, xs, state = small(6, hidden, dtype, (40,))
     for lengths in (None, jnp.full(40, 3)):
         call = check_call(sequence.LSTM, params, xs, state, SequenceOptions(lengths=lengths))

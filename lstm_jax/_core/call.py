@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._core import checks, engine
-from lstm_jax._core.implementations import TABLE
+from lstm_jax._core.implementations.table import TABLE
 from lstm_jax._core.steps import StepFlags, lengths_to_mask, step_flags
 from lstm_jax._core.structs import Cell, PyTree, SequenceOptions, input_sequence
 
 
 class Call(NamedTuple):
-    """The arrays of a call, checked against each other."""
+    """The array arguments of a call, checked against each other."""
 
     params: PyTree
     xs: jax.Array
@@ -26,7 +26,7 @@ class Call(NamedTuple):
 
 
 def check_call(cell: Cell, params: PyTree, xs: Any, initial_state: PyTree | None, options: SequenceOptions) -> Call:
-    """The arguments as arrays, or ValueError naming the one that is wrong."""
+    """Converts the arguments of a call to arrays; raises ValueError naming the one that is wrong."""
     checks.check_type("cell", cell, Cell, "for example cells.GRU, or CELLS[name]")
     checks.check_type("reverse", options.reverse, bool, "a Python value, since it decides what is compiled")
     checks.check_remat(options.remat)
@@ -52,7 +52,7 @@ def check_call(cell: Cell, params: PyTree, xs: Any, initial_state: PyTree | None
 
 
 def complete_call(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, StepFlags, PyTree]:
-    """The state before the first step read, what happens at each step, and the state that resets give, if any do."""
+    """Fills in defaults: returns the initial state, the flags of each step, and the reset state or None."""
     shape = input_sequence(call.xs).shape
     zeros = cell.zero_state(call.params, shape[1:-1])
     state = zeros if call.initial_state is None else call.initial_state
@@ -67,7 +67,7 @@ def complete_call(cell: Cell, call: Call, reverse: bool) -> tuple[PyTree, StepFl
 
 
 def step_shapes(cell: Cell, call: Call, state: PyTree) -> tuple[PyTree, PyTree]:
-    """What a step from this state returns, (state, y) as shapes, checked."""
+    """Returns the shapes of (state, y) after one step, checked against the state before it."""
 
     def one_step_of(leaf: jax.Array) -> jax.Array:
         return leaf.sum(axis=0, dtype=leaf.dtype)  # of no length too, and sharded as a step is
@@ -94,9 +94,9 @@ def _traced_zero_state_shapes(cell: Cell, structure: Any, shapes: tuple, batch_s
 
 
 def to_jax(tree: PyTree) -> PyTree:
-    """NumPy arrays, numbers and what wraps an array, such as ``nnx.Variable``, as arrays of JAX.
+    """Converts NumPy arrays, numbers and objects with ``__jax_array__``, such as ``nnx.Variable``, to JAX arrays.
 
-    What is none of these stays, for the cell's check to name.
+    Other leaves are left for the cell's check to name.
     """
 
     def convert(leaf: Any) -> Any:
@@ -107,7 +107,7 @@ def to_jax(tree: PyTree) -> PyTree:
 
 
 def to_array(array: Any) -> Any:
-    """Host data stays on the host, where its values can be checked without waiting for a device."""
+    """Converts to an array; host data stays on the host, where values are checked without waiting for a device."""
     if array is None or isinstance(array, jax.Array):
         return array
     return jnp.asarray(array) if hasattr(array, "__jax_array__") else np.asarray(array)

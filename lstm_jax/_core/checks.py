@@ -14,13 +14,13 @@ BATCH_FIRST_HINT = "xs may be batch first, and time comes first here: xs.swapaxe
 
 
 def check_array(name: str, array: jax.Array | np.ndarray, shape: tuple[int, ...]) -> None:
-    """The array has exactly this shape."""
+    """Checks that an array has exactly this shape."""
     if array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}, want {shape}")
 
 
 def check_one_dtype(arrays: Mapping[str, jax.Array]) -> None:
-    """All arrays share one floating dtype."""
+    """Checks that all arrays share one floating dtype."""
     dtypes = {name: str(array.dtype) for name, array in arrays.items()}
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -77,7 +77,7 @@ def check_axes(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, str]) -
 
 
 def check_init_args(key: Any, dtype: Any, **sizes: Any) -> None:
-    """What parameters are drawn from: a random key, a floating dtype, sizes of at least 1."""
+    """Checks the arguments of an initializer: a random key, a floating dtype, sizes of at least 1."""
     if not (isinstance(key, jax.Array | np.ndarray) and (key.ndim == 0 or key.dtype == jnp.uint32)):
         raise ValueError(f"key: got {key!r}, want a random key, for example jax.random.key(0)")
     for name, size in sizes.items():
@@ -87,13 +87,13 @@ def check_init_args(key: Any, dtype: Any, **sizes: Any) -> None:
 
 
 def check_size(name: str, size: Any) -> None:
-    """An integer of at least 1."""
+    """Checks that a size is an integer of at least 1."""
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
         raise ValueError(f"{name}: got {size!r}, want an integer of at least 1")
 
 
 def check_type(name: str, value: Any, wanted: Any, hint: str = "") -> None:
-    """The value is of this type, or one of these."""
+    """Checks that a value is of this type, or one of these."""
     if not isinstance(value, wanted):
         types = [each for each in getattr(wanted, "__args__", (wanted,)) if each is not type(None)]
         names = "an array" if jax.Array in types else " or ".join(each.__name__ for each in types)
@@ -101,7 +101,7 @@ def check_type(name: str, value: Any, wanted: Any, hint: str = "") -> None:
 
 
 def check_cell_output(before: PyTree, after: Any) -> None:
-    """What a cell's ``update`` returned, given the state before it, as shapes."""
+    """Checks what a cell's ``update`` returned, as shapes, against the state before it."""
     if not isinstance(after, tuple) or len(after) != 2:
         raise ValueError(f"cell.update: got {_type_name(after)}, want the pair (state, y)")
     check_state("cell.update's state", after[0], before, broadcasts=False)
@@ -111,7 +111,7 @@ def check_cell_output(before: PyTree, after: Any) -> None:
 
 
 def check_sequence(xs: Any, num_spatial_dims: int = 0) -> None:
-    """The input is an array with a time axis, as many spatial axes, and a feature axis."""
+    """Checks that the input is an array with a time axis, the spatial axes of the cell, and a feature axis."""
     axes = "[T, *batch, D]: time first, features last"
     if num_spatial_dims:
         letters = "X, Y, Z, "[: 3 * num_spatial_dims]
@@ -130,7 +130,7 @@ def check_sequence(xs: Any, num_spatial_dims: int = 0) -> None:
 
 
 def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool, time: int | None = None) -> None:
-    """The state has the structure and dtypes of ``like``, and its shapes or shapes that broadcast to them.
+    """Checks that a state has the structure and dtypes of ``like``, and its shapes or ones that broadcast to them.
 
     Args:
         time: T of the inputs; a state that fits it instead of the batch means that the inputs are batch first.
@@ -153,7 +153,7 @@ def check_state(name: str, state: PyTree, like: PyTree, *, broadcasts: bool, tim
 
 
 def check_lengths(lengths: jax.Array | np.ndarray, batch_shape: tuple[int, ...], time: int) -> None:
-    """Integers ``[*batch]``; values that are known now lie in ``0..T``."""
+    """Checks that lengths are integers ``[*batch]``, and in ``0..T`` where their values are known."""
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(f"lengths: got dtype {lengths.dtype}, want an integer dtype")
     if lengths.shape != batch_shape:
@@ -170,7 +170,7 @@ def check_lengths(lengths: jax.Array | np.ndarray, batch_shape: tuple[int, ...],
 
 
 def check_flags(name: str, flags: jax.Array, shape: tuple[int, ...]) -> None:
-    """Booleans ``[T, *batch]``."""
+    """Checks that flags are booleans ``[T, *batch]``."""
     if flags.dtype != jnp.bool_:
         raise ValueError(f"{name}: got dtype {flags.dtype}, want bool; write {name} != 0 if it holds 0 and 1")
     if len(shape) == 2 and flags.shape == shape[::-1] != shape:
@@ -179,7 +179,7 @@ def check_flags(name: str, flags: jax.Array, shape: tuple[int, ...]) -> None:
 
 
 def check_exclusive(lengths: Any, mask: Any, resets: Any, reset_state: Any) -> None:
-    """Options that contradict each other, or one that does nothing without another."""
+    """Checks for options that contradict each other, or have no effect without another."""
     if lengths is not None and mask is not None:
         raise ValueError("mask: got both lengths and mask, want one of them; lengths_to_mask turns lengths into a mask")
     if reset_state is not None and resets is None:
@@ -187,14 +187,14 @@ def check_exclusive(lengths: Any, mask: Any, resets: Any, reset_state: Any) -> N
 
 
 def check_layers(layers: Any) -> None:
-    """A tuple or list with each layer's parameters, not one layer's own tuple."""
+    """Checks that ``layers`` is a tuple or list with each layer's parameters, not the tuple of one layer."""
     if hasattr(layers, "_fields") or not isinstance(layers, tuple | list) or not layers:
         got = type(layers).__name__ if layers or layers is None else "no layer"
         raise ValueError(f"layers: got {got}, want a tuple of each layer's parameters, lowest first; (params,) for one")
 
 
 def check_remat(remat: Any) -> None:
-    """``"gates"``, ``"states"``, a positive integer, or None."""
+    """Checks that ``remat`` is ``"gates"``, ``"states"``, a positive integer, or None."""
     is_name = isinstance(remat, str) and remat in REMAT_NAMES
     is_count = isinstance(remat, int | np.integer) and not isinstance(remat, bool) and remat >= 1
     if remat is not None and not is_name and not is_count:
@@ -202,7 +202,7 @@ def check_remat(remat: Any) -> None:
 
 
 def check_name(name: str, value: Any, names: tuple[str | None, ...]) -> None:
-    """A name out of a table; None may be among the names."""
+    """Checks that a value is one of these names; None may be among them."""
     if not isinstance(value, str | None) or value not in names:
         listed = ", ".join(repr(each) for each in names if each is not None)
         raise ValueError(f"{name}: got {value!r}, want one of {listed}")

@@ -29,19 +29,19 @@ def scan_chunks(
 ) -> tuple[PyTree, PyTree, Chunks]:
     """Scans over chunks of time: ``lax.scan`` whose body sees ``[chunk_size, ...]`` instead of one step.
 
-    Inputs are sliced where they lie, since a copy would be linear in time; so would one of what is saved, which stays
-    in chunks for the next call. What remains when the chunk size does not divide the length is a shorter chunk at the
-    end of time. A length that is a symbol, in an exported program, is one chunk.
+    Inputs are sliced in place, since a copy would be linear in time; for the same reason saved values stay in chunks
+    for the next call. If the chunk size does not divide the length, a shorter chunk follows at the end of time. A
+    length that is a symbol, in an exported program, is one chunk.
 
     Args:
         body: ``body(carry, inputs [chunk_size, ...], saved) -> (carry, ys [chunk_size, ...], to_save)``.
-        carry: what goes from chunk to chunk.
+        carry: the initial carry.
         inputs: arrays ``[T, ...]``.
-        max_size: steps in a chunk at most.
+        max_size: maximum number of steps in a chunk.
         reverse: whether the last chunk comes first; the body itself orders the steps within a chunk.
-        saved: what an earlier call with the same inputs and ``max_size`` returned, for the body to read.
+        saved: the third result of an earlier call with the same inputs and ``max_size``, passed to the body.
     Returns:
-        (carry, ys ``[T, ...]``, what the body saved in each chunk).
+        (carry, ys ``[T, ...]``, the ``to_save`` of each chunk).
     """
     length = jax.tree.leaves(inputs)[0].shape[0]
     size = _chunk_size(length, max_size) if tuning.is_concrete(length) else length

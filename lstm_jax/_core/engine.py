@@ -1,8 +1,9 @@
 """The recurrence over time for any cell, and its tangent, whose transpose is back-propagation through time.
 
-Forward, time is cut into chunks: a chunk of inputs is projected in one matrix product, then a loop joins each
-step's share with the state. The derivative is a ``custom_jvp``. Its rule knows the state before each step, since the
-forward pass saved it, so all but the recurrence itself is linear algebra on a whole chunk at once:
+Forward, time is cut into chunks: a chunk of inputs is projected in one matrix product, then a loop adds
+each step's recurrent contribution and updates the state. The derivative is a ``custom_jvp``. Its rule knows the state
+before each step, since the forward pass saved it, so all but the recurrence itself is linear algebra on a whole chunk
+at once:
 
     forward     z = project(params, x)      a = recur(params, z, s)      s', y = update(params, a, s)
     chunk       da_direct = tangent of recur(params, project(params, x), s) along d(params) and dx
@@ -35,34 +36,40 @@ from lstm_jax._core.tangents import (
 
 
 class LoopConfig(NamedTuple):
-    """What is static about the loop over the steps of a chunk."""
+    """Static configuration of the loop over the steps of one chunk."""
 
     cell: Cell
+    """the cell whose functions the loop calls"""
     reverse: bool
+    """whether the last step is read first"""
     remat: str
     """``"gates"`` or ``"states"``: what the forward pass saves for the derivative"""
-    unroll: int
+    unroll: int = 1
     """steps in a body of ``lax.scan``"""
     save_residuals: bool = False
-    """whether what the derivative needs is returned"""
+    """whether the forward loop returns ``Residuals``"""
 
 
 class Residuals(NamedTuple):
-    """What the forward pass saves for the tangent rule."""
+    """Values saved by the forward pass for the tangent rule, one per step."""
 
-    prev_state: PyTree
-    """the state from which each step started, ``[T, *batch, H]``"""
-    a: PyTree | None
-    """each step's pre-activations, ``[T, *batch, 4H]`` for an LSTM; None if they are to be recomputed"""
+    prev_states: PyTree
+    """the state from which each step started, leaves ``[chunk, *batch, ...]``"""
+    pre_activations: PyTree | None
+    """what ``recur`` returned, ``[chunk, *batch, 4H]`` for an LSTM; None if it is recomputed"""
 
 
 class StepResiduals(NamedTuple):
-    """What the tangent of a chunk knows of its steps, ``[chunk, ...]`` each."""
+    """Primal values of the steps of a chunk, at which their tangents are evaluated; leaves ``[chunk, ...]``."""
 
     zs: PyTree
-    a: PyTree
-    prev_state: PyTree
+    """what ``project`` returned"""
+    pre_activations: PyTree
+    """what ``recur`` returned"""
+    prev_states: PyTree
+    """the state from which each step started"""
     flags: StepFlags
+    """which steps are taken, and which continue from the carried state"""
 
 
 class Loop(NamedTuple):
@@ -77,16 +84,16 @@ class Loop(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a recurrence is run: by which loop, and in chunks of how many steps."""
+    """The loop that runs a recurrence, its configuration, and the size of the chunks of time."""
 
     loop: Loop
     config: LoopConfig
-    max_chunk: int
-    """steps in a chunk at most"""
+    max_chunk_steps: int
+    """maximum number of steps in a chunk"""
 
 
 def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTree, PyTree]:
-    """Runs one step: ``x [*batch, D]`` to (state, y)."""
+    """Runs one step of a cell: ``x [*batch, D]`` to (state, y)."""
     a = cell.recur(params, cell.project(params, x), state)
     return cell.update(params, a, state)
 
@@ -95,15 +102,17 @@ def step(cell: Cell, params: PyTree, state: PyTree, x: jax.Array) -> tuple[PyTre
 def recurrence(
     plan: Plan, params: PyTree, xs: PyTree, flags: StepFlags, state: PyTree, reset_state: PyTree
 ) -> tuple[PyTree, PyTree, Chunks]:
-    """Runs the cell over time; the arguments are checked and complete.
+    """Runs a cell over time, with the tangent rule below; the arguments are checked and complete.
 
     Args:
-        plan: what is static.
+        plan: the loop, its static configuration and the maximum chunk size.
         params: as the cell's ``prepare`` returns them.
         xs: ``[T, *batch, D]``, or ``Inputs``.
-        flags: which steps are taken, and which carry the state on.
+        flags: which steps are taken, and which continue from the carried state.
         state: the state before the first step read, ``[*batch, H]``.
-        reset_state: what a step starts from that does not carry the state on, ``[*batch, H]``; None if all do.
+        reset_state: the state ``[*batch, H]`` from which a step starts that does not continue from the carried one;
+        None
+            if all steps do.
     Returns:
         (final state, ys ``[T, *batch, ...]``, residuals in chunks if ``plan.config.save_residuals``).
     """
@@ -115,7 +124,7 @@ def recurrence(
         with jax.named_scope("time_loop"):
             return plan.loop.forward(plan.config, params, zs, flags, state, reset_state)
 
-    return scan_chunks(run_chunk, state, (xs, flags), plan.max_chunk, plan.config.reverse)
+    return scan_chunks(run_chunk, state, (xs, flags), plan.max_chunk_steps, plan.config.reverse)
 
 
 def recurrence_in_segments(
@@ -127,16 +136,17 @@ def recurrence_in_segments(
     state: PyTree,
     reset_state: PyTree,
 ) -> tuple[PyTree, PyTree, Chunks]:
-    """Runs the cell over time like ``recurrence``, and keeps for the backward pass the states between segments alone.
+    """Runs a cell over time like ``recurrence``, but saves only the state at the start of each segment.
 
-    Each segment runs again when its derivative is wanted.
+    The backward pass recomputes each segment of ``segment_steps`` steps. Cotangents of all segments are summed, so the
+    parameters are closed over in the accumulator dtype.
     """
-    shared = (params, reset_state)
-    wide = to_accumulator(shared)
+    narrow = (params, reset_state)
+    wide = to_accumulator(narrow)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def run_segment(state: PyTree, segment: tuple[PyTree, StepFlags], saved: None) -> tuple[PyTree, PyTree, None]:
-        params, reset_state = cast_like(wide, shared)
+        params, reset_state = cast_like(wide, narrow)
         state, ys, _ = recurrence(plan, params, *segment, state, reset_state)
         return state, ys, None
 
@@ -145,17 +155,17 @@ def recurrence_in_segments(
 
 @partial(recurrence.defjvp, symbolic_zeros=True)
 def _recurrence_tangent(plan: Plan, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    """The rule calls ``recurrence`` again, so that higher derivatives take the same way."""
+    """The JVP rule of ``recurrence``; it calls ``recurrence`` itself, so higher derivatives use this rule too."""
     params, xs, flags, *states = primals
     dparams, dxs = jax.tree.map(zero_to_none, tangents[:2])
     dstate, dreset = jax.tree.map(zero_to_array, tuple(states), tangents[3:])
-    saving = plan._replace(config=plan.config._replace(save_residuals=True))
-    final, ys, residuals = recurrence(saving, *primals)
+    plan_with_residuals = plan._replace(config=plan.config._replace(save_residuals=True))
+    final, ys, residuals = recurrence(plan_with_residuals, *primals)
     tangent_chunk = jax.checkpoint(
         partial(_tangent_chunk, plan, params, to_accumulator(dparams), to_accumulator(dreset)), prevent_cse=False
     )
     dfinal, dys, dresiduals = scan_chunks(
-        tangent_chunk, dstate, (xs, dxs, flags), plan.max_chunk, plan.config.reverse, residuals
+        tangent_chunk, dstate, (xs, dxs, flags), plan.max_chunk_steps, plan.config.reverse, residuals
     )
     return (final, ys, residuals if plan.config.save_residuals else NO_CHUNKS), (dfinal, dys, dresiduals)
 
@@ -171,18 +181,19 @@ def _tangent_chunk(
 ) -> tuple[PyTree, PyTree, Residuals | None]:
     """The tangent over a chunk, linear in ``dparams, dreset, dstate`` and ``dxs``; a None tangent is zero."""
     cell = plan.config.cell
-    (xs, dxs, flags), (prev_state, a) = chunk, residuals
+    xs, dxs, flags = chunk
+    prev_states, saved_a = residuals
     dparams = cast_like(dparams, params)
     xs = select(flags.taken, xs, None)
     dxs = None if dxs is None else select(flags.taken, dxs, None)
     with jax.named_scope("input_projection_tangent"):
         zs = cell.project(params, xs)
-        recomputed, da_direct = jvp_with_zeros(
-            lambda params, xs: cell.recur(params, cell.project(params, xs), prev_state), (params, xs), (dparams, dxs)
+        a, da_direct = jvp_with_zeros(
+            lambda params, xs: cell.recur(params, cell.project(params, xs), prev_states), (params, xs), (dparams, dxs)
         )
-        a = recomputed if a is None else a
-        dparams = drop_unused(lambda params: cell.update(params, a, prev_state), params, dparams)
-        _, dupdate = jvp_with_zeros(lambda params: cell.update(params, a, prev_state), (params,), (dparams,))
+        a = a if saved_a is None else saved_a  # one of them is dead code
+        dparams = drop_unused(lambda params: cell.update(params, a, prev_states), params, dparams)
+        _, dupdate = jvp_with_zeros(lambda params: cell.update(params, a, prev_states), (params,), (dparams,))
     with jax.named_scope("time_loop_tangent"):
-        step_residuals = StepResiduals(zs, a, prev_state, flags)
+        step_residuals = StepResiduals(zs, a, prev_states, flags)
         return plan.loop.tangent(plan.config, params, step_residuals, da_direct, dupdate, dstate, dreset)

@@ -27,7 +27,7 @@ def run_layers(
     between: Between | None,
     options: SequenceOptions,
 ) -> tuple[tuple[PyTree, ...], jax.Array]:
-    """The loop over layers, whatever runs one of them; the arguments are those of ``lstm_stack``."""
+    """Runs the layers of a stack by ``run_layer``; the other arguments are those of ``lstm_stack``."""
     check_layers(layers)
     initials = _state_of_each_layer("initial_state", initial_state, len(layers))
     resets = _state_of_each_layer("reset_state", reset_state, len(layers))
@@ -47,7 +47,7 @@ def run_layers(
 def _run_directions(
     run_layer: RunLayer, params: PyTree, xs: Any, initial: PyTree, options: SequenceOptions
 ) -> tuple[PyTree, jax.Array]:
-    """One layer, in one direction or both."""
+    """Runs one layer, in one direction or both."""
     if not isinstance(params, Bidirectional):
         return run_layer(params, xs, initial, options)
     if options.reverse:
@@ -66,7 +66,7 @@ def _run_directions(
 
 
 def cell_of_params(params: PyTree) -> Cell:
-    """The cell that such parameters of an LSTM's layer belong to."""
+    """Returns the cell of an LSTM layer's parameters."""
     return PROJECTED_LSTM if isinstance(params, ProjectedLSTMParams) else LSTM
 
 
@@ -90,7 +90,7 @@ def _state_of_each_direction(name: str, state: PyTree) -> tuple[PyTree, PyTree]:
 def run_lstm_layer(
     params: PyTree, xs: Any, initial_state: PyTree, options: SequenceOptions
 ) -> tuple[PyTree, jax.Array]:
-    """One direction of a layer of an LSTM, with or without a projection."""
+    """Runs one direction of an LSTM layer, with or without a projection."""
     if not isinstance(params, ProjectedLSTMParams):
         return lstm(params, xs, initial_state, **options._asdict())
     if options.implementation not in (None, "scan"):

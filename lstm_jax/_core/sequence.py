@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax._core import checks, engine, implementations, tuning
+from lstm_jax._core import checks, engine, tuning
 from lstm_jax._core.call import Call, check_call, complete_call, step_shapes, to_jax, zero_state_shapes
-from lstm_jax._core.implementations import TABLE, CallSpec, Implementation
+from lstm_jax._core.implementations.spec import CallSpec
+from lstm_jax._core.implementations.table import TABLE, Implementation, choose, describe
 from lstm_jax._core.structs import (
     ArrayLike,
     Cell,
@@ -44,9 +45,9 @@ def lstm(
         params: kernels ``[D, 4H]`` and ``[H, 4H]`` and bias ``[4H]``, blocks in the order i, f, g, o.
         xs: inputs ``[T, *batch, D]``: time first, any number of batch axes, none included.
         initial_state: ``h`` and ``c``, each ``[*batch, H]``, before the first step read; None means zeros.
-        lengths: integers ``[*batch]``, 0 to T. Steps from there on are not taken: the state stays, y is 0, and
-            whatever the input holds there, NaN included, reaches no output and no gradient.
-        mask: bool ``[T, *batch]``: the same for any pattern of steps taken; give lengths or mask, not both.
+        lengths: integers ``[*batch]``, the number of valid steps of each sequence, 0 to T. At later steps the state is
+            kept and y is 0; what the input holds there, NaN included, reaches no output and no gradient.
+        mask: bool ``[T, *batch]``, True at the steps to take, in any pattern; give at most one of lengths and mask.
         resets: bool ``[T, *batch]``: ``resets[t]`` is a boundary between t-1 and t that no state crosses, in
             either reading direction; the first step taken beyond it starts from ``reset_state``. A flag at a step
             not taken still is a boundary; after the last step taken it does nothing.
@@ -74,8 +75,8 @@ def lstm(
     """
     options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat, implementation)
     call = check_call(LSTM, params, xs, initial_state, options)
-    name, _ = implementations.choose(implementation, _spec(call, remat))
-    return run(RunSpec(LSTM, TABLE[name], reverse, remat, _scan_configs()), call)
+    name, _ = choose(implementation, _call_spec(call, remat))
+    return run(StaticArgs(LSTM, TABLE[name], reverse, remat, _scan_configs()), call)
 
 
 def explain(
@@ -116,7 +117,7 @@ def explain(
     """
     options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat, implementation)
     call = check_call(LSTM, params, xs, initial_state, options)
-    return implementations.describe(implementation, _spec(call, remat))
+    return describe(implementation, _call_spec(call, remat))
 
 
 def unroll(
@@ -159,7 +160,7 @@ def unroll(
     """
     options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat)
     call = check_call(cell, params, xs, initial_state, options)
-    return run(RunSpec(cell, TABLE["scan"], reverse, remat, _scan_configs()), call)
+    return run(StaticArgs(cell, TABLE["scan"], reverse, remat, _scan_configs()), call)
 
 
 def lstm_cell(params: LSTMParams, state: LSTMState, x: ArrayLike) -> tuple[LSTMState, jax.Array]:
@@ -192,8 +193,8 @@ def _lstm_step(params: LSTMParams, state: LSTMState, x: jax.Array) -> tuple[LSTM
     return engine.step(LSTM, params, state, x)
 
 
-class RunSpec(NamedTuple):
-    """What is static about a call, and so part of what is compiled."""
+class StaticArgs(NamedTuple):
+    """The static arguments of ``run``; another value compiles again."""
 
     cell: Cell
     implementation: Implementation
@@ -203,37 +204,37 @@ class RunSpec(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def run(spec: RunSpec, call: Call) -> tuple[PyTree, PyTree]:
+def run(static: StaticArgs, call: Call) -> tuple[PyTree, PyTree]:
     """Completes the arguments and runs them: the one compiled function that every call goes through."""
-    cell, implementation = spec.cell, spec.implementation
-    state, flags, reset_state = complete_call(cell, call, spec.reverse)
+    cell, implementation = static.cell, static.implementation
+    state, flags, reset_state = complete_call(cell, call, static.reverse)
     if implementation.run is not None:
-        return implementation.run(call.params, call.xs, state, call.lengths, reverse=spec.reverse)
+        return implementation.run(call.params, call.xs, state, call.lengths, reverse=static.reverse)
     new_state, y = step_shapes(cell, call, state)
     shape, width = input_sequence(call.xs).shape, jax.tree.leaves(state)[0].shape[-1]
     if shape[0] == 0:
         return state, jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), y)
     state, reset_state = _match_sharding((state, reset_state), new_state)
     params, *operands = _match_varying_axes((call.params, call.xs, flags, state, reset_state))
-    remat = tuning.choose_remat(shape[0], width) if spec.remat is None else spec.remat
-    config = engine.LoopConfig(cell, spec.reverse, remat if isinstance(remat, str) else "gates", unroll=1)
+    remat = tuning.choose_remat(shape[0], width) if static.remat is None else static.remat
+    config = engine.LoopConfig(cell, static.reverse, remat if isinstance(remat, str) else "gates")
     recurrence: Any = engine.recurrence
     if not isinstance(remat, str):
         recurrence = partial(engine.recurrence_in_segments, remat)
     assert implementation.plans is not None
-    plans = implementation.plans(config, dict(spec.scan_configs), shape, width)
+    plans = implementation.plans(config, dict(static.scan_configs), shape, width)
     by_platform = {platform: partial(recurrence, plan) for platform, plan in plans.items()}
     with jax.named_scope("recurrent_layer"):
         final, ys, _ = jax.lax.platform_dependent(cell.prepare(params), *operands, **by_platform)
     return final, ys
 
 
-def _spec(call: Call, remat: str | int | None) -> CallSpec:
+def _call_spec(call: Call, remat: str | int | None) -> CallSpec:
     return CallSpec(call.xs, call.params.bias.shape[0] // 4, call.mask, call.resets, remat)
 
 
 def _scan_configs() -> tuple[tuple[str, tuning.ScanConfig], ...]:
-    return tuple(tuning.SCAN_CONFIGS.items())
+    return tuple(tuning.SCAN_CONFIGS.items())  # static, so that a changed table compiles again
 
 
 def _match_sharding(states: tuple[PyTree, ...], like: PyTree) -> tuple[PyTree, ...]:

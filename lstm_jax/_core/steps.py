@@ -1,4 +1,4 @@
-"""Lengths, masks, resets and reading direction, turned into two flags a step: index maths only."""
+"""Turns lengths, masks, resets and the reading direction into two flags per step."""
 
 from typing import NamedTuple
 
@@ -12,18 +12,17 @@ from lstm_jax._core.structs import ArrayLike, PyTree
 
 
 class StepFlags(NamedTuple):
-    """What happens at each step, in input order; None means "always"."""
+    """Two flags per step, in the order of the inputs; None means that all are set."""
 
     taken: jax.Array | None
-    """bool ``[T, *batch]``: the step is taken; elsewhere the state stays and the output is 0"""
+    """bool ``[T, *batch]``: the step is taken; at other steps the state is kept and the output is 0"""
     carried: jax.Array | None
-    """bool ``[T, *batch]``: the step is taken and starts from the carried state; where it is not, the step
-    starts from the reset state, either because a boundary lies before it or because its result is thrown away
-    (so that nothing computed there can be NaN)"""
+    """bool ``[T, *batch]``: the step is taken and starts from the carried state; other steps start from the reset
+    state, because a boundary lies before them, or because their result is discarded and must not be NaN"""
 
 
 def step_flags(mask: jax.Array | None, resets: jax.Array | None, *, reverse: bool) -> StepFlags:
-    """The flags for a run over ``[T, *batch]``, read forward or in reverse.
+    """Computes the flags for a run over ``[T, *batch]``, read forward or in reverse.
 
     With ``segment = cumsum(resets)``, the state passes from one taken step to the next one taken only if both
     lie in one segment. Read forward, the initial state belongs to segment 0, so that a reset before the first
@@ -67,14 +66,14 @@ def lengths_to_mask(lengths: ArrayLike, steps: int) -> jax.Array:
 
 
 def _within(lengths: ArrayLike, steps: int) -> jax.Array:
-    """Lengths as int32 in ``0..steps``, compared in a dtype that holds both, so that none turns negative."""
+    """Clips lengths to ``0..steps`` as int32, in a dtype that holds both bounds, so that none becomes negative."""
     lengths = jnp.asarray(lengths)
     wide = lengths if lengths.dtype.itemsize >= 4 else lengths.astype(jnp.int32)
     return jnp.clip(wide, 0, steps).astype(jnp.int32)
 
 
 def reading_order(ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """Outputs ``[T, *batch, H]`` of a run in reverse, first read first; padding stays at the end."""
+    """Reverses the outputs ``[T, *batch, H]`` of a reversed run to the order of reading; padding stays at the end."""
     time = ys.shape[0]
     if lengths is None:
         return ys[::-1]

@@ -1,4 +1,4 @@
-"""The containers, the axis letters and the gate order: the only place that states the layout.
+"""Containers, axis letters and the order of the gates.
 
 Axis letters, used in every docstring: ``T`` time (always axis 0), ``D`` input size, ``H`` hidden size,
 ``*batch`` any number of batch axes, none included. Cells have more: ``G`` gates with weights, ``P`` the width of a
@@ -21,13 +21,13 @@ PyTree = Any
 
 
 class SupportsJaxArray(Protocol):
-    """What wraps an array and gives it to JAX, such as ``nnx.Variable``."""
+    """An object that JAX converts to an array by its ``__jax_array__``, such as ``nnx.Variable``."""
 
     def __jax_array__(self) -> jax.Array: ...
 
 
 ArrayLike = JaxArrayLike | SupportsJaxArray
-"""What is accepted where an array is: arrays of JAX and NumPy, numbers, and what wraps an array."""
+"""A JAX or NumPy array, a number, or an object with ``__jax_array__``."""
 
 
 class LSTMParams(NamedTuple):
@@ -38,7 +38,7 @@ class LSTMParams(NamedTuple):
     recurrent_kernel: jax.Array
     """``[H, 4H]``"""
     bias: jax.Array
-    """``[4H]``; a forget offset is a visible part of it, never added at run time"""
+    """``[4H]``; includes any offset of the forget gate, none is added at run time"""
 
 
 class LSTMState(NamedTuple):
@@ -51,7 +51,7 @@ class LSTMState(NamedTuple):
 
 
 class Bidirectional(NamedTuple):
-    """A pair for a layer that reads in both directions: its parameters, or its states."""
+    """Values for the two directions of a bidirectional layer: its parameters or its states."""
 
     forward: PyTree
     """for the direction from the first step to the last"""
@@ -60,35 +60,38 @@ class Bidirectional(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """A sequence together with what a cell reads at each step besides it, such as a regularizer's masks."""
+    """A sequence with extra arrays that a cell reads at each step, such as the masks of a regularizer."""
 
     x: Any
-    """``[T, *batch, D]``, or the ``Inputs`` of the cell within, see ``cells.with_inputs``"""
+    """``[T, *batch, D]``, or the ``Inputs`` of the wrapped cell, see ``cells.with_inputs``"""
     per_step: PyTree
     """arrays ``[T, *batch, ...]``; no derivative is taken with respect to booleans and integers"""
 
 
 def input_sequence(xs: PyTree) -> jax.Array:
-    """The array ``[T, *batch, D]`` inside ``Inputs``, or the array itself."""
+    """Returns the array ``[T, *batch, D]``, unwrapping nested ``Inputs``."""
     while isinstance(xs, Inputs):
         xs = xs.x
     return xs
-
-
-for container in (LSTMParams, LSTMState, Bidirectional, Inputs):
-    export.register_namedtuple_serialization(container, serialized_name=f"lstm_jax.{container.__name__}")
 
 
 class SequenceOptions(NamedTuple):
     """The options that ``lstm``, ``unroll`` and the stacks share; the docstring of ``lstm`` says what each means."""
 
     lengths: ArrayLike | None = None
+    """int ``[*batch]``, valid steps of each sequence; None means T"""
     mask: ArrayLike | None = None
+    """bool ``[T, *batch]``, the steps to take; None means all"""
     resets: ArrayLike | None = None
+    """bool ``[T, *batch]``, boundaries that no state crosses"""
     reset_state: PyTree = None
+    """the state after a boundary; None means the zero state"""
     reverse: bool = False
+    """whether the last step is read first"""
     remat: str | int | None = None
+    """what is saved for the backward pass"""
     implementation: str | None = None
+    """the name of the implementation that runs the loop; None chooses"""
 
 
 def _no_init(*arguments: Any, **options: Any) -> PyTree:
@@ -99,8 +102,8 @@ class Cell(NamedTuple):
     """A recurrent cell: pure functions over pytrees of arrays with any leading axes.
 
     ``unroll`` calls them on one time step or on many at once. No function may mix the rows of a batch, and every array
-    that is differentiated comes in through ``params``, not through a closure. What sees no state belongs in
-    ``project``: it leaves the loop over time, in both directions.
+    that is differentiated comes in through ``params``, not through a closure. Put work that does not
+    depend on the state in ``project``: it runs outside the loop over time, in the forward and in the backward pass.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -111,26 +114,28 @@ class Cell(NamedTuple):
         ...     zero_state=lambda params, batch_shape: jnp.zeros((*batch_shape, 8)),
         ... )
         >>> h, ys = lj.unroll(elman, {"W": jnp.ones((3, 8)), "R": jnp.eye(8)}, jnp.ones((5, 3)))
+        >>> ys.shape
+        (5, 8)
     """
 
     project: Callable[[PyTree, Any], PyTree]
     """``project(params, x) -> z``: what the input contributes"""
     recur: Callable[[PyTree, PyTree, PyTree], PyTree]
-    """``recur(params, z, state) -> a``: ``z`` joined by what the state contributes; the matrix products"""
+    """``recur(params, z, state) -> a``: adds the contribution of the state to ``z``, usually a matrix product"""
     update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
-    """``update(params, a, state) -> (state, y)``: the rest, element by element"""
+    """``update(params, a, state) -> (state, y)``: the elementwise equations, the next state and the output"""
     zero_state: Callable[[PyTree, tuple[int, ...]], PyTree]
     """``zero_state(params, batch_shape) -> state``: the state before the first step"""
     init: Callable[..., PyTree] = _no_init
     """``init(key, input_size, hidden_size, *, dtype=float32, **options) -> params``: draws the parameters of a layer"""
     prepare: Callable[[PyTree], PyTree] = lambda params: params
-    """``prepare(params) -> params``: what is done once before the loop, such as laying out a kernel for it; the other
-    functions take parameters with and without it"""
+    """``prepare(params) -> params``: work done once before the loop, such as laying out a kernel; the other
+    functions accept both the original and the prepared parameters"""
     check: Callable[[PyTree, Any], None] = lambda params, xs: None
     """``check(params, xs)``: raises ValueError if the parameters do not fit each other or the inputs"""
     gates: Callable[[PyTree, PyTree, PyTree], dict[str, jax.Array]] = lambda params, a, state: {}
-    """``gates(params, a, state) -> gates`` by their letters, each ``[..., H]``: what ``update`` multiplies by; only
-    ``diagnostics`` calls it"""
+    """``gates(params, a, state) -> gates`` by letter, each ``[..., H]``: the activations of the gates, for
+    ``diagnostics`` only"""
     num_spatial_dims: int = 0
     """spatial axes between the batch and the features, for convolutions: ``x [..., *spatial, D]``, and
     ``zero_state(params, (*batch, *spatial))``"""
@@ -147,5 +152,14 @@ def join_gates(i: jax.Array, f: jax.Array, g: jax.Array, o: jax.Array) -> jax.Ar
 
 
 def accumulator_dtype(dtype: DTypeLike) -> jnp.dtype:
-    """The dtype of gates, memory and matrix-product sums: float64 for float64, else float32."""
+    """Returns the dtype in which gates, cell state and products are accumulated: float64 for float64, else float32."""
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
+def _register_for_export(*containers: type) -> None:
+    """Lets ``jax.export`` write the containers into its files."""
+    for container in containers:
+        export.register_namedtuple_serialization(container, serialized_name=f"lstm_jax.{container.__name__}")
+
+
+_register_for_export(LSTMParams, LSTMState, Bidirectional, Inputs)

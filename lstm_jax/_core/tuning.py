@@ -72,12 +72,12 @@ rational function against ``jnp.tanh``: B=32 H=256 27.7 and 31.0 ms, B=32 H=384 
 
 
 def choose_remat(time: int, width: int) -> str:
-    """What ``remat=None`` means for T steps and H units; the batch is not asked, since ``vmap`` hides it."""
+    """Resolves ``remat=None`` for T steps and H units; the batch is not considered, since ``vmap`` hides it."""
     return "gates" if is_concrete(time) and time * width <= MAX_SAVED_GATES_CELLS else "states"
 
 
 def max_scan_chunk(config: ScanConfig, remat: str, shape: tuple[int, ...], width: int) -> int:
-    """Steps in a chunk at most, for inputs ``[T, *batch, D]`` of this shape and a state of this width."""
+    """Returns the maximum number of steps in a chunk, for inputs ``[T, *batch, D]`` and a state of this width."""
     time, *batch = shape[:-1]
     if not batch or not all(map(is_concrete, shape)):
         limit = MAX_UNBATCHED_STEPS[remat]
@@ -91,10 +91,10 @@ def max_scan_chunk(config: ScanConfig, remat: str, shape: tuple[int, ...], width
 
 
 def max_kernel_chunk(shape: tuple[int, ...], width: int) -> int:
-    """Steps in a chunk at most of a loop that is one kernel: as few launches as memory allows."""
+    """Returns the maximum number of steps in a chunk that one kernel runs: as few launches as memory allows."""
     return max(MAX_KERNEL_CHUNK_CELLS // (max(math.prod(shape[1:-1]), 1) * width), 1)
 
 
 def is_concrete(size: int) -> bool:
-    """Whether a size is a number; in an exported program it may be a symbol, and choices are made without it."""
+    """Whether a size is a number; in an exported program it may be a symbol, on which no choice can depend."""
     return isinstance(size, int)

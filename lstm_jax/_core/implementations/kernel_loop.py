@@ -66,9 +66,9 @@ def _tangent(
     """Runs the tangents of the steps; those of what is saved, in higher derivatives, come from the scan."""
     if config.save_residuals:
         return scan.run_tangent_steps(config, params, chunk, da_direct, dupdate, dstate, dreset)
-    batch = chunk.a.shape[1:-1]
-    slab = jnp.concatenate(coefficients(chunk.a, chunk.prev_state), axis=-1)
-    da_direct = jnp.zeros_like(chunk.a) if da_direct is None else da_direct
+    batch = chunk.pre_activations.shape[1:-1]
+    slab = jnp.concatenate(coefficients(chunk.pre_activations, chunk.prev_states), axis=-1)
+    da_direct = jnp.zeros_like(chunk.pre_activations) if da_direct is None else da_direct
     (da_direct, slab), start, flags, reset = _one_batch_axis(batch, (da_direct, slab), dstate, chunk.flags, dreset)
     linear_config = linear.LinearConfig(config.reverse, flags is not None, layout.NUM_PARTS[dstate.h.dtype], launch)
     always = jnp.ones(da_direct.shape[:2], bool)

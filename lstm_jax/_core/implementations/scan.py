@@ -41,7 +41,7 @@ def run_tangent_steps(
 ) -> tuple[PyTree, PyTree, Residuals | None]:
     """Runs the tangents of the steps of a chunk; what an element-wise step needs is computed for all steps before."""
     cell = config.cell
-    coefficients, tangent_map = linearize_steps(partial(cell.update, params), chunk.a, chunk.prev_state)
+    coefficients, tangent_map = linearize_steps(partial(cell.update, params), chunk.pre_activations, chunk.prev_states)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def step(dstate: PyTree, of_step: tuple) -> tuple[PyTree, Any]:
@@ -53,7 +53,7 @@ def run_tangent_steps(
         dresiduals = Residuals(dprev_state, da if config.remat == "gates" else None) if config.save_residuals else None
         return select(flags.taken, dnew_state, dstate), (select(flags.taken, dy, None), dresiduals)
 
-    steps = (chunk.zs, coefficients, da_direct, dupdate, chunk.flags, chunk.prev_state)
+    steps = (chunk.zs, coefficients, da_direct, dupdate, chunk.flags, chunk.prev_states)
     dstate, (dys, dresiduals) = lax.scan(step, dstate, steps, reverse=config.reverse, unroll=config.unroll)
     return dstate, dys, dresiduals
 
