@@ -1,5 +1,6 @@
 """Strict settings for every test, the two tiers, the count of compilations, and where the optional data lies."""
 
+import gc
 import importlib.metadata
 import os
 from collections import Counter
@@ -115,6 +116,14 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section(f"{total} compilations, most in")
         for name, count in compilations_per_test.most_common(10):
             terminalreporter.write_line(f"{count:6d} {name}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Compiled programs are dropped after each file: a process may map 65,530 pieces of memory, and each takes some."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def make_params_check(params_type: type, **axes: str) -> Callable[..., None]:
     """
 
     def check(params: PyTree, xs: jax.Array, name: str = "xs") -> None:
-        is_stack = type(params) in (tuple, list) and len(params) > 0 and isinstance(params[0], params_type)
+        is_stack = type(params) in (tuple, list) and len(params) > 0 and hasattr(params[0], "_fields")
         hint = "it is a stack of layers: give layers[0], or call lstm_stack or unroll_stack" if is_stack else ""
         check_type("params", params, params_type, hint)
         for field, leaf in params._asdict().items():

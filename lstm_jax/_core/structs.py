@@ -95,7 +95,9 @@ class SequenceOptions(NamedTuple):
 
 
 def _no_init(*arguments: Any, **options: Any) -> PyTree:
-    raise ValueError("cell.init: this cell has none; give Cell(init=...), a function (key, input_size, hidden_size)")
+    raise ValueError(
+        "cell.init: this cell has none; give Cell(init=...), a function (key, input_size, hidden_size, *, dtype)"
+    )
 
 
 class Cell(NamedTuple):
