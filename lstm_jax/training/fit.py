@@ -42,7 +42,7 @@ class FitResult(NamedTuple):
     state: TrainState
     """final training state"""
     history: list[Row]
-    """rows of metrics, one every ``log_every`` steps and one at each validation, checkpoint and the last step; a row has
+    """rows of metrics, every ``log_every`` steps and at each validation, each checkpoint and the last step; a row has
     ``step``, the training metrics by name, and the validation metrics under ``valid <name>``"""
     best: Row | None
     """row of the best validation; None without validation"""
