@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written beside the last ones and then moved into place, so that a kill leaves the last ones."""
+"""Orbax checkpoints, written atomically so that a killed process leaves the earlier checkpoints intact."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,28 +12,29 @@ from lstm_jax.training.extras import import_extra
 
 
 class Saving(NamedTuple):
-    """Where, how often and whether from before a run is kept; for ``fit(..., saving=Saving(folder))``.
+    """Configures checkpoints and history files in ``fit``: the folder, the interval, and whether to resume.
 
-    With it SIGTERM, like Ctrl-C, ends the run after the step at hand, with a checkpoint.
+    With ``Saving``, SIGTERM stops training after the current step with a checkpoint, as Ctrl-C does.
     """
 
     folder: Path | str
+    """folder of the run; created if it does not exist"""
     every: int = 500
     """steps between checkpoints"""
     resume: bool = False
-    """whether to go on from the newest checkpoint, if there is one"""
+    """whether to continue from the newest checkpoint, if there is one"""
     keep: int = 2
-    """how many checkpoints are kept; older ones are deleted"""
+    """number of newest checkpoints to keep"""
     tensorboard: bool = False
-    """whether rows are also written for TensorBoard, which needs tensorboardX"""
+    """whether to write the history for TensorBoard too, which needs tensorboardX"""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, or is that of another run.
+    """Raised if a checkpoint or the history cannot be written, or if a checkpoint belongs to another run.
 
     Args:
-        message: what failed, and where.
-        result: the ``FitResult`` of training if only its last checkpoint failed, so that nothing is lost; else None.
+        message: the file or folder, and the reason.
+        result: the ``FitResult`` if training finished and only writing failed; otherwise None.
     """
 
     def __init__(self, message: str, result: Any = None) -> None:
@@ -42,7 +43,7 @@ class CheckpointError(RuntimeError):
 
 
 class RestoredCheckpoint(NamedTuple):
-    """The content of a checkpoint."""
+    """The contents of a checkpoint: its step, its pytree of arrays and its JSON notes."""
 
     step: int
     tree: PyTree
@@ -50,11 +51,11 @@ class RestoredCheckpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The newest checkpoints of one run in a folder.
+    """Saves and restores the checkpoints of one run in a folder.
 
     Args:
-        folder: made if it is not there.
-        keep: how many; older ones are deleted once a newer one is whole.
+        folder: folder of the checkpoints; created if it does not exist.
+        keep: number of newest checkpoints to keep; older ones are deleted after a newer one is complete.
     Raises:
         ImportError: Orbax is not installed.
     Example:
@@ -68,33 +69,35 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path | str, *, keep: int = 2) -> None:
-        self.ocp, self.folder = import_extra("orbax.checkpoint"), Path(folder).resolve()
+        self.ocp = import_extra("orbax.checkpoint")
+        self.folder = Path(folder).resolve()
         options = self.ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self.manager = self.ocp.CheckpointManager(self.folder, options=options)
 
     def latest(self) -> int | None:
-        """Returns the step of the newest whole checkpoint; None if there is none."""
+        """Returns the step of the newest complete checkpoint; None if there is none."""
         step: int | None = self.manager.latest_step()
         return step
 
     def save(self, step: int, tree: PyTree, notes: dict[str, Any]) -> None:
-        """Writes a checkpoint.
+        """Saves a checkpoint.
 
         Args:
-            step: its number, larger than those before.
-            tree: of arrays.
-            notes: what JSON holds.
+            step: step of the checkpoint, larger than that of every earlier checkpoint.
+            tree: pytree of arrays.
+            notes: dict that JSON can represent.
         Raises:
-            CheckpointError: it could not be written, for example since the disk is full; older ones are untouched.
+            CheckpointError: the checkpoint could not be written, for example because the disk is full; earlier
+                checkpoints are unchanged.
         """
         args = self.ocp.args
-        notes = notes | {"layout": layout(tree)}
+        all_notes = notes | {"layout": layout(tree)}
         try:
-            self.manager.save(step, args=args.Composite(tree=args.StandardSave(tree), notes=args.JsonSave(notes)))
+            self.manager.save(step, args=args.Composite(tree=args.StandardSave(tree), notes=args.JsonSave(all_notes)))
         except Exception as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise CheckpointError(
-                f"{self.folder}: the checkpoint of step {step} could not be written ({reason}); older ones are whole. "
+                f"{self.folder}: the checkpoint of step {step} could not be written ({reason}); older ones are intact. "
                 "Is the disk full?"
             ) from error
 
@@ -102,29 +105,31 @@ class Checkpoints:
         """Returns the notes of the newest checkpoint.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: the folder has no checkpoint.
         """
-        notes = self._read_notes(self._newest())
+        notes = self._read_notes(self._latest_or_raise())
         del notes["layout"]
         return notes
 
     def restore(self, like: PyTree) -> RestoredCheckpoint:
-        """Returns the newest checkpoint, in the structure, shapes, dtypes and shardings of ``like``.
+        """Restores the newest checkpoint with the structure, shapes, dtypes and shardings of ``like``.
 
         Raises:
-            CheckpointError: there is none, or it is that of another model; the first difference is named.
+            CheckpointError: the folder has no checkpoint, or the checkpoint belongs to another model; the message names
+                the first difference.
         """
-        step, args = self._newest(), self.ocp.args
+        step = self._latest_or_raise()
+        args = self.ocp.args
         notes = self._read_notes(step)
         check_layout(f"{self.folder}, step {step}", notes.pop("layout"), layout(like))
         tree = self.manager.restore(step, args=args.Composite(tree=args.StandardRestore(like))).tree
-        return RestoredCheckpoint(step, jax.tree.map(_uncommit, tree, like), notes)
+        return RestoredCheckpoint(step, jax.tree.map(_commit_like, tree, like), notes)
 
     def close(self) -> None:
-        """Ends the threads that Orbax keeps running."""
+        """Stops the threads of Orbax."""
         self.manager.close()
 
-    def _newest(self) -> int:
+    def _latest_or_raise(self) -> int:
         step = self.latest()
         if step is None:
             raise CheckpointError(f"{self.folder}: holds no checkpoint")
@@ -135,8 +140,8 @@ class Checkpoints:
         return dict(self.manager.restore(step, args=args.Composite(notes=args.JsonRestore())).notes)
 
 
-def _uncommit(leaf: jax.Array, like: jax.Array) -> jax.Array:
-    """The leaf, bound to its device only if ``like`` is, since a step is compiled for one or the other."""
+def _commit_like(leaf: jax.Array, like: jax.Array) -> jax.Array:
+    """Uncommits the leaf from its device unless ``like`` is committed, so that a compiled step accepts it."""
     if getattr(like, "committed", True):
         return leaf
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -147,7 +152,7 @@ def _uncommit(leaf: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def layout(tree: PyTree) -> dict[str, str]:
-    """Returns each leaf's path with its dtype and shape."""
+    """Returns the dtype and shape of each leaf by its path."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
@@ -156,14 +161,14 @@ def layout(tree: PyTree) -> dict[str, str]:
 
 
 def check_layout(name: str, layout: dict[str, str], wanted: dict[str, str]) -> None:
-    """Checks that a checkpoint has the leaves that are wanted.
+    """Checks that a checkpoint and a model have the same leaves, with the same dtypes and shapes.
 
     Args:
-        name: what an error calls the checkpoint.
-        layout: that of the checkpoint.
-        wanted: that of the model.
+        name: name of the checkpoint in the error message.
+        layout: ``layout(tree)`` of the checkpoint.
+        wanted: ``layout(tree)`` of the model.
     Raises:
-        CheckpointError: names the first difference.
+        CheckpointError: the layouts differ; the message names the first difference.
     """
     for path in [*wanted, *layout]:
         if layout.get(path) != wanted.get(path):

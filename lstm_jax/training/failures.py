@@ -1,4 +1,4 @@
-"""The guard against numbers that are not finite: it remembers where one came up first."""
+"""Detection of non-finite values in training, which records where the first one occurred."""
 
 from typing import Any, NamedTuple
 
@@ -9,63 +9,68 @@ import numpy as np
 from lstm_jax._core.structs import PyTree
 
 NEVER = -1
-"""The step of a failure that did not happen."""
+"""The ``step`` of a ``Failure`` if every value has been finite."""
 
 
 class Failure(NamedTuple):
-    """The place where a number first was not finite."""
+    """The step and the array in which a value was first not finite."""
 
     step: jax.Array
-    """int32: the step, or ``NEVER``"""
+    """int32 scalar: the step, or ``NEVER``"""
     leaf: jax.Array
-    """int32: the index among the leaves of ``watched``"""
+    """int32 scalar: index of the array among the leaves of ``name_checked_arrays(...)``"""
 
 
 def no_failure() -> Failure:
-    """Returns the failure of a run in which every number has been finite."""
+    """Returns the ``Failure`` of a run in which every value has been finite."""
     never = jnp.asarray(NEVER, jnp.int32)
     return Failure(never, never)
 
 
-def watched(batch: PyTree, carry: PyTree, gradient: PyTree, loss: PyTree, params: PyTree) -> dict[str, PyTree]:
-    """Names what is searched for the first number that is not finite, in the order of the search."""
+def name_checked_arrays(
+    batch: PyTree, carry: PyTree, gradient: PyTree, loss: PyTree, params: PyTree
+) -> dict[str, PyTree]:
+    """Returns the arrays to search for non-finite values, by name and in search order."""
     return {"batch": batch, "carry": carry, "gradient": gradient, "loss": loss, "params": params}
 
 
 def first_failure(failure: Failure, step: jax.Array, parts: dict[str, PyTree]) -> Failure:
-    """Returns the failure so far, or that of this step if its loss or parameters are the first not to be finite.
+    """Records a failure if the loss or a parameter of this step is the first not to be finite.
 
     Args:
-        failure: the failure so far.
+        failure: the failure recorded before this step.
         step: int32 scalar, the number of this step.
-        parts: ``watched(...)`` of this step.
+        parts: the arrays of this step, from ``name_checked_arrays``.
     Returns:
-        failure: its ``leaf`` is the first one in ``parts`` that is not finite.
+        failure: the earlier failure, or that of this step, whose ``leaf`` is the first non-finite array in ``parts``.
     """
-    finite = jnp.stack([_is_finite(leaf) for leaf in jax.tree.leaves(parts)])
-    sound = jnp.all(jnp.stack([_is_finite(leaf) for leaf in jax.tree.leaves((parts["loss"], parts["params"]))]))
-    fails = ~sound & (failure.step == NEVER)
-    here = Failure(step, jnp.argmin(finite).astype(jnp.int32))
-    return jax.tree.map(lambda new, old: jnp.where(fails, new, old), here, failure)
+    is_finite = jnp.stack([_is_finite(leaf) for leaf in jax.tree.leaves(parts)])
+    result_leaves = jax.tree.leaves((parts["loss"], parts["params"]))
+    result_is_finite = jnp.all(jnp.stack([_is_finite(leaf) for leaf in result_leaves]))
+    is_first_failure = ~result_is_finite & (failure.step == NEVER)
+    current_failure = Failure(step, jnp.argmin(is_finite).astype(jnp.int32))
+    return jax.tree.map(lambda x, y: jnp.where(is_first_failure, x, y), current_failure, failure)
 
 
 def check_finite_state(state: Any, batch: PyTree) -> None:
-    """Raises where a training state has met a number that is not finite, for a population where every member has.
+    """Raises an error if the training state has a recorded failure; a population fails once all members failed.
 
     Args:
-        state: a ``TrainState``, of a population with an axis for its members in front.
-        batch: a batch of the same structure as the one in which it happened.
+        state: a ``TrainState``; the arrays of a population have a leading member axis.
+        batch: a batch with the structure of the one that failed.
     Raises:
-        FloatingPointError: names the step and the first leaf, and says what to try.
+        FloatingPointError: the state has a failure; the message names its step and its first non-finite array.
     """
     failure = jax.device_get(state.failure)
     if np.any(failure.step == NEVER):
         return
-    step, leaf = int(np.ravel(failure.step)[0]), int(np.ravel(failure.leaf)[0])
-    parts = watched(batch, state.carry, state.params, 0.0, state.params)
-    path = jax.tree_util.keystr(jax.tree_util.tree_flatten_with_path(parts)[0][leaf][0], simple=True, separator=".")
+    step = int(np.ravel(failure.step)[0])
+    leaf_index = int(np.ravel(failure.leaf)[0])
+    parts = name_checked_arrays(batch, state.carry, state.params, 0.0, state.params)
+    leaves_with_paths = jax.tree_util.tree_flatten_with_path(parts)[0]
+    path = jax.tree_util.keystr(leaves_with_paths[leaf_index][0], simple=True, separator=".")
     raise FloatingPointError(
-        f"step {step}: a number is not finite, first in {path}; the state is that before this step. "
+        f"step {step}: a number is not finite, first in {path}; the state before this step is kept. "
         "Try a lower learning rate or optax.clip_by_global_norm, and look for NaN in the data"
     )
 

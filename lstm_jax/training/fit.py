@@ -1,4 +1,4 @@
-"""The loop: batches into steps, with progress, validation, checkpoints and records."""
+"""The training loop ``fit``, with progress display, validation, checkpoints and a history of metrics."""
 
 import math
 import time
@@ -35,22 +35,23 @@ from lstm_jax.training.validation import Validation, has_patience_left, make_eva
 
 
 class FitResult(NamedTuple):
-    """The result of training."""
+    """The result of ``fit``: parameters, final state, history, and why training stopped."""
 
     params: PyTree
-    """the best by validation, or the last without one"""
+    """parameters of the best validation, or the final parameters without validation"""
     state: TrainState
-    """the last one, to go on with"""
+    """final training state"""
     history: list[Row]
-    """a row every ``log_every`` steps and at each validation: ``step``, metrics, and its ``valid ...`` ones"""
+    """rows of metrics, every ``log_every`` steps and at each validation, each checkpoint and the last step; a row has
+    ``step``, the training metrics by name, and the validation metrics under ``valid <name>``"""
     best: Row | None
-    """the row of ``params``; None without validation"""
+    """row of the best validation; None without validation"""
     stop_reason: str
-    """``"steps"``, ``"minutes"``, ``"patience"``, ``"interrupted"``, or ``"batches"`` where an iterator ran out"""
+    """``"steps"``, ``"minutes"``, ``"patience"``, ``"interrupted"``, or ``"batches"`` if an iterator is exhausted"""
 
 
 class Outputs(NamedTuple):
-    """Where rows and checkpoints go."""
+    """The destinations of rows and checkpoints during a run."""
 
     records: Records
     progress: Progress
@@ -76,39 +77,39 @@ def fit(
     loss_scale: LossScaleOption = 1.0,
     progress_bar: bool = True,
 ) -> FitResult:
-    """Trains for some steps, or until the minutes or the patience are over, or Ctrl-C.
+    """Trains parameters until the step limit, the time limit, early stopping or Ctrl-C.
 
-    With ``saving`` a run that dies, by kill -9 too, goes on from its newest checkpoint with ``resume=True`` and ends
-    with the parameters that it would have had, to the bit on CPU; but the minutes begin anew.
+    With ``Saving(folder, resume=True)`` a killed run continues from its newest checkpoint. On CPU its final parameters
+    are bitwise equal to those of an uninterrupted run. The time limit restarts with each call.
 
     Args:
-        loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, metrics a dict of accumulators such
-            as ``metrics.mean(...)``; or ``loss(params, batch, key) -> (loss, metrics)`` under ``stateless``. Instead of
-            a loss a ``TrainStep``, which holds its loss and optimizer: that of ``make_tbptt_step``,
-            ``make_train_step`` or ``Population.make_step``.
-        params: any pytree of arrays, which is not changed; None for a population.
-        batches: by number, ``Shuffled``, ``Stream``, ``Bucketed``, a list; or a loader or generator, see ``loading``.
-        optimizer: of Optax; its updates get ``progress`` from 0 to 1 and, after a validation, ``validation``. None for
-            a ``TrainStep``.
-        steps: batches to take in all, those before a resumption included.
-        key: of all randomness; a step uses ``fold_in(key, step)``. A resumed run goes on with the key it began with.
-        carry: what the first batch starts from; None for a loss that carries nothing.
-        minutes: after which training ends, and by which ``progress`` goes; None means no limit.
-        validation: what is held out; None means that the last parameters are the result.
-        saving: where checkpoints and history are kept; None means nowhere.
-        log_every: steps between rows of the history, after which all numbers must be finite.
-        callbacks: each is called with every row and the state, whose arrays last until the next step.
-        devices: the mesh and where rows lie; None means one device. A ``TrainStep`` holds the loss that
-            ``devices.parallel`` makes.
-        loss_scale: see ``make_train_step``.
+        loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, where ``metrics`` is a dict of
+            accumulators such as ``metrics.mean(...)``; or ``loss(params, batch, key) -> (loss, metrics)`` decorated
+            with ``stateless``; or a ``TrainStep``, which contains its loss and optimizer.
+        params: initial parameters, any pytree of arrays; never donated. None for a population.
+        batches: indexable batches such as ``Shuffled``, ``Stream``, ``Bucketed`` or a list; or a loader or generator.
+        optimizer: an Optax optimizer. Its update receives ``progress``, from 0 to 1, and ``validation``, the metric
+            right after a validation and NaN at other steps. None for a ``TrainStep``.
+        steps: total number of steps, including those before a resumption; each step takes one batch.
+        key: PRNG key; each step uses ``fold_in(key, step)``. A resumed run uses the key of its checkpoint.
+        carry: carry of the first batch; None for a stateless loss.
+        minutes: time limit, which ``progress`` also takes into account; None means no limit.
+        validation: held-out data and the metric to select on; None returns the final parameters.
+        saving: folder and interval of checkpoints, and whether to resume; None writes no files.
+        log_every: steps between rows of the history; each row also checks that loss and parameters are finite.
+        callbacks: functions ``callback(row, state)``, called after each row; the next step donates the arrays of
+            ``state``.
+        devices: device mesh and sharding of batches; None means one device. The loss of a ``TrainStep`` must already be
+            ``devices.parallel(loss_fn)``.
+        loss_scale: loss scaling for float16 parameters, as in ``make_train_step``.
         progress_bar: whether to show progress: a bar on a terminal, plain lines elsewhere.
     Returns:
-        result: parameters, last state, history, the best row, and why training ended.
+        result: parameters, final state, history, the row of the best validation, and why training stopped.
     Raises:
-        ValueError: an argument is wrong; the message names it.
-        FloatingPointError: a loss or parameter is not finite; names the step and the first leaf. The checkpoints hold
-            finite states only.
-        CheckpointError: the folder holds another run or could not be written.
+        ValueError: an argument is invalid; the message names it.
+        FloatingPointError: the loss or a parameter is not finite; the message names the step and the first non-finite
+            array. Checkpoints contain only finite states.
+        CheckpointError: the folder contains another run, or a checkpoint or the history could not be written.
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np, optax
         >>> from lstm_jax import training
@@ -139,8 +140,9 @@ def fit(
             _open_progress(plan, run.step, progress_bar) as progress,
         ):
             outputs = Outputs(records, progress, checkpoints, tuple(callbacks))
-            advance, evaluate = make_advance(train_step), make_evaluate(train_step.loss_fn, to_device)
-            run, stop_reason = _loop(run, loaded_batches, advance, evaluate, plan, outputs)
+            advance = make_advance(train_step)
+            evaluate = make_evaluate(train_step.loss_fn, to_device)
+            run, stop_reason = _run_steps(run, loaded_batches, advance, evaluate, plan, outputs)
             run = save_run(run, checkpoints)
     params = run.state.params if run.best is None else run.best_params
     result = FitResult(params, run.state, records.rows, run.best, stop_reason)
@@ -149,7 +151,7 @@ def fit(
     return result
 
 
-def _loop(
+def _run_steps(
     run: RunState,
     loaded_batches: Iterable[LoadedBatch],
     advance: Callable[[RunState, LoadedBatch, float], RunState],
@@ -157,7 +159,7 @@ def _loop(
     plan: Plan,
     outputs: Outputs,
 ) -> tuple[RunState, str]:
-    """Takes steps until something ends them, and says what."""
+    """Runs training steps until a stop condition holds; returns the run and the reason."""
     if not has_patience_left(run, plan.validation):
         return run, "patience"
     for loaded in loaded_batches:
@@ -168,9 +170,9 @@ def _loop(
         due = plan.due(run.step, stop_reason is not None)
         if due.row:
             run, row = end_row(run, loaded.batch)
-            if due.validation:
-                run, row = validate(run, row, plan.validation, evaluate)
-                stop_reason = stop_reason or (None if has_patience_left(run, plan.validation) else "patience")
+            if due.validation is not None:
+                run, row = validate(run, row, due.validation, evaluate)
+                stop_reason = stop_reason or (None if has_patience_left(run, due.validation) else "patience")
             _write_row(outputs, row, run.state, is_last=stop_reason is not None)
         if due.checkpoint:
             run = save_run(run, outputs.checkpoints)
@@ -182,7 +184,7 @@ def _loop(
 
 
 def _write_row(outputs: Outputs, row: Row, state: TrainState, *, is_last: bool) -> None:
-    """A row to the history, to what is shown, and to the callbacks."""
+    """Writes a row to the history and the progress display, and calls the callbacks."""
     outputs.records.write(row)
     outputs.progress.update(row, is_last=is_last)
     for callback in outputs.callbacks:
@@ -195,26 +197,27 @@ def _as_train_step(
     loss_scale: LossScaleOption,
     devices: Devices | None,
 ) -> TrainStep:
-    """A step as it is, or the step of a loss."""
+    """Returns a ``TrainStep`` unchanged, or makes one from a loss and an optimizer."""
     if isinstance(loss_fn, TrainStep):
         if optimizer is not None or loss_scale != 1:
             name = "optimizer" if optimizer is not None else "loss_scale"
-            raise ValueError(f"{name}: got one beside a step, want it in the step, which holds its own")
+            raise ValueError(f"{name}: got one beside a step, want it inside the TrainStep")
         return loss_fn
     if optimizer is None:
         raise ValueError("optimizer: got None, want one of Optax, such as training.adam(1e-3)")
-    loss_fn = loss_fn if devices is None else devices.parallel(loss_fn)
-    return make_train_step(loss_fn, optimizer, loss_scale=loss_scale)
+    parallel_loss_fn = loss_fn if devices is None else devices.parallel(loss_fn)
+    return make_train_step(parallel_loss_fn, optimizer, loss_scale=loss_scale)
 
 
 def _open_records(saving: Saving | None, step: int) -> Records:
-    """The history, which the first process alone writes."""
+    """Opens the history; only the first process writes it to disk."""
     if saving is None or jax.process_index() > 0:
         return Records(None)
     return Records(Path(saving.folder), upto=step, tensorboard=saving.tensorboard)
 
 
 def _open_progress(plan: Plan, step: int, progress_bar: bool) -> Progress:
-    """What the first process alone shows: the loss, and the metric of the validation."""
+    """Opens the progress display of loss and validation metric; only the first process shows it."""
     names = ("loss",) if plan.validation is None else ("loss", f"valid {plan.validation.metric.removeprefix('-')}")
-    return Progress(plan.steps, step, enabled=progress_bar and jax.process_index() == 0, names=names)
+    is_enabled = progress_bar and jax.process_index() == 0
+    return Progress(plan.steps, step, enabled=is_enabled, names=names)

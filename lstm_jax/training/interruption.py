@@ -1,4 +1,4 @@
-"""Signals that end a run after the step at hand."""
+"""Handling of Ctrl-C and SIGTERM, which stop a run after the current step."""
 
 import os
 import signal
@@ -13,37 +13,37 @@ import numpy as np
 
 @contextmanager
 def catch_interruptions(*, include_sigterm: bool) -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C, and the first SIGTERM if it is included, into a flag; a second one acts as usual.
+    """Sets a flag at the first Ctrl-C or SIGTERM; a second signal has its usual effect.
 
-    In another thread than the main one signals cannot be caught, and the flag stays false.
+    Python handles signals only in the main thread, so in other threads the flag stays False.
 
     Args:
-        include_sigterm: whether SIGTERM is caught, which makes sense where a checkpoint is saved.
+        include_sigterm: whether to catch SIGTERM as well as Ctrl-C.
     Returns:
-        is_interrupted: ``is_interrupted()`` says whether a signal came, within ``with``.
+        is_interrupted: context manager that yields a function, which returns whether a signal was caught.
     """
     event = threading.Event()
 
-    def on_signal(number: int, frame: Any) -> None:
+    def handle_signal(number: int, frame: Any) -> None:
         if event.is_set():
-            signal.signal(number, previous[number] or signal.SIG_DFL)
+            signal.signal(number, previous_handlers[number] or signal.SIG_DFL)
             os.kill(os.getpid(), number)
         event.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield event.is_set
         return
-    numbers = (signal.SIGINT, signal.SIGTERM) if include_sigterm else (signal.SIGINT,)
-    previous: dict[int, Any] = {number: signal.signal(number, on_signal) for number in numbers}
+    signals = (signal.SIGINT, signal.SIGTERM) if include_sigterm else (signal.SIGINT,)
+    previous_handlers: dict[int, Any] = {number: signal.signal(number, handle_signal) for number in signals}
     try:
         yield event.is_set
     finally:
-        for number, handler in previous.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
 def in_any_process(flag: bool) -> bool:
-    """Returns whether a flag is true in any process; all of them have to ask at the same step."""
+    """Returns whether ``flag`` is True in any process; all processes must call it at the same step."""
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils

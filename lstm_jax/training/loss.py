@@ -1,12 +1,13 @@
-"""The contract of a loss.
+"""The loss interface of ``lstm_jax.training``, and checks that a loss follows it.
 
-A loss takes everything and returns everything:
+A loss is a pure function:
 
     loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))
 
-``carry`` is what one batch hands to the next, such as the state of an LSTM that reads on; it is not differentiated from
-batch to batch. ``key`` is None at evaluation. ``metrics`` is a dict of accumulators, see ``metrics``. A loss that
-carries nothing is written ``loss(params, batch, key) -> (loss, metrics)`` under the decorator ``stateless``.
+``carry`` passes from each batch to the next, such as the LSTM state of a language model; no gradient flows through it
+between batches. ``key`` is None during evaluation. ``metrics`` is a dict of accumulators, see
+``lstm_jax.training.metrics``. A loss without a carry has the form ``loss(params, batch, key) -> (loss, metrics)`` and
+the decorator ``stateless``.
 """
 
 import inspect
@@ -25,7 +26,7 @@ LossFn = Callable[[PyTree, PyTree, PyTree, Any], tuple[jax.Array, tuple[PyTree, 
 
 
 def stateless(loss: Callable[[PyTree, PyTree, Any], tuple[jax.Array, dict[str, Any]]]) -> LossFn:
-    """Turns ``loss(params, batch, key) -> (loss, metrics)`` into a loss whose carry passes unchanged.
+    """Converts ``loss(params, batch, key) -> (loss, metrics)`` to a ``LossFn`` that returns its carry unchanged.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,10 +50,10 @@ def stateless(loss: Callable[[PyTree, PyTree, Any], tuple[jax.Array, dict[str, A
 
 
 def check_loss(loss_fn: LossFn) -> None:
-    """Checks that a loss takes four arguments, as far as its signature tells.
+    """Checks that a loss is callable and that its signature does not have three required parameters.
 
     Raises:
-        ValueError: it is no function, or it takes three arguments; the message names ``stateless``.
+        ValueError: the loss is not callable, or it has three required parameters and lacks ``stateless``.
     """
     if not callable(loss_fn):
         raise ValueError(f"loss_fn: got {type(loss_fn).__name__}, want a function (params, carry, batch, key)")
@@ -60,8 +61,8 @@ def check_loss(loss_fn: LossFn) -> None:
         parameters = inspect.signature(loss_fn, follow_wrapped=False).parameters.values()
     except ValueError:
         return
-    required = [item for item in parameters if item.default is item.empty and item.kind is item.POSITIONAL_OR_KEYWORD]
-    if len(required) == 3 and all(item.kind is not item.VAR_POSITIONAL for item in parameters):
+    required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(required) == 3 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         raise ValueError(
             f"loss_fn: takes {', '.join(item.name for item in required)}, want (params, carry, batch, key); a loss "
             "that carries nothing stands under @training.stateless"
@@ -72,10 +73,10 @@ def check_returned(returned: Any, carry: PyTree) -> None:
     """Checks that a loss returned ``(loss, (carry, metrics))``.
 
     Args:
-        returned: what the loss returned.
-        carry: the carry that it was given; the one that it returns has the same structure.
+        returned: the result of the loss.
+        carry: the carry passed to the loss; the returned carry must have its structure.
     Raises:
-        ValueError: something in it has another form; the message says what.
+        ValueError: the result has another structure, or a metric is not an accumulator; the message names it.
     """
     is_pair = isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], tuple)
     if not is_pair or len(returned[1]) != 2:
@@ -90,27 +91,28 @@ def check_returned(returned: Any, carry: PyTree) -> None:
         )
     for name, accumulator in metrics.items():
         if not hasattr(accumulator, "value"):
-            raise ValueError(f"loss_fn: metrics[{name!r}] is no accumulator; wrap numbers in metrics.mean(...)")
-    given, left = str(jax.tree.structure(carry)), str(jax.tree.structure(new_carry))
-    if given != left:
+            raise ValueError(f"loss_fn: metrics[{name!r}] is no accumulator; wrap arrays in metrics.mean(...)")
+    carry_structure = str(jax.tree.structure(carry))
+    new_carry_structure = str(jax.tree.structure(new_carry))
+    if carry_structure != new_carry_structure:
         raise ValueError(
-            f"carry: got {given}, but the loss returns {left}; give fit or init_state carry=, what the first batch "
-            "starts from, and Validation too"
+            f"carry: got {carry_structure}, but the loss returns {new_carry_structure}; pass the carry of the first "
+            "batch as carry= to fit or init_state, and to Validation"
         )
 
 
 def with_loss(metrics: dict[str, Any], loss: jax.Array) -> dict[str, Any]:
-    """Adds the loss to metrics that have no ``loss`` of their own.
+    """Adds the loss to the metrics unless they already contain ``loss``.
 
     Args:
-        metrics: accumulators by name.
-        loss: scalar; each batch then counts as one, whatever its size.
+        metrics: dict of accumulators.
+        loss: scalar, averaged over batches with equal weights.
     Returns:
-        metrics: the accumulators, ``loss`` the first of them.
+        metrics: dict of accumulators that starts with ``loss``.
     """
     return {"loss": single(loss)} | metrics
 
 
 def single(value: Any) -> Mean:
-    """Accumulates one scalar with weight 1."""
+    """Returns the accumulator of one scalar with weight 1."""
     return Mean(value.astype(jnp.float32), jnp.asarray(1.0, jnp.float32))

@@ -1,4 +1,4 @@
-"""The history of a run on disk: a line of JSON for each row, and TensorBoard."""
+"""The history of a run: rows of metrics in memory, in a JSON Lines file and for TensorBoard."""
 
 import json
 from pathlib import Path
@@ -8,23 +8,24 @@ from typing import Any
 from lstm_jax.training.extras import import_extra
 
 Row = dict[str, Any]
-"""``step`` and numbers by name; those of a validation are called ``valid ...``."""
+"""A row of the history: ``step`` and floats by metric name; validation metrics are named ``valid <name>``."""
 
 
 class Records:
-    """Rows of numbers, kept in memory and, with a folder, in ``history.jsonl`` and for TensorBoard.
+    """Keeps the rows of a run in memory and, given a folder, in ``history.jsonl`` and for TensorBoard.
 
     Args:
-        folder: made if it is not there; None keeps rows in memory only.
-        upto: rows of later steps are dropped from a file that is there, since a resumed run writes them again.
-        tensorboard: whether rows are also written for TensorBoard.
+        folder: folder of the run, created if it does not exist; None keeps the rows in memory only.
+        upto: last step to keep of an existing file; a resumed run writes later rows again.
+        tensorboard: whether to write the rows for TensorBoard too.
     Raises:
-        ImportError: ``tensorboard`` is wanted and tensorboardX is not installed.
+        ImportError: ``tensorboard`` is True and tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path | None, *, upto: int = 0, tensorboard: bool = False) -> None:
         self.rows: list[Row] = []
-        self.path, self.board = None if folder is None else folder / "history.jsonl", None
+        self.path = None if folder is None else folder / "history.jsonl"
+        self.tensorboard_writer: Any = None
         self.problem: str | None = None
         if folder is None or self.path is None:
             return
@@ -32,21 +33,21 @@ class Records:
         self.rows = [row for row in read_lines(self.path) if row["step"] <= upto]
         self._write_all(self.path)
         if tensorboard:
-            writer = import_extra("tensorboardX").SummaryWriter
-            self.board = writer(str(folder / "tensorboard"), purge_step=upto + 1)
+            summary_writer = import_extra("tensorboardX").SummaryWriter
+            self.tensorboard_writer = summary_writer(str(folder / "tensorboard"), purge_step=upto + 1)
 
     def __enter__(self) -> "Records":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.board is not None:
-            self.board.close()
+        if self.tensorboard_writer is not None:
+            self.tensorboard_writer.close()
 
     def write(self, row: Row) -> None:
-        """Adds a row, with its ``step``, at once on disk.
+        """Appends a row, in memory and immediately on disk.
 
-        If that fails ``problem`` says so, and the next row tries again with all rows, so that a run need not end
-        because a disk is full.
+        If writing fails, for example because the disk is full, ``problem`` holds the error message and the next call
+        writes all rows again.
         """
         self.rows.append(row)
         if self.path is not None:
@@ -59,19 +60,19 @@ class Records:
                 self.problem = None
             except OSError as error:
                 self.problem = f"{self.path}: could not be written ({error.strerror}); training goes on"
-        if self.board is not None:
+        if self.tensorboard_writer is not None:
             for name, value in row.items():
                 if name != "step":
-                    self.board.add_scalar(name.replace(" ", "/"), value, row["step"])
+                    self.tensorboard_writer.add_scalar(name.replace(" ", "/"), value, row["step"])
 
     def _write_all(self, path: Path) -> None:
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-        part.replace(path)
+        partial_path = path.with_suffix(".part")
+        partial_path.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        partial_path.replace(path)
 
 
 def read_lines(path: Path) -> list[Row]:
-    """Returns the whole lines of a file of JSON lines; a last one that was cut off by a kill is left out."""
+    """Reads the rows of a JSON Lines file up to the first invalid line, such as one truncated by a kill."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:

@@ -1,4 +1,4 @@
-"""The state of a run, and how a checkpoint keeps it."""
+"""The state of a run, its compiled training step, and its checkpoints."""
 
 import base64
 import math
@@ -21,54 +21,54 @@ from lstm_jax.training.step import TrainState, TrainStep
 
 
 class RunState(NamedTuple):
-    """All that changes while a run goes on; each function of the loop returns a new one."""
+    """Everything that changes during a run; functions of the loop return an updated copy."""
 
     step: int
-    """batches taken"""
+    """number of batches processed"""
     state: TrainState
     sums: dict[str, Any] | None = None
-    """accumulators of the steps since the last row; None right after a row"""
+    """metrics accumulated since the last row; None right after a row"""
     position: bytes | None = None
-    """where batches from an iterator stand"""
+    """pickled state of a loader or iterator after the last batch; None if it has no state"""
     best: Row | None = None
-    """the row of the best validation"""
+    """row of the best validation; None before the first validation"""
     best_params: PyTree = None
-    """its parameters; None before the first validation"""
+    """parameters of the best validation; None before the first validation"""
     stale_validations: int = 0
-    """validations since the best one"""
+    """number of validations since the best one"""
     pending_validation: float = math.nan
-    """the last validation, for the optimizer's next update; NaN if that has seen it"""
+    """value of a new validation for the next optimizer update, smaller is better; NaN if there is none"""
     unsaved: str | None = None
-    """why the newest checkpoint could not be written"""
+    """error message if the newest checkpoint could not be written"""
 
 
 def make_advance(train_step: TrainStep) -> Callable[[RunState, LoadedBatch, float], RunState]:
-    """Makes ``advance(run, loaded, progress) -> run``: a compiled step, which takes over the arrays of the run before.
+    """Makes ``advance(run, loaded, progress) -> run``, a compiled step that donates the arrays of the previous run.
 
     Args:
         train_step: ``train_step(state, batch, progress=, validation=) -> (state, metrics)``.
     Returns:
-        advance: a function of the run, a ``LoadedBatch`` and the progress from 0 to 1.
+        advance: function of a ``RunState``, a ``LoadedBatch`` and the progress from 0 to 1.
     """
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def compiled(
+    def compiled_step(
         state: TrainState, sums: PyTree, batch: PyTree, progress: jax.Array, validation: jax.Array
     ) -> tuple[TrainState, PyTree]:
-        state, metrics = train_step(state, batch, progress=progress, validation=validation)
-        return state, add(sums, metrics)
+        new_state, metrics = train_step(state, batch, progress=progress, validation=validation)
+        return new_state, add(sums, metrics)
 
-    shapes: PyTree = None
+    metric_shapes: PyTree = None
 
     def advance(run: RunState, loaded: LoadedBatch, progress: float) -> RunState:
-        nonlocal shapes
-        extra = {"progress": jnp.float32(progress), "validation": jnp.float32(run.pending_validation)}
-        if shapes is None:
-            shapes = jax.eval_shape(partial(train_step, **extra), run.state, loaded.batch)[1]
+        nonlocal metric_shapes
+        optimizer_args = {"progress": jnp.float32(progress), "validation": jnp.float32(run.pending_validation)}
+        if metric_shapes is None:
+            metric_shapes = jax.eval_shape(partial(train_step, **optimizer_args), run.state, loaded.batch)[1]
         sums = run.sums
         if sums is None:
-            sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        state, sums = compiled(run.state, sums, loaded.batch, **extra)
+            sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metric_shapes)
+        state, sums = compiled_step(run.state, sums, loaded.batch, **optimizer_args)
         return run._replace(
             step=run.step + 1, state=state, sums=sums, position=loaded.position, pending_validation=math.nan
         )
@@ -77,15 +77,15 @@ def make_advance(train_step: TrainStep) -> Callable[[RunState, LoadedBatch, floa
 
 
 def end_row(run: RunState, batch: PyTree) -> tuple[RunState, Row]:
-    """Returns the metrics since the last row, whose sums begin anew.
+    """Returns a row with the metrics since the last row, and resets their sums.
 
     Args:
-        run: after a step.
-        batch: of that step.
+        run: the run state after the current step.
+        batch: the batch of the current step.
     Returns:
-        (run, row): the row has ``step`` and the numbers of all metrics.
+        (run, row): the run with empty sums, and a row with ``step`` and the value of each metric.
     Raises:
-        FloatingPointError: a number was not finite.
+        FloatingPointError: the loss or a parameter was not finite since the last row.
     """
     check_finite_state(run.state, batch)
     assert run.sums is not None
@@ -94,10 +94,10 @@ def end_row(run: RunState, batch: PyTree) -> tuple[RunState, Row]:
 
 @contextmanager
 def open_checkpoints(saving: Saving | None) -> Iterator[Checkpoints | None]:
-    """Opens the folder of a run, which is new or goes on; None without ``saving``.
+    """Opens the checkpoints of a new or resumed run; yields None without ``saving``.
 
     Raises:
-        CheckpointError: the folder holds a run that is not to be resumed.
+        CheckpointError: the folder contains a run and ``saving.resume`` is False.
     """
     if saving is None:
         yield None
@@ -107,7 +107,7 @@ def open_checkpoints(saving: Saving | None) -> Iterator[Checkpoints | None]:
         step = checkpoints.latest()
         if step is not None and not saving.resume:
             raise CheckpointError(
-                f"{saving.folder}: holds a run at step {step}; go on with it by resume=True, or take another folder"
+                f"{saving.folder}: holds a run at step {step}; continue it with resume=True, or choose another folder"
             )
         yield checkpoints
     finally:
@@ -117,16 +117,16 @@ def open_checkpoints(saving: Saving | None) -> Iterator[Checkpoints | None]:
 def restore_run(
     run: RunState, checkpoints: Checkpoints | None, validated_params: Callable[[TrainState], PyTree]
 ) -> RunState:
-    """Returns the run of the newest checkpoint; the one that is given where there is none.
+    """Restores a run from the newest checkpoint; returns ``run`` itself if there is no checkpoint.
 
     Args:
-        run: at its start, with arrays in the structure and places of the checkpoint's.
-        checkpoints: None without ``saving``.
-        validated_params: the parameters of a state that a validation keeps.
+        run: the initial run state, whose arrays give the structure and sharding of the restored ones.
+        checkpoints: the checkpoints of the run; None without ``saving``.
+        validated_params: function that selects the validated parameters from a ``TrainState``.
     Returns:
-        run: to go on with.
+        run: the restored run state, or the initial one.
     Raises:
-        CheckpointError: the checkpoint is that of another model.
+        CheckpointError: the checkpoint belongs to another model.
     """
     if checkpoints is None or checkpoints.latest() is None:
         return run
@@ -147,16 +147,16 @@ def restore_run(
 
 
 def save_run(run: RunState, checkpoints: Checkpoints | None) -> RunState:
-    """Writes a checkpoint, unless the newest one is of this step; one that cannot be written is noted in ``unsaved``.
+    """Saves a checkpoint of the run unless the newest checkpoint already has its step.
 
-    State and best parameters are in one checkpoint, so that both are of one moment. Where several processes read
-    batches from iterators, their positions are not kept.
+    The training state and the best parameters share one checkpoint, so that they always match. With several processes
+    the positions of iterators are not saved. A failure is recorded in ``unsaved`` instead of raised.
 
     Args:
-        run: after a step.
-        checkpoints: None without ``saving``.
+        run: the run state after the current step.
+        checkpoints: the checkpoints of the run; None without ``saving``.
     Returns:
-        run: with ``unsaved`` brought up to date.
+        run: the run with ``unsaved`` updated: an error message, or None after a successful save.
     """
     if checkpoints is None or checkpoints.latest() == run.step:
         return run
@@ -178,5 +178,5 @@ def save_run(run: RunState, checkpoints: Checkpoints | None) -> RunState:
 
 
 def copy_arrays(tree: PyTree) -> PyTree:
-    """Copies arrays, so that no donation takes the originals away."""
+    """Copies arrays, so that the copy stays valid when the original is donated, and vice versa."""
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)

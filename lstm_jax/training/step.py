@@ -1,4 +1,4 @@
-"""One step of training: gradient, optimizer, and a guard that keeps the last finite state."""
+"""A training step: gradient, optimizer update, and protection of the state from non-finite values."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from lstm_jax._core.structs import PyTree
-from lstm_jax.training.failures import NEVER, Failure, first_failure, no_failure, watched
+from lstm_jax.training.failures import NEVER, Failure, first_failure, name_checked_arrays, no_failure
 from lstm_jax.training.loss import LossFn, check_loss, check_returned, single, with_loss
 from lstm_jax.training.loss_scaling import (
     LossScale,
@@ -25,32 +25,34 @@ from lstm_jax.training.metrics import Mean
 
 
 class TrainState(NamedTuple):
-    """All arrays that a run needs to go on."""
+    """The training state: all arrays needed to continue training."""
 
     params: PyTree
     opt_state: PyTree
     carry: PyTree
+    """carry of the next batch; None for a stateless loss"""
     key: jax.Array
-    """the key of the whole run; a step uses ``fold_in(key, step)``"""
+    """PRNG key of the run; each step uses ``fold_in(key, step)``"""
     step: jax.Array
-    """int32: updates so far"""
+    """int32 scalar: number of updates"""
     failure: Failure
+    """first non-finite value, if there was one"""
     loss_scale: LossScale | None = None
-    """None where the loss is not scaled"""
+    """None without loss scaling"""
 
 
 class TrainStep:
-    """A step, the state that it begins with, and the loss that validation evaluates.
+    """A training step, with the function that initializes its state and the loss that validation evaluates.
 
-    It is called as ``step(state, batch, **extra) -> (state, metrics)``, a pure function for ``jit``, ``scan`` and
-    ``vmap``. ``make_train_step``, ``make_tbptt_step`` and ``Population.make_step`` return one, and ``fit`` takes one in
-    the place of a loss: it is told from a loss by this type alone, since both are functions and a wrong guess would
-    train on something else. It is no tuple because ``jax.jit`` takes none for a function.
+    Call it as ``step(state, batch, **extra) -> (state, metrics)``. It is a pure function for ``jit``, ``scan`` and
+    ``vmap``. ``make_train_step``, ``make_tbptt_step`` and ``Population.make_step`` return a ``TrainStep``. ``fit``
+    accepts one in place of a loss; the type distinguishes the two, since both are callable. It is a class rather than a
+    ``NamedTuple`` because ``jax.jit`` accepts no tuple as a function.
 
     Args:
         step: ``step(state, batch, **extra) -> (state, metrics)``.
-        init: ``init(params, key, carry) -> state``, a ``TrainState``.
-        loss_fn: the loss whose metrics a validation computes.
+        init: ``init(params, key, carry) -> state``, which returns the initial ``TrainState``.
+        loss_fn: the loss whose metrics validation computes.
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -72,14 +74,14 @@ class TrainStep:
         self.step, self.init, self.loss_fn = step, init, loss_fn
 
     def __call__(self, state: TrainState, batch: PyTree, **extra: Any) -> tuple[TrainState, dict[str, Any]]:
-        """Takes the step.
+        """Takes one training step.
 
         Args:
-            state: before the step.
-            batch: what the loss takes.
-            extra: arguments of the optimizer's update; ``fit`` gives ``progress`` and ``validation``.
+            state: the current training state.
+            batch: a batch in the form that the loss takes.
+            extra: keyword arguments for the optimizer's update; ``fit`` passes ``progress`` and ``validation``.
         Returns:
-            (state, metrics): the state after the step, and accumulators by name.
+            (state, metrics): the new training state, and a dict of accumulators.
         """
         return self.step(state, batch, **extra)
 
@@ -92,16 +94,16 @@ def init_state(
     *,
     loss_scale: LossScaleOption = 1.0,
 ) -> TrainState:
-    """Returns the state before the first step.
+    """Returns the initial training state.
 
     Args:
-        params: any pytree of arrays.
-        optimizer: whose state is begun; with a loss scale it sees half-precision parameters in float32.
-        key: the key of the whole run.
-        carry: what the first batch starts from; None for a loss that carries nothing.
-        loss_scale: that of ``make_train_step``.
+        params: initial parameters, any pytree of arrays.
+        optimizer: the Optax optimizer; with loss scaling its state is float32 for half-precision parameters.
+        key: PRNG key of the run.
+        carry: carry of the first batch; None for a stateless loss.
+        loss_scale: the ``loss_scale`` passed to ``make_train_step``.
     Returns:
-        state: at step 0.
+        state: the training state at step 0.
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -117,23 +119,23 @@ def init_state(
 def make_train_step(
     loss_fn: LossFn, optimizer: optax.GradientTransformation, *, loss_scale: LossScaleOption = 1.0
 ) -> TrainStep:
-    """Makes ``step(state, batch, **extra) -> (state, metrics)``: one gradient and one update.
+    """Makes ``step(state, batch, **extra) -> (state, metrics)``: one gradient and one optimizer update.
 
-    A step after which loss or parameters are not finite leaves the state as it was and notes the place in
-    ``state.failure``; later steps leave it as it is too.
+    If the loss or a parameter becomes non-finite, the step keeps the previous state and records the failure in
+    ``state.failure``. Every later step then returns the state unchanged.
 
     Args:
-        loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, or one under ``stateless``.
-        optimizer: of Optax; its update gets the ``extra`` arguments of the step that it takes.
-        loss_scale: multiplies the loss before the gradient, which is divided by it in float32, so that small gradients
-            do not vanish in float16; the optimizer then works in float32. ``"dynamic"`` begins at 2 ** 15, halves and
-            skips the update where the gradient overflows, and doubles after 2000 steps without that. 1.0 scales
-            nothing.
+        loss_fn: ``loss_fn(params, carry, batch, key) -> (loss, (carry, metrics))``, or a loss decorated with
+            ``stateless``.
+        optimizer: an Optax optimizer; its update receives the keyword arguments ``extra`` that it accepts.
+        loss_scale: factor on the loss, which keeps small float16 gradients from underflowing. The gradient is divided
+            by it in float32, in which the optimizer then works. ``"dynamic"`` starts at 2 ** 15, halves and skips the
+            update if the gradient overflows, and doubles after 2000 steps without overflow. 1.0 disables scaling.
     Returns:
-        step: a ``TrainStep``. Its metrics are those of the loss, with ``loss`` if they have none of that name,
-        ``gradient_norm``, and for a dynamic scale ``loss_scale``.
+        step: a ``TrainStep``. Its metrics are those of the loss, ``loss`` unless the loss returns a metric of that
+        name, ``gradient_norm``, and ``loss_scale`` if it is dynamic.
     Raises:
-        ValueError: the loss takes or returns something else; ``loss_scale`` is no scale; the state has none.
+        ValueError: the loss has another signature or result, ``loss_scale`` is invalid, or the state has no loss scale.
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -150,47 +152,51 @@ def make_train_step(
     def scaled_loss(params: PyTree, carry: PyTree, batch: PyTree, key: jax.Array, scale: LossScale | None) -> Any:
         returned = loss_fn(params, carry, batch, key)
         check_returned(returned, carry)
-        loss, (carry, metrics) = returned
-        return loss if scale is None else scale_loss(loss, scale), (loss, carry, metrics)
+        loss, (new_carry, metrics) = returned
+        return loss if scale is None else scale_loss(loss, scale), (loss, new_carry, metrics)
 
     def step(state: TrainState, batch: PyTree, **extra: Any) -> tuple[TrainState, dict[str, Any]]:
         scale = _current_scale(state.loss_scale, loss_scale)
         key = jax.random.fold_in(state.key, state.step)
-        gradient, (loss, carry, metrics) = jax.grad(scaled_loss, has_aux=True)(
+        scaled_gradient, (loss, carry, metrics) = jax.grad(scaled_loss, has_aux=True)(
             state.params, state.carry, batch, key, scale
         )
-        gradient, params = (
-            (gradient, state.params) if scale is None else (unscale(gradient, scale), widen(state.params))
-        )
-        updates, opt_state = optimizer.update(gradient, state.opt_state, params, **extra)
-        params = _cast_like(optax.apply_updates(params, updates), state.params)
-        new = TrainState(params, opt_state, carry, state.key, state.step + 1, state.failure, state.loss_scale)
+        gradient = scaled_gradient if scale is None else unscale(scaled_gradient, scale)
+        wide_params = state.params if scale is None else widen(state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, wide_params, **extra)
+        params = _cast_like(optax.apply_updates(wide_params, updates), state.params)
+        new_state = TrainState(params, opt_state, carry, state.key, state.step + 1, state.failure, state.loss_scale)
         metrics = with_loss(metrics, loss) | {"gradient_norm": single(optax.tree.norm(gradient))}
         if loss_scale == "dynamic":
-            new, metrics = _skip_overflow(state, new, metrics, gradient)
-        failure = first_failure(state.failure, state.step, watched(batch, carry, gradient, loss, new.params))
-        new = new._replace(failure=failure)
-        return _select(failure.step == NEVER, new, state._replace(failure=failure)), metrics
+            new_state, metrics = _skip_overflow(state, new_state, metrics, gradient)
+        checked_arrays = name_checked_arrays(batch, carry, gradient, loss, new_state.params)
+        failure = first_failure(state.failure, state.step, checked_arrays)
+        new_state = new_state._replace(failure=failure)
+        return _select(failure.step == NEVER, new_state, state._replace(failure=failure)), metrics
 
-    return TrainStep(
-        step, lambda params, key, carry: init_state(params, optimizer, key, carry, loss_scale=loss_scale), loss_fn
-    )
+    def init(params: PyTree, key: jax.Array, carry: PyTree) -> TrainState:
+        return init_state(params, optimizer, key, carry, loss_scale=loss_scale)
+
+    return TrainStep(step, init, loss_fn)
 
 
 def _skip_overflow(
-    old: TrainState, new: TrainState, metrics: dict[str, Any], gradient: PyTree
+    old_state: TrainState, new_state: TrainState, metrics: dict[str, Any], gradient: PyTree
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Where the gradient overflows, the update is left out; the scale is adjusted in any case."""
-    assert old.loss_scale is not None
-    skips = overflows(gradient, old.loss_scale)
-    params, opt_state = _select(~skips, (new.params, new.opt_state), (old.params, old.opt_state))
-    new = new._replace(params=params, opt_state=opt_state, loss_scale=adjust(old.loss_scale, skips))
-    norm = jax.tree.map(lambda part: jnp.where(skips, 0, part), metrics["gradient_norm"])
-    return new, metrics | {"gradient_norm": Mean(*norm), "loss_scale": single(old.loss_scale.scale)}
+    """Adjusts the loss scale, and keeps the old parameters and optimizer state if the gradient overflows."""
+    assert old_state.loss_scale is not None
+    has_overflow = overflows(gradient, old_state.loss_scale)
+    params, opt_state = _select(
+        ~has_overflow, (new_state.params, new_state.opt_state), (old_state.params, old_state.opt_state)
+    )
+    next_scale = adjust(old_state.loss_scale, has_overflow)
+    norm = jax.tree.map(lambda leaf: jnp.where(has_overflow, 0, leaf), metrics["gradient_norm"])
+    metrics = metrics | {"gradient_norm": Mean(*norm), "loss_scale": single(old_state.loss_scale.scale)}
+    return new_state._replace(params=params, opt_state=opt_state, loss_scale=next_scale), metrics
 
 
 def _current_scale(scale: LossScale | None, option: LossScaleOption) -> LossScale | None:
-    """The scale of this step; one that is not dynamic is a constant of the compiled program."""
+    """Returns the loss scale of this step; a static scale is a constant of the compiled program."""
     if option == 1:
         return None
     if scale is None:
@@ -201,9 +207,9 @@ def _current_scale(scale: LossScale | None, option: LossScaleOption) -> LossScal
     return scale if option == "dynamic" else scale._replace(scale=np.float32(option))
 
 
-def _cast_like(params: PyTree, like: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), params, like)
+def _cast_like(params: PyTree, reference: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf, reference_leaf: leaf.astype(reference_leaf.dtype), params, reference)
 
 
 def _select(pred: jax.Array, on_true: PyTree, on_false: PyTree) -> PyTree:
-    return jax.tree.map(lambda new, old: jax.lax.select(pred, new, old), on_true, on_false)
+    return jax.tree.map(lambda x, y: jax.lax.select(pred, x, y), on_true, on_false)

@@ -1,4 +1,4 @@
-"""What is held out: its metrics, and the best parameters by them."""
+"""Evaluation on held-out data, with best-parameter tracking and early stopping."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -16,33 +16,34 @@ from lstm_jax.training.step import TrainState
 
 
 class Validation(NamedTuple):
-    """What is held out, how often it is evaluated, and what is best; for ``fit(..., validation=Validation(...))``."""
+    """Configures validation in ``fit``: the data, its interval, and the metric to select on."""
 
     batches: Batches | Iterable[PyTree]
-    """one epoch is read, from its start each time"""
+    """held-out batches; each validation reads one epoch from its start"""
     every: int
     """steps between validations"""
     metric: str = "loss"
-    """the smallest is the best; with ``-`` in front the largest: ``"-accuracy"``, ``"-classes macro_f1"``"""
+    """metric to minimize; the prefix ``-`` maximizes it instead: ``"-accuracy"``, ``"-classes macro_f1"``"""
     patience: int | None = None
-    """validations without a new best, at least 1, after which training stops; None means that it goes on"""
+    """number of consecutive validations without improvement, at least 1, after which training stops; None disables
+    early stopping"""
     carry: PyTree = None
-    """what the first batch starts from"""
+    """carry of the first held-out batch; None for a stateless loss"""
     params: Callable[[TrainState], PyTree] = lambda state: state.params
-    """the parameters that are validated and kept, such as an average"""
+    """function from the training state to the parameters to evaluate and keep, such as an average"""
 
 
 def check_validation(validation: Validation) -> None:
-    """Checks the options of a validation.
+    """Checks the fields of a ``Validation``.
 
     Raises:
-        ValueError: ``every`` or ``patience`` is below 1, or the batches can be read only once.
+        ValueError: ``every`` or ``patience`` is below 1, or ``batches`` is an iterator, which can be read only once.
     """
     if validation.every < 1:
         raise ValueError(f"Validation.every: got {validation.every}, want at least 1")
     if validation.patience is not None and validation.patience < 1:
         raise ValueError(
-            f"Validation.patience: got {validation.patience}, want at least 1, or None to go on whatever comes"
+            f"Validation.patience: got {validation.patience}, want at least 1, or None for no early stopping"
         )
     check_batches(validation.batches)
     if is_iterator(validation.batches):
@@ -52,14 +53,14 @@ def check_validation(validation: Validation) -> None:
 def make_evaluate(
     loss_fn: LossFn, to_device: Callable[[PyTree], PyTree] = jax.device_put
 ) -> Callable[..., dict[str, Any]]:
-    """Makes ``evaluate(params, batches, carry=None) -> accumulators``: the metrics of one epoch, without a key.
+    """Makes ``evaluate(params, batches, carry=None) -> accumulators``, which computes the metrics of one epoch.
 
     Args:
-        loss_fn: ``loss_fn(params, carry, batch, key)``, or one under ``stateless``.
-        to_device: places a batch; for a loss over many devices ``devices.to_device``.
+        loss_fn: ``loss_fn(params, carry, batch, key)``, or a loss decorated with ``stateless``; it gets ``key=None``.
+        to_device: function that places a batch on the device; ``devices.to_device`` for several devices.
     Returns:
-        evaluate: a function whose result has an accumulator for each metric, ``loss`` among them;
-        ``metrics.values(accumulators)`` gives their numbers. It raises a ValueError if there is no batch.
+        evaluate: compiled function that returns a dict with one accumulator per metric, including ``loss``.
+        ``metrics.values(accumulators)`` converts them to floats. It raises a ValueError if ``batches`` is empty.
     Example:
         >>> import jax.numpy as jnp, numpy as np
         >>> from lstm_jax import training
@@ -72,8 +73,8 @@ def make_evaluate(
 
     @jax.jit
     def evaluate_batch(params: PyTree, carry: PyTree, batch: PyTree) -> tuple[PyTree, dict[str, Any]]:
-        loss, (carry, metrics) = loss_fn(params, carry, batch, None)
-        return carry, with_loss(metrics, loss)
+        loss, (new_carry, metrics) = loss_fn(params, carry, batch, None)
+        return new_carry, with_loss(metrics, loss)
 
     def evaluate(params: PyTree, batches: Batches | Iterable[PyTree], carry: PyTree = None) -> dict[str, Any]:
         sums = None
@@ -88,23 +89,23 @@ def make_evaluate(
 
 
 def validate(
-    run: RunState, row: Row, validation: Validation | None, evaluate: Callable[..., dict[str, Any]]
+    run: RunState, row: Row, validation: Validation, evaluate: Callable[..., dict[str, Any]]
 ) -> tuple[RunState, Row]:
-    """Evaluates what is held out, and keeps the parameters if they are the best so far.
+    """Evaluates the parameters on held-out data and keeps a copy of them if they are the best so far.
 
     Args:
-        run: after a step.
-        row: of that step.
-        validation: what is held out.
-        evaluate: from ``make_evaluate``.
+        run: the run state after the current step.
+        row: the training metrics of the current step.
+        validation: the held-out data and the metric to select on.
+        evaluate: ``evaluate(params, batches, carry)`` from ``make_evaluate``.
     Returns:
-        (run, row): the row with the metrics of the validation beside its own, called ``valid ...``.
+        (run, row): the run with updated ``best``, and the row with the validation metrics under ``valid <name>``.
     """
-    assert validation is not None
     params = validation.params(run.state)
     accumulators = evaluate(params, validation.batches, validation.carry)
-    valid_row = {f"valid {name}": value for name, value in values(accumulators).items()}
-    row, rank = row | valid_row, rank_value(valid_row, validation.metric)
+    valid_metrics = {f"valid {name}": value for name, value in values(accumulators).items()}
+    row = row | valid_metrics
+    rank = rank_value(valid_metrics, validation.metric)
     run = run._replace(pending_validation=rank)
     if run.best is None or rank < rank_value(run.best, validation.metric):
         return run._replace(best=row, best_params=copy_arrays(params), stale_validations=0), row
@@ -112,18 +113,18 @@ def validate(
 
 
 def validated_params(validation: Validation | None) -> Callable[[TrainState], PyTree]:
-    """Returns the function from a state to the parameters that are validated and kept."""
+    """Returns the function that selects the parameters to validate from a ``TrainState``."""
     return (lambda state: state.params) if validation is None else validation.params
 
 
 def has_patience_left(run: RunState, validation: Validation | None) -> bool:
-    """Returns whether training may go on after so many validations without a new best.
+    """Returns whether early stopping still allows training.
 
     Args:
-        run: after a validation.
-        validation: None means that there is none, and that training goes on.
+        run: the run state after the current step.
+        validation: the validation whose ``patience`` applies; None means no early stopping.
     Returns:
-        has_patience_left: whether a new best may still come in time.
+        has_patience_left: False once ``patience`` consecutive validations brought no improvement.
     """
     patience = None if validation is None else validation.patience
     return patience is None or run.stale_validations < patience
