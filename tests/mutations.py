@@ -539,8 +539,8 @@ MUTATIONS = {
     ),
     "optimizers: averaging starts when validation improves": fault(
         TRAINING,
-        "loss > state.before",
-        "loss < state.before",
+        "loss > state.best_earlier_loss",
+        "loss < state.best_earlier_loss",
         "fit::averaging_starts_once_validation_no_longer_improves",
     ),
     "optimizers: the cosine begins before the warm-up ends": fault(
