@@ -470,7 +470,7 @@ MUTATIONS = {
     ),
     "data: every window resets": fault(
         TRAINING,
-        "(times == 0) & (number == 0)",
+        "(times == 0) & (index == 0)",
         "(times == 0)",
         "data::a_stream_predicts_each_code_once_and_resets_at_its_start",
     ),
