@@ -8,7 +8,7 @@ from lstm_jax._core import checks
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
     """Checks that labels are integers from 0 to ``num_classes - 1``.
 
-    Without this check JAX silently clamps indices that are out of range, and the model learns from wrong labels.
+    JAX raises no error for an index out of range, so wrong labels would otherwise go unnoticed.
 
     Args:
         labels: integer array of any shape.
