@@ -444,12 +444,12 @@ MUTATIONS = {
     ),
     "metrics: bits are digits": fault(METRICS, "math.log(2)", "math.log(10)", "metrics::likelihoods"),
     "metrics: the spread of samples is not divided twice": fault(
-        METRICS, "/ count**2", "/ count", "metrics::crps_by_its_definition_and_as_twice_the_pinball_loss"
+        METRICS, "/ num_samples**2", "/ num_samples", "metrics::crps_by_its_definition_and_as_twice_the_pinball_loss"
     ),
     "metrics: the pinball loss is negative on one side": fault(
         METRICS,
-        "(shares - 1) * errors",
-        "(1 - shares) * errors",
+        "(q - 1) * errors",
+        "(1 - q) * errors",
         "metrics::crps_by_its_definition_and_as_twice_the_pinball_loss",
     ),
     "metrics: the worst accuracy is the best": fault(
