@@ -444,12 +444,12 @@ MUTATIONS = {
     ),
     "metrics: bits are digits": fault(METRICS, "math.log(2)", "math.log(10)", "metrics::likelihoods"),
     "metrics: the spread of samples is not divided twice": fault(
-        METRICS, "/ count**2", "/ count", "metrics::crps_by_its_definition_and_as_twice_the_pinball_loss"
+        METRICS, "/ num_samples**2", "/ num_samples", "metrics::crps_by_its_definition_and_as_twice_the_pinball_loss"
     ),
     "metrics: the pinball loss is negative on one side": fault(
         METRICS,
-        "(shares - 1) * errors",
-        "(1 - shares) * errors",
+        "(q - 1) * errors",
+        "(1 - q) * errors",
         "metrics::crps_by_its_definition_and_as_twice_the_pinball_loss",
     ),
     "metrics: the worst accuracy is the best": fault(
@@ -470,7 +470,7 @@ MUTATIONS = {
     ),
     "data: every window resets": fault(
         TRAINING,
-        "(times == 0) & (number == 0)",
+        "(times == 0) & (index == 0)",
         "(times == 0)",
         "data::a_stream_predicts_each_code_once_and_resets_at_its_start",
     ),
@@ -539,8 +539,8 @@ MUTATIONS = {
     ),
     "optimizers: averaging starts when validation improves": fault(
         TRAINING,
-        "loss > state.before",
-        "loss < state.before",
+        "loss > state.best_earlier_loss",
+        "loss < state.best_earlier_loss",
         "fit::averaging_starts_once_validation_no_longer_improves",
     ),
     "optimizers: the cosine begins before the warm-up ends": fault(

@@ -53,3 +53,31 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path):
         training.CheckpointError, match=r"another model: .*w is float32\[3\], this one has float32\[4\]"
     ):
         fit(4, resume=True)
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_warmup_that_leaves_no_time_to_decay_is_refused(warmup):
+    for make in (training.warmup_cosine, training.adam):
+        with pytest.raises(ValueError, match=f"warmup: got {warmup}, want .* at least 0 and less than 1"):
+            make(1.0, warmup=warmup)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 0.999])
+def test_the_learning_rate_ends_at_zero(warmup):
+    assert float(training.warmup_cosine(1.0, warmup=warmup)(jnp.float32(1.0))) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("patience", [0, -1])
+def test_averaging_without_patience_is_refused(patience):
+    with pytest.raises(ValueError, match=f"patience: got {patience}, want at least 1"):
+        training.nt_asgd(patience)
+
+
+def test_averaging_without_a_validation_says_what_to_pass():
+    optimizer = optax.chain(optax.sgd(1.0), training.nt_asgd())
+    params = {"w": jnp.float32(1.0)}
+    opt_state = optimizer.init(params)
+    with pytest.raises(ValueError, match=r"validation: got none, want .* or NaN .*validation=\.\.\."):
+        optimizer.update(params, opt_state, params)
+    _, opt_state = optimizer.update(params, opt_state, params, validation=jnp.nan)
+    assert float(training.averaged_params(opt_state)["w"]) == 0.0

@@ -1,4 +1,4 @@
-"""Training for any loss over any pytree: steps, the loop, data, metrics, checkpoints, devices, populations."""
+"""Training of any loss over any pytree: the loop, batches, optimizers, metrics, checkpoints, devices, populations."""
 
 from lstm_jax.training import metrics
 from lstm_jax.training.batches import Batches, Shuffled

@@ -1,7 +1,7 @@
-"""Batches by number: ``batches[step]`` is the same on every run, so a run that goes on needs no position but its step.
+"""Batches indexed by step: ``batches[step]`` is the same in every run, so resuming needs only the step.
 
-``len(batches)`` is the number of steps in an epoch; steps beyond it go on into the next one, in another order. Any
-object with these two serves ``fit``, a ``grain.MapDataset`` among them. A list of batches serves too, and goes round.
+``len(batches)`` is the number of batches in an epoch; larger indices address later epochs. ``fit`` accepts any object
+with ``__getitem__`` and ``__len__``, such as a ``grain.MapDataset``, and cycles through a list of batches.
 """
 
 from functools import lru_cache
@@ -14,27 +14,28 @@ from lstm_jax._core.structs import PyTree
 
 
 class Batches(Protocol):
-    """Batches by number."""
+    """A source of batches indexed by step."""
 
     def __getitem__(self, step: int) -> PyTree:
-        """Returns the batch of a step, which may lie beyond the first epoch."""
+        """Returns the batch of a step; steps from ``len(self)`` on belong to later epochs."""
 
     def __len__(self) -> int:
         """Returns the number of batches in an epoch."""
 
 
 class Shuffled:
-    """Batches of rows from arrays that share their first axis, in a new order each epoch.
+    """Batches of rows from arrays that share their first axis, reshuffled each epoch.
 
-    Rows that do not fill a batch wait for another epoch; with ``shuffle=False`` they come as a last, smaller batch.
+    With ``shuffle=True`` an epoch drops the rows that do not fill a batch. With ``shuffle=False`` they form a smaller
+    last batch.
 
     Args:
-        arrays: a tree of arrays ``[N, ...]``.
-        batch_size: rows in a batch, at most N.
-        seed: of the orders; the same seed gives the same batches on every run.
-        shuffle: whether rows change their order; without it they keep it, as validation wants.
+        arrays: a pytree of arrays ``[N, ...]``.
+        batch_size: rows per batch; values above N mean N.
+        seed: seed of the shuffling.
+        shuffle: whether to shuffle the rows in each epoch; use False for validation.
     Raises:
-        ValueError: the arrays have no row, or not as many rows each; ``batch_size`` is below 1.
+        ValueError: ``arrays`` have no rows or different first axes, or ``batch_size`` is below 1.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -45,32 +46,34 @@ class Shuffled:
 
     def __init__(self, arrays: PyTree, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
         self.arrays = jax.tree.map(np.asarray, arrays)
-        self.rows = count_rows(self.arrays)
-        self.batch_size, self.seed, self.shuffle = min(batch_size, self.rows), seed, shuffle
+        self.num_rows = count_rows(self.arrays)
+        self.batch_size = min(batch_size, self.num_rows)
+        self.seed = seed
+        self.shuffle = shuffle
         if batch_size < 1:
             raise ValueError(f"batch_size: got {batch_size}, want at least 1")
 
     def __len__(self) -> int:
-        full, rest = divmod(self.rows, self.batch_size)
-        return full if self.shuffle else full + (rest > 0)
+        num_full, num_remaining = divmod(self.num_rows, self.batch_size)
+        return num_full if self.shuffle else num_full + (num_remaining > 0)
 
     def __getitem__(self, step: int) -> PyTree:
-        epoch, number = divmod(step, len(self))
-        order = permutation(self.rows, self.seed, epoch) if self.shuffle else np.arange(self.rows)
-        chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-        return jax.tree.map(lambda leaf: leaf[chosen], self.arrays)
+        epoch, index = divmod(step, len(self))
+        order = permutation(self.num_rows, self.seed, epoch) if self.shuffle else np.arange(self.num_rows)
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        return jax.tree.map(lambda leaf: leaf[rows], self.arrays)
 
 
 @lru_cache(maxsize=8)
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the order of an epoch, which is not to be written to.
+    """Returns the permutation of an epoch as a cached, read-only array.
 
     Args:
-        count: N.
-        seed: of all epochs.
-        epoch: its number.
+        count: N, the number of rows.
+        seed: seed shared by all epochs.
+        epoch: index of the epoch.
     Returns:
-        order: int ``[N]``, the numbers from 0 to N - 1.
+        order: int ``[N]``, a permutation of 0 to N - 1.
     """
     order = np.random.default_rng((seed, epoch)).permutation(count)
     order.flags.writeable = False
@@ -78,22 +81,22 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def batch_at(batches: Batches, step: int) -> PyTree:
-    """Returns the batch of a step; a list of batches goes round.
+    """Returns the batch of a step, cycling through ``batches`` if it is a list or tuple.
 
     Args:
-        batches: batches by number.
-        step: 0 or more, beyond the first epoch too.
+        batches: batches indexed by step.
+        step: index of the step, from 0 on; it may lie beyond the first epoch.
     Returns:
-        batch: a tree of arrays.
+        batch: a pytree of arrays.
     """
     return batches[step % len(batches)] if isinstance(batches, list | tuple) else batches[step]
 
 
 def count_rows(arrays: PyTree) -> int:
-    """Returns the size of the first axis, which all arrays share.
+    """Returns the size of the first axis, which all arrays must share.
 
     Raises:
-        ValueError: they do not share it, or it is 0.
+        ValueError: the first axes differ in size, an array is a scalar, or there are no rows.
     """
     sizes = {np.shape(leaf)[0] if np.ndim(leaf) else -1 for leaf in jax.tree.leaves(arrays)}
     if len(sizes) != 1 or -1 in sizes:

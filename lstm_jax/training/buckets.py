@@ -1,4 +1,4 @@
-"""Ragged sequences in batches of similar length."""
+"""Batches of variable-length sequences, bucketed by length to limit padding and the number of shapes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,34 +12,35 @@ from lstm_jax.training.batches import count_rows, permutation
 
 
 class RaggedBatch(NamedTuple):
-    """Sequences of several lengths in one array, time first."""
+    """A batch of padded sequences, time first."""
 
     xs: Any
-    """``[T, B, ...]``, 0 after each length; a tuple of such for a tuple of lists"""
+    """``[T, B, ...]``: the sequences, zero-padded; a tuple of arrays if ``Bucketed`` got a tuple of lists"""
     lengths: Any
-    """int ``[B]``; a tuple of such for a tuple of lists"""
+    """int32 ``[B]``: valid time steps of each sequence; a tuple of arrays if ``Bucketed`` got a tuple of lists"""
     labels: Any
-    """``[B, ...]``, or None"""
+    """pytree of arrays ``[B, ...]``, or None"""
     row_mask: Any
-    """bool ``[B]``: false for rows that only fill up the batch, and should not count"""
+    """bool ``[B]``: False for repeated rows, which fill the batch and must be excluded from loss and metrics"""
 
 
 class Bucketed:
-    """Batches of ragged sequences of similar length, so that little is padding and few shapes are compiled.
+    """Batches of sequences of similar length, reshuffled each epoch.
 
-    Sequences are grouped by length into ``buckets`` groups of about equal size; the sequences of a batch are padded to
-    the longest of their group. A last batch that is not full repeats rows, which ``row_mask`` leaves out.
+    Sequences are grouped by length into at most ``buckets`` groups of about equal size, and padded to the longest of
+    their group. If the last batch of a group is not full, it repeats rows, which ``row_mask`` marks.
 
     Args:
-        sequences: N arrays whose first axes are the lengths; or a tuple of lists of N arrays, such as sources and
-            targets, which are grouped by the longer one and whose batches hold tuples.
-        labels: a tree of arrays ``[N, ...]``; None means there are none.
-        batch_size: B.
-        buckets: groups of lengths.
-        multiple: every batch's time axis is a multiple of this; a larger one makes for fewer shapes.
-        seed: of the orders.
+        sequences: N arrays ``[length, ...]``; or a tuple of lists of N arrays each, such as sources and targets. Pairs
+            are grouped by their longer member, and batches then hold tuples.
+        labels: pytree of arrays ``[N, ...]``; None means no labels.
+        batch_size: B, the rows per batch.
+        buckets: maximum number of length groups; more groups mean less padding and more compiled shapes.
+        multiple: the padded length of each group is rounded up to a multiple of this.
+        seed: seed of the shuffling.
     Raises:
-        ValueError: there are no sequences, not as many in each list or labels, or a number is below 1.
+        ValueError: there are no sequences, the lists or ``labels`` differ in length, or ``batch_size``, ``buckets`` or
+            ``multiple`` is below 1.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -68,54 +69,57 @@ class Bucketed:
         if not self.columns or any(len(column) == 0 for column in self.columns):
             raise ValueError("sequences: got none, want at least one")
         self.labels = jax.tree.map(np.asarray, np.asarray(labels) if isinstance(labels, list) else labels)
-        self.rows = len(self.columns[0])
-        if any(len(column) != self.rows for column in self.columns):
+        self.num_rows = len(self.columns[0])
+        if any(len(column) != self.num_rows for column in self.columns):
             raise ValueError(f"sequences: got lists of {[*map(len, self.columns)]}, want lists of as many")
-        if self.labels is not None and count_rows(self.labels) != self.rows:
-            raise ValueError(f"labels: got {count_rows(self.labels)}, want {self.rows}, one for each sequence")
-        self.batch_size, self.multiple, self.seed = batch_size, multiple, seed
+        if self.labels is not None and count_rows(self.labels) != self.num_rows:
+            raise ValueError(f"labels: got {count_rows(self.labels)}, want {self.num_rows}, one for each sequence")
+        self.batch_size = batch_size
+        self.multiple = multiple
+        self.seed = seed
         self.lengths = [np.array([len(sequence) for sequence in column], np.int32) for column in self.columns]
-        longest = np.max(self.lengths, axis=0)
-        bounds = np.unique(np.quantile(longest, np.arange(1, buckets + 1) / buckets, method="higher"))
-        self.group, self.num_groups = np.searchsorted(bounds, longest), len(bounds)
-        self.plan = lru_cache(maxsize=2)(self._plan)
+        max_lengths = np.max(self.lengths, axis=0)
+        bounds = np.unique(np.quantile(max_lengths, np.arange(1, buckets + 1) / buckets, method="higher"))
+        self.groups = np.searchsorted(bounds, max_lengths)
+        self.num_groups = len(bounds)
+        self.plan = lru_cache(maxsize=2)(self._plan_epoch)
 
     def __len__(self) -> int:
         return len(self.plan(0))
 
     def __getitem__(self, step: int) -> RaggedBatch:
-        epoch, number = divmod(step, len(self))
-        group, chosen = self.plan(epoch)[number]
-        rows = np.resize(chosen, self.batch_size)
+        epoch, index = divmod(step, len(self))
+        group, distinct_rows = self.plan(epoch)[index]
+        rows = np.resize(distinct_rows, self.batch_size)
         xs = [
-            _pad(column, rows, self._round_up(int(lengths[self.group == group].max())))
+            _pad_sequences(column, rows, self._round_up(int(lengths[self.groups == group].max())))
             for column, lengths in zip(self.columns, self.lengths, strict=True)
         ]
-        lengths = [column[rows] for column in self.lengths]
+        row_lengths = [lengths[rows] for lengths in self.lengths]
         labels = jax.tree.map(lambda leaf: leaf[rows], self.labels)
-        row_mask = np.arange(self.batch_size) < len(chosen)
+        row_mask = np.arange(self.batch_size) < len(distinct_rows)
         if self.has_several:
-            return RaggedBatch(tuple(xs), tuple(lengths), labels, row_mask)
-        return RaggedBatch(xs[0], lengths[0], labels, row_mask)
+            return RaggedBatch(tuple(xs), tuple(row_lengths), labels, row_mask)
+        return RaggedBatch(xs[0], row_lengths[0], labels, row_mask)
 
-    def _round_up(self, steps: int) -> int:
-        return max(1, -(-steps // self.multiple)) * self.multiple
+    def _round_up(self, num_steps: int) -> int:
+        return max(1, -(-num_steps // self.multiple)) * self.multiple
 
-    def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        """The epoch's batches, each its group and its rows, fewer in the last one of a group."""
-        order = permutation(self.rows, self.seed, epoch)
+    def _plan_epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """Returns (group, rows) of each batch in an epoch; the last batch of a group may have fewer rows."""
+        order = permutation(self.num_rows, self.seed, epoch)
         plan = []
         for group in range(self.num_groups):
-            rows = order[self.group[order] == group]
+            rows = order[self.groups[order] == group]
             for start in range(0, len(rows), self.batch_size):
                 plan.append((group, rows[start : start + self.batch_size]))
         return [plan[index] for index in permutation(len(plan), self.seed + 1, epoch)]
 
 
-def _pad(sequences: Sequence[np.ndarray], rows: np.ndarray, steps: int) -> np.ndarray:
-    """``[steps, rows, ...]``, 0 after each sequence."""
-    first = np.asarray(sequences[rows[0]])
-    xs = np.zeros((steps, len(rows), *first.shape[1:]), first.dtype)
+def _pad_sequences(sequences: Sequence[np.ndarray], rows: np.ndarray, num_steps: int) -> np.ndarray:
+    """Returns the sequences of ``rows`` as one zero-padded array ``[num_steps, len(rows), ...]``."""
+    example = np.asarray(sequences[rows[0]])
+    xs = np.zeros((num_steps, len(rows), *example.shape[1:]), example.dtype)
     for column, row in enumerate(rows):
         xs[: len(sequences[row]), column] = sequences[row]
     return xs

@@ -1,4 +1,4 @@
-"""Pictures and tables of a history."""
+"""Export of a training history to CSV files and plots."""
 
 import csv
 from pathlib import Path
@@ -8,11 +8,11 @@ from lstm_jax.training.records import Row
 
 
 def to_csv(rows: list[Row], path: Path) -> None:
-    """Writes rows as a table with one column for each name; a cell is empty where a row has no such number.
+    """Writes rows to a CSV file with one column per metric; a metric that a row lacks is an empty cell.
 
     Args:
-        rows: ``FitResult.history``, or others.
-        path: the file to write.
+        rows: dicts of metric values by name, such as ``FitResult.history``.
+        path: CSV file to write.
     Example:
         >>> import tempfile
         >>> from pathlib import Path
@@ -32,16 +32,16 @@ def to_csv(rows: list[Row], path: Path) -> None:
 def plot_curve(
     rows: list[Row], path: Path, *, metric: str = "loss", title: str = "", lines: dict[str, float] | None = None
 ) -> None:
-    """Plots a metric in training and validation over steps.
+    """Plots a training metric and its validation counterpart over steps.
 
     Args:
-        rows: ``FitResult.history``.
-        path: the file of the picture; its suffix says of which format.
-        metric: the name of the metric, without ``valid``.
-        title: of the picture.
-        lines: numbers by name to compare with, drawn across, such as a naive forecast's.
+        rows: dicts of metric values by name, such as ``FitResult.history``.
+        path: image file to write; its suffix selects the format.
+        metric: name of the metric, without the prefix ``valid``.
+        title: title of the plot.
+        lines: reference values by name, drawn as horizontal lines, such as the error of a naive forecast.
     Raises:
-        ValueError: no row has such a metric; the message lists those that there are.
+        ValueError: no row has the metric; the message lists the metrics of the rows.
         ImportError: matplotlib is not installed.
     Example:
         >>> import tempfile

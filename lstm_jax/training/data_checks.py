@@ -1,4 +1,4 @@
-"""Checks of data before training: each failure is a ValueError that names the argument and the place."""
+"""Checks of labels, lengths and finite values before training; each raises a ValueError."""
 
 import numpy as np
 
@@ -6,13 +6,15 @@ from lstm_jax._core import checks
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
-    """Checks that labels are integers from 0 to ``num_classes - 1``; JAX would clamp others and learn nonsense.
+    """Checks that labels are integers from 0 to ``num_classes - 1``.
+
+    JAX raises no error for an index out of range, so wrong labels would otherwise go unnoticed.
 
     Args:
-        labels: of any shape.
-        num_classes: how many classes there are.
+        labels: integer array of any shape.
+        num_classes: number of classes.
     Raises:
-        ValueError: the dtype is no integer, or a label is outside.
+        ValueError: ``labels`` have no integer dtype, or a label is out of range; the message names the range.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -26,13 +28,15 @@ def check_labels(labels: np.ndarray, num_classes: int) -> None:
 
 
 def check_lengths(lengths: np.ndarray, steps: int) -> None:
-    """Checks that lengths are integers from 0 to ``steps``; inside ``jit`` their values are not known, and are clamped.
+    """Checks that sequence lengths are integers from 0 to ``steps``.
+
+    Call it outside ``jit``, where lengths have values; inside ``jit`` lengths are clamped to this range.
 
     Args:
-        lengths: of any shape.
-        steps: T.
+        lengths: integer array of any shape.
+        steps: T, the time steps of the padded sequences.
     Raises:
-        ValueError: the dtype is no integer, or a length is outside.
+        ValueError: ``lengths`` have no integer dtype, or a length is out of range.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -42,18 +46,19 @@ def check_lengths(lengths: np.ndarray, steps: int) -> None:
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
-    """Checks that an array holds no NaN and no infinity.
+    """Checks that all values of an array are finite.
 
     Args:
-        name: what the message calls the array.
-        array: of any shape.
+        name: name of the array in the error message.
+        array: numeric array of any shape.
     Raises:
-        ValueError: how many values are not finite, and where the first one is.
+        ValueError: ``array`` holds NaN or infinity; the message names their number and the index of the first.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
         >>> training.check_finite("xs", np.ones((3, 2)))
     """
-    bad = np.argwhere(~np.isfinite(np.asarray(array)))
-    if len(bad):
-        raise ValueError(f"{name}: got {len(bad)} values that are not finite, the first at {tuple(map(int, bad[0]))}")
+    indices = np.argwhere(~np.isfinite(np.asarray(array)))
+    if len(indices):
+        first_index = tuple(map(int, indices[0]))
+        raise ValueError(f"{name}: got {len(indices)} values that are not finite, the first at {first_index}")

@@ -1,4 +1,4 @@
-"""Search over hyperparameters by a population: grid and random search, successive halving, a table and a picture."""
+"""Hyperparameter search with a population: grid search, random search, successive halving and plots."""
 
 import math
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from lstm_jax.training.population import Hyperparameters, Population, Population
 from lstm_jax.training.progress import Progress
 
 MAX_STEPS_PER_CALL = 50
-"""A member takes all steps of a call before the next one does, with its numbers in the cache; and a call costs once."""
+"""Maximum steps per compiled call. Many steps amortize its overhead and keep a member's arrays in the CPU cache."""
 
 
 class SearchResult(NamedTuple):
-    """The best member of a population, and all of them."""
+    """The result of a hyperparameter search."""
 
     params: PyTree
-    """of the best member"""
+    """parameters of the best member"""
     best: dict[str, float]
-    """its row"""
+    """row of the best member, ``table[0]``"""
     table: list[dict[str, float]]
-    """a row for each member, the best first: ``member``, its hyperparameters, ``steps`` and metrics"""
+    """one row per member, best first: ``member`` (its index), its hyperparameters, ``steps`` and metrics"""
 
 
 def grid(**choices: Sequence[float]) -> Hyperparameters:
-    """Returns every combination of the choices, one for each member.
+    """Returns all combinations of the given values as hyperparameters, one combination per member.
 
     Example:
         >>> from lstm_jax import training
@@ -46,16 +46,17 @@ def grid(**choices: Sequence[float]) -> Hyperparameters:
 def sample_hyperparameters(
     seed: int, num_members: int, **ranges: tuple[float, float] | tuple[float, float, str]
 ) -> Hyperparameters:
-    """Samples hyperparameters at random, uniformly or uniformly in their logarithm.
+    """Samples hyperparameters from uniform or log-uniform distributions.
 
     Args:
-        seed: of NumPy's generator.
-        num_members: how many to sample.
-        ranges: ``(low, high)`` by name, or ``(low, high, "log")`` with 0 < low.
+        seed: seed of the NumPy generator.
+        num_members: number of samples of each hyperparameter.
+        ranges: by name ``(low, high)`` for a uniform, or ``(low, high, "log")`` with 0 < low for a log-uniform
+            distribution.
     Returns:
         hyperparameters: arrays ``[num_members]`` by name.
     Raises:
-        ValueError: a range is none; the message names it.
+        ValueError: ``low`` exceeds ``high``, ``low`` is not positive with ``"log"``, or a range has another form.
     Example:
         >>> from lstm_jax import training
         >>> sampled = training.sample_hyperparameters(0, 32, rate=(1e-4, 1e-1, "log"), dropout=(0.0, 0.5))
@@ -67,8 +68,8 @@ def sample_hyperparameters(
     for name, (low, high, *scale) in ranges.items():
         if scale not in ([], ["log"]) or not low <= high or (scale and low <= 0):
             raise ValueError(f"{name}: got {(low, high, *scale)}, want (low, high) or (low, high, 'log') with 0 < low")
-        shares = rng.random(num_members)
-        hyperparameters[name] = low * (high / low) ** shares if scale else low + (high - low) * shares
+        uniform = rng.random(num_members)
+        hyperparameters[name] = low * (high / low) ** uniform if scale else low + (high - low) * uniform
     return hyperparameters
 
 
@@ -84,22 +85,24 @@ def search(
     halvings: Sequence[int] = (),
     progress_bar: bool = True,
 ) -> SearchResult:
-    """Trains a population and returns the member that is the best on what is held out.
+    """Trains one member per hyperparameter combination and ranks all members on held-out data.
 
     Args:
-        population: how members are begun and trained.
-        key: the randomness of all members.
-        hyperparameters: arrays ``[K]`` by name: ``grid(...)`` or ``sample_hyperparameters(...)``.
-        batches: ``batches[step]``, shared or stacked as the population says; with halvings they are shared.
-        held_out: batches of which one epoch is read to rank the members.
-        steps: of each member that is not dropped.
-        metric: the smallest is the best, or with ``-`` in front, ``"-accuracy"``, the largest.
-        halvings: steps after which only the better half goes on (successive halving, Jamieson and Talwalkar 2016).
+        population: the loss, optimizer and initializer of the members.
+        key: PRNG key from which each member derives its own.
+        hyperparameters: arrays ``[K]`` by name, from ``grid(...)`` or ``sample_hyperparameters(...)``.
+        batches: training batches indexed by step; stacked, see ``StackedBatches``, for ``Population(shared=False)``.
+        held_out: batches on which to rank the members; each ranking reads one epoch.
+        steps: training steps of each member that is not dropped.
+        metric: metric to rank by, smallest first; the prefix ``-`` ranks the largest first, as in ``"-accuracy"``.
+        halvings: steps after which the worse half of the members is dropped (successive halving, Jamieson and
+            Talwalkar 2016); empty means that all members train to the end.
         progress_bar: whether to show progress.
     Returns:
-        result: parameters and row of the best member, and the table of all.
+        result: a ``SearchResult`` with the parameters and row of the best member, and a table of all members.
     Raises:
-        ValueError: a halving is not between 0 and ``steps``, or members have batches of their own.
+        ValueError: a halving is not strictly between 0 and ``steps``; ``halvings`` are given for a population with
+            ``shared=False``; or ``metric`` is not a metric of the loss.
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np, optax
         >>> from lstm_jax import training
@@ -113,34 +116,36 @@ def search(
     if any(not 0 < halving < steps for halving in halvings):
         raise ValueError(f"halvings: got {tuple(halvings)}, want steps after the first and before the last, {steps}")
     if halvings and not population.shared:
-        raise ValueError("halvings: got some with batches of each member's own, want a population with shared=True")
+        raise ValueError("halvings: got a population with shared=False, want one with shared=True")
     state = population.init_state(key, hyperparameters)
-    dropped: list[dict[str, float]] = []
+    dropped_rows: list[dict[str, float]] = []
     steps_per_call = max(size for size in range(1, MAX_STEPS_PER_CALL + 1) if math.gcd(steps, *halvings) % size == 0)
     with Progress(steps, 0, enabled=progress_bar) as progress:
         for stop in range(steps_per_call, steps + 1, steps_per_call):
             state = population.run(state, batches, stop - steps_per_call, stop)
             progress.advance(stop)
             if stop in halvings and len(state.members) > 1:
-                rows, order = _rank(population, state, held_out, metric)
-                half = (len(rows) + 1) // 2
-                dropped = [rows[index] for index in order[half:]] + dropped
-                state = select_members(state, order[:half])
-    rows, order = _rank(population, state, held_out, metric)
-    table = [rows[index] for index in order] + dropped
+                rows, order = _rank_members(population, state, held_out, metric)
+                num_kept = (len(rows) + 1) // 2
+                dropped_rows = [rows[index] for index in order[num_kept:]] + dropped_rows
+                state = select_members(state, order[:num_kept])
+    rows, order = _rank_members(population, state, held_out, metric)
+    table = [rows[index] for index in order] + dropped_rows
     return SearchResult(member_params(state, order[0]), table[0], table)
 
 
 def plot_search(
     table: list[dict[str, float]], hyperparameters: Sequence[str], path: Path, *, metric: str = "loss"
 ) -> None:
-    """Plots the metric of each member against each hyperparameter; members that were dropped early are pale.
+    """Plots a metric of all members against each hyperparameter.
+
+    Members dropped by a halving are gray, and a circle marks the best member.
 
     Args:
         table: ``SearchResult.table``.
-        hyperparameters: the names to plot, a panel for each.
-        path: the file of the picture; its suffix says of which format.
-        metric: the one to plot, with or without ``-`` in front.
+        hyperparameters: names of the hyperparameters to plot, one panel each.
+        path: image file to write; its suffix selects the format.
+        metric: metric to plot; a prefix ``-`` is ignored.
     Raises:
         ImportError: matplotlib is not installed.
     Example:
@@ -153,27 +158,27 @@ def plot_search(
     figure_module = import_extra("matplotlib.figure")
     metric = metric.removeprefix("-")
     figure = figure_module.Figure(figsize=(3.4 * len(hyperparameters) + 0.6, 3.2), layout="constrained")
-    most_steps = max(row["steps"] for row in table)
+    max_steps = max(row["steps"] for row in table)
     panels = figure.subplots(1, len(hyperparameters), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, hyperparameters, strict=True):
-        column = np.array([row[name] for row in table])
-        plotted = np.array([row[metric] for row in table])
-        is_dropped = np.array([row["steps"] < most_steps for row in table])
-        axes.plot(column[is_dropped], plotted[is_dropped], "o", color="0.75", markersize=5)
-        axes.plot(column[~is_dropped], plotted[~is_dropped], "o", color="#0072B2", markersize=5)
-        axes.plot(column[:1], plotted[:1], "o", color="#D55E00", markersize=9, fillstyle="none", markeredgewidth=2)
-        if column.min() > 0 and column.max() / column.min() > 30:
+        x = np.array([row[name] for row in table])
+        y = np.array([row[metric] for row in table])
+        is_dropped = np.array([row["steps"] < max_steps for row in table])
+        axes.plot(x[is_dropped], y[is_dropped], "o", color="0.75", markersize=5)
+        axes.plot(x[~is_dropped], y[~is_dropped], "o", color="#0072B2", markersize=5)
+        axes.plot(x[:1], y[:1], "o", color="#D55E00", markersize=9, fillstyle="none", markeredgewidth=2)
+        if x.min() > 0 and x.max() / x.min() > 30:
             axes.set_xscale("log")
-        if plotted.min() > 0 and plotted.max() / plotted.min() > 10:
+        if y.min() > 0 and y.max() / y.min() > 10:
             axes.set_yscale("log")
         axes.set(xlabel=name, ylabel=metric if axes.get_subplotspec().is_first_col() else "")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
 
-def _rank(
+def _rank_members(
     population: Population, state: PopulationState, held_out: Batches, metric: str
 ) -> tuple[list[dict[str, float]], list[int]]:
-    """Each member's row, and their places, the best first."""
+    """Returns the row of each member, and the indices of the rows sorted from best to worst."""
     rows = population.evaluate(state, held_out)
     return rows, sorted(range(len(rows)), key=lambda index: rank_value(rows[index], metric))

@@ -1,4 +1,4 @@
-"""What Optax does not have: a learning rate that follows progress, weight decay by name, NT-ASGD."""
+"""Optimizers and schedules beyond Optax: AdamW with warmup-cosine, weight-decay masks by parameter path, NT-ASGD."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from lstm_jax._core.structs import PyTree
 
 
 def schedule_by_progress(schedule: Callable[[jax.Array], Any]) -> optax.GradientTransformationExtraArgs:
-    """Multiplies updates by ``-schedule(progress)``, progress going from 0 to 1 over the steps or minutes of ``fit``.
+    """Multiplies updates by ``-schedule(progress)``, where ``progress`` rises from 0 to 1 during the run.
 
-    It is the last link of a chain.
+    Place it last in ``optax.chain``. ``fit`` passes ``progress``, the completed fraction of its steps or minutes.
 
     Args:
-        schedule: a learning rate by progress, such as ``warmup_cosine(...)``.
+        schedule: ``schedule(progress) -> learning_rate``, such as ``warmup_cosine(...)``.
     Returns:
-        transformation: its update wants ``progress=``, which ``fit`` gives.
+        transformation: a gradient transformation whose ``update`` requires the keyword ``progress``.
     Raises:
-        ValueError: the update got no ``progress``.
+        ValueError: ``update`` is called without ``progress``.
     Example:
         >>> import jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -35,21 +35,29 @@ def schedule_by_progress(schedule: Callable[[jax.Array], Any]) -> optax.Gradient
         updates: PyTree, state: Any, params: Any = None, *, progress: Any = None, **extra: Any
     ) -> tuple[PyTree, Any]:
         if progress is None:
-            raise ValueError("progress: got none, want a share from 0 to 1: fit hands it on, else step(..., progress=)")
-        rate = schedule(jnp.asarray(progress, jnp.float32))
-        return jax.tree.map(lambda leaf: leaf * jnp.asarray(-rate, leaf.dtype), updates), state
+            raise ValueError(
+                "progress: got none, want a fraction from 0 to 1; fit passes it, a custom loop calls "
+                "step(state, batch, progress=...)"
+            )
+        learning_rate = schedule(jnp.asarray(progress, jnp.float32))
+        return jax.tree.map(lambda leaf: leaf * jnp.asarray(-learning_rate, leaf.dtype), updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def warmup_cosine(peak: float, warmup: float = 0.0) -> Callable[[jax.Array], jax.Array]:
-    """Returns a learning rate that rises linearly and then falls to 0 along half a cosine.
+    """Returns a schedule with linear warmup from 0 to ``peak``, followed by half-cosine decay to 0.
+
+    With p for progress and w for ``warmup``, the learning rate is ``peak * p / w`` while ``p < w``, and
+    ``peak * (1 + cos(pi * (p - w) / (1 - w))) / 2`` afterwards.
 
     Args:
-        peak: the largest rate.
-        warmup: the share of the run, from 0 to 1, in which the rate rises.
+        peak: maximum learning rate.
+        warmup: fraction of the run spent in warmup, at least 0 and less than 1.
     Returns:
-        schedule: ``schedule(progress) -> rate``, for ``schedule_by_progress``.
+        schedule: ``schedule(progress) -> learning_rate``, for ``schedule_by_progress``.
+    Raises:
+        ValueError: ``warmup`` is negative, or 1 or more.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax import training
@@ -57,10 +65,13 @@ def warmup_cosine(peak: float, warmup: float = 0.0) -> Callable[[jax.Array], jax
         >>> [round(float(schedule(jnp.float32(progress))), 3) for progress in (0.25, 0.5, 0.75)]
         [0.5, 1.0, 0.5]
     """
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup: got {warmup}, want a fraction of the run, at least 0 and less than 1")
 
     def schedule(progress: jax.Array) -> jax.Array:
-        falling = peak * 0.5 * (1 + jnp.cos(jnp.pi * (progress - warmup) / (1 - warmup)))
-        return jnp.where(progress < warmup, peak * progress / max(warmup, 1e-9), falling)
+        warmup_rate = peak * progress / max(warmup, 1e-9)
+        cosine_rate = peak * 0.5 * (1 + jnp.cos(jnp.pi * (progress - warmup) / (1 - warmup)))
+        return jnp.where(progress < warmup, warmup_rate, cosine_rate)
 
     return schedule
 
@@ -73,18 +84,21 @@ def adam(
     weight_decay: float = 0.0,
     decayed: str | Sequence[str] = "kernel",
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns Adam as suits most LSTMs, with a clipped gradient, weight decay by name and a rate that follows progress.
+    """Returns AdamW with gradient clipping and a warmup-cosine learning-rate schedule.
+
+    Weight decay is decoupled (Loshchilov and Hutter 2019) and 0 by default, which is plain Adam.
 
     Args:
-        peak: the largest learning rate.
-        warmup: the share of the run in which the rate rises; then it falls to 0 along half a cosine.
-        clip: the largest norm of the whole gradient.
-        weight_decay: how strongly weights decay; 0 for none.
-        decayed: which parameters decay: a regular expression on their paths, or several, see ``named``.
+        peak: maximum learning rate.
+        warmup: fraction of the run spent in warmup, at least 0 and less than 1; see ``warmup_cosine``.
+        clip: maximum global norm of the gradient; larger gradients are scaled down to it.
+        weight_decay: coefficient of the decoupled weight decay, multiplied by the learning rate; 0 means no decay.
+        decayed: one or more regular expressions for the paths of the parameters that decay; see ``named``.
     Returns:
-        optimizer: its update wants ``progress=``, which ``fit`` gives.
+        optimizer: a gradient transformation whose ``update`` requires the keyword ``progress``, which ``fit`` passes.
     Raises:
-        ValueError: with weight decay, a pattern of ``decayed`` matches no parameter; it is raised by ``init``.
+        ValueError: ``warmup`` is negative, or 1 or more; or ``init`` is called with parameters of which a pattern of
+            ``decayed`` matches none, while ``weight_decay`` is not 0.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax import training
@@ -95,19 +109,20 @@ def adam(
     """
     patterns = (decayed,) if isinstance(decayed, str) else decayed
     decay = [optax.add_decayed_weights(weight_decay, mask=named(*patterns))] if weight_decay else []
-    last = schedule_by_progress(warmup_cosine(peak, warmup))
-    return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam(), *decay, last)
+    scale_by_schedule = schedule_by_progress(warmup_cosine(peak, warmup))
+    return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam(), *decay, scale_by_schedule)
 
 
 def named(*patterns: str) -> Callable[[PyTree], PyTree]:
-    """Returns a mask for Optax that is true for the parameters whose path contains a regular expression.
+    """Returns an Optax mask that is True for each parameter whose path matches a regular expression.
 
     Args:
-        patterns: regular expressions. Each of them, and each alternative of ``"kernel|embedding"``, has to match.
+        patterns: regular expressions, searched for anywhere in a path such as ``"lstm.recurrent_kernel"``. Each
+            pattern, and each alternative of a pattern such as ``"kernel|embedding"``, must match some parameter.
     Returns:
-        mask: ``mask(params)`` is a tree of booleans; ``matching_paths`` lists what they are true for.
+        mask: ``mask(params)`` is a tree of booleans with the structure of ``params``.
     Raises:
-        ValueError: a pattern matches no parameter; the message lists their paths. It is raised by the mask.
+        ValueError: ``mask`` is called and a pattern matches no parameter; the message lists all paths.
     Example:
         >>> import jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -115,108 +130,124 @@ def named(*patterns: str) -> Callable[[PyTree], PyTree]:
         {'bias': False, 'kernel': True}
         >>> decay = optax.add_decayed_weights(1e-4, mask=training.named("kernel"))
     """
-    alternatives = [part for pattern in patterns for part in _alternatives(pattern)]
+    alternatives = [alternative for pattern in patterns for alternative in _split_alternatives(pattern)]
 
     def mask(params: PyTree) -> PyTree:
         for pattern in alternatives:
             if not matching_paths(pattern, params):
-                paths = ", ".join(_paths(params)) or "none"
+                paths = ", ".join(_list_paths(params)) or "none"
                 raise ValueError(f"pattern: got {pattern!r}, which matches no parameter; their paths are: {paths}")
-        matches = lambda path, _: any(re.search(pattern, _path(path)) for pattern in alternatives)  # noqa: E731
-        return jax.tree_util.tree_map_with_path(matches, params)
+        is_match = lambda path, _: any(re.search(pattern, _format_path(path)) for pattern in alternatives)  # noqa: E731
+        return jax.tree_util.tree_map_with_path(is_match, params)
 
     return mask
 
 
 def matching_paths(pattern: str, params: PyTree) -> list[str]:
-    """Returns the paths of the parameters that a pattern of ``named`` matches.
+    """Returns the paths of the parameters that a regular expression matches, as ``named`` matches them.
 
     Args:
-        pattern: a regular expression, searched for anywhere in a path.
-        params: any tree.
+        pattern: regular expression, searched for anywhere in a path.
+        params: any pytree of parameters.
     Returns:
-        paths: such as ``"lstm.recurrent_kernel"``; none if nothing matches.
+        paths: such as ``"lstm.recurrent_kernel"``; empty if the pattern matches no parameter.
     Example:
         >>> import jax, lstm_jax as lj
         >>> params = {"lstm": lj.init_params(jax.random.key(0), 2, 3)}
         >>> lj.training.matching_paths("kernel", params)
         ['lstm.input_kernel', 'lstm.recurrent_kernel']
     """
-    return [path for path in _paths(params) if re.search(pattern, path)]
+    return [path for path in _list_paths(params) if re.search(pattern, path)]
 
 
-def _alternatives(pattern: str) -> list[str]:
-    """The parts of a pattern between ``|``, where no bracket or backslash may say otherwise."""
+def _split_alternatives(pattern: str) -> list[str]:
+    """Splits a pattern at ``|``; brackets or backslashes keep it whole, as ``|`` may be nested or literal."""
     return [pattern] if set(pattern) & set("()[]\\") else pattern.split("|")
 
 
-def _paths(params: PyTree) -> list[str]:
-    return [_path(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+def _list_paths(params: PyTree) -> list[str]:
+    return [_format_path(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
 
 
-def _path(path: Any) -> str:
+def _format_path(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 class AveragedState(NamedTuple):
-    """The state of ``nt_asgd``."""
+    """The optimizer state of ``nt_asgd``."""
 
     average: PyTree
-    """the parameters themselves until averaging starts"""
-    iterates: jax.Array
-    """how many are averaged"""
-    recent: jax.Array
-    """``[patience]``: the last validation losses, oldest first"""
-    before: jax.Array
-    """the best one before those"""
+    """mean of the averaged iterates; the current parameters until averaging starts"""
+    num_averaged: jax.Array
+    """int32: number of iterates in the mean, 0 until averaging starts"""
+    recent_losses: jax.Array
+    """float32 ``[patience]``: the latest validation losses, oldest first, padded with infinity at the start"""
+    best_earlier_loss: jax.Array
+    """float32: lowest validation loss before ``recent_losses``; infinity if there was none"""
 
 
 def nt_asgd(patience: int = 5) -> optax.GradientTransformationExtraArgs:
-    """Averages iterates, triggered non-monotonically (Merity, Keskar and Socher 2018, arXiv:1708.02182, algorithm 1).
+    """Averages SGD iterates once the validation loss stops improving (non-monotonically triggered averaged SGD).
 
-    Updates pass unchanged; once a validation loss is worse than the best of those more than ``patience`` validations
-    ago, the iterates from there on are averaged. It is the last link of a chain around SGD; ``averaged_params`` reads
-    the average. ``fit`` hands each validation's loss to the step after it; elsewhere pass ``validation=``, or NaN for
-    none.
+    Averaging starts at the first validation loss that exceeds the lowest loss from more than ``patience`` validations
+    earlier (Algorithm 1 of Merity, Keskar and Socher 2018, arXiv:1708.02182). Updates pass through unchanged;
+    ``averaged_params`` reads the average from the optimizer state. Place it last in ``optax.chain``, after SGD.
+
+    ``fit`` passes the result of each validation to the next update. A custom loop passes ``validation=loss`` to the
+    update after a validation, and NaN to all others.
 
     Args:
-        patience: in validations.
+        patience: number of latest validations excluded from the comparison, at least 1.
     Returns:
-        transformation: its update wants ``validation=``.
+        transformation: a gradient transformation whose ``update`` requires the keyword ``validation``.
+    Raises:
+        ValueError: ``patience`` is below 1, or ``update`` is called without ``validation``.
     Example:
         >>> import optax
         >>> from lstm_jax import training
         >>> optimizer = optax.chain(optax.clip_by_global_norm(0.25), optax.sgd(30.0), training.nt_asgd())
     """
+    if patience < 1:
+        raise ValueError(f"patience: got {patience}, want at least 1 validation")
 
     def init(params: PyTree) -> AveragedState:
-        never = jnp.full(patience, jnp.inf, jnp.float32)
-        return AveragedState(params, jnp.asarray(0, jnp.int32), never, jnp.asarray(jnp.inf, jnp.float32))
+        no_losses = jnp.full(patience, jnp.inf, jnp.float32)
+        return AveragedState(params, jnp.asarray(0, jnp.int32), no_losses, jnp.asarray(jnp.inf, jnp.float32))
 
     def update(
-        updates: PyTree, state: AveragedState, params: PyTree = None, *, validation: Any, **extra: Any
+        updates: PyTree, state: AveragedState, params: PyTree = None, *, validation: Any = None, **extra: Any
     ) -> tuple[PyTree, AveragedState]:
+        if validation is None:
+            raise ValueError(
+                "validation: got none, want the latest validation loss, or NaN if there is no new one; fit passes it, "
+                "a custom loop calls step(state, batch, validation=...)"
+            )
         loss = jnp.asarray(validation, jnp.float32)
         is_new = jnp.isfinite(loss)
-        triggered = (state.iterates > 0) | (is_new & (loss > state.before))
-        recent = jnp.where(is_new, jnp.concatenate([state.recent[1:], loss[None]]), state.recent)
-        before = jnp.where(is_new, jnp.minimum(state.before, state.recent[0]), state.before)
-        iterates = state.iterates + triggered
-        share = jnp.where(triggered, 1 / jnp.maximum(iterates, 1), 1.0)
+        is_averaging = (state.num_averaged > 0) | (is_new & (loss > state.best_earlier_loss))
+        best_earlier_loss = jnp.minimum(state.best_earlier_loss, state.recent_losses[0])
+        recent_losses = jnp.concatenate([state.recent_losses[1:], loss[None]])
+        num_averaged = state.num_averaged + is_averaging
+        weight = jnp.where(is_averaging, 1 / jnp.maximum(num_averaged, 1), 1.0)
         iterate = optax.apply_updates(params, updates)
         average = jax.tree.map(
-            lambda old, now: old + jnp.asarray(share, old.dtype) * (now - old), state.average, iterate
+            lambda old, new: old + jnp.asarray(weight, old.dtype) * (new - old), state.average, iterate
         )
-        return updates, AveragedState(average, iterates, recent, before)
+        return updates, AveragedState(
+            average,
+            num_averaged,
+            jnp.where(is_new, recent_losses, state.recent_losses),
+            jnp.where(is_new, best_earlier_loss, state.best_earlier_loss),
+        )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def averaged_params(opt_state: PyTree) -> PyTree:
-    """Returns the average that ``nt_asgd`` keeps somewhere in an optimizer's state.
+    """Returns the parameter average from the ``nt_asgd`` state inside an optimizer state.
 
     Raises:
-        ValueError: there is no such state in it, or several.
+        ValueError: the optimizer state holds no ``nt_asgd`` state, or more than one.
     Example:
         >>> import jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -225,8 +256,9 @@ def averaged_params(opt_state: PyTree) -> PyTree:
         [1.0, 1.0]
         >>> validation = training.Validation([], 100, params=lambda state: training.averaged_params(state.opt_state))
     """
-    is_state = lambda node: isinstance(node, AveragedState)  # noqa: E731
-    states = [node for node in jax.tree.leaves(opt_state, is_leaf=is_state) if is_state(node)]
-    if len(states) != 1:
-        raise ValueError(f"opt_state: got {len(states)} states of nt_asgd, want one")
-    return states[0].average
+    is_averaged_state = lambda node: isinstance(node, AveragedState)  # noqa: E731
+    nodes = jax.tree.leaves(opt_state, is_leaf=is_averaged_state)
+    averaged_states = [node for node in nodes if is_averaged_state(node)]
+    if len(averaged_states) != 1:
+        raise ValueError(f"opt_state: got {len(averaged_states)} states of nt_asgd, want one")
+    return averaged_states[0].average

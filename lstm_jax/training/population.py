@@ -1,8 +1,7 @@
-"""Many models at once: members with hyperparameters, keys and data of their own, trained by one program.
+"""Populations: many models with separate hyperparameters, keys and data, trained together by one compiled step.
 
-Hyperparameters that are numbers (learning rate, dropout, weight decay) are traced: all members share one compiled step.
-What changes shapes, such as a hidden size, needs a program of its own and is searched from outside, for example by
-Optuna.
+Hyperparameters are traced numbers, such as learning rate, dropout rate or weight decay, so all members share the
+compiled step. A hyperparameter that changes array shapes, such as the hidden size, needs one population per value.
 """
 
 import math
@@ -24,16 +23,16 @@ from lstm_jax.training.metrics import PerMember, add, values
 from lstm_jax.training.step import TrainState, TrainStep, init_state, make_train_step
 
 Hyperparameters = dict[str, Any]
-"""Numbers by name for one member, arrays ``[K]`` by name for a population."""
+"""Hyperparameters by name: scalars for one member, arrays ``[K]`` for a population of K members."""
 MakeLossAndOptimizer = Callable[[Hyperparameters], tuple[LossFn, optax.GradientTransformation]]
-"""Makes a member's loss and optimizer from its hyperparameters, which are traced."""
+"""``make(hyperparameters) -> (loss_fn, optimizer)`` of one member, whose hyperparameters are traced scalars."""
 
 
 class StackedBatches:
-    """Batches of K members, each member's own, stacked along a first axis.
+    """Stacks the batches of K members along a new first axis, for a population with ``shared=False``.
 
     Args:
-        members: K sets of batches by number, all of one length.
+        members: the batches of each member, indexed by step; all of the same length.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -53,22 +52,24 @@ class StackedBatches:
 
 
 class PopulationState(NamedTuple):
-    """The members of a population, each array with an axis ``[K]`` in front."""
+    """The training state of a population of K members."""
 
     members: np.ndarray
-    """int ``[K]``: the number that each member had at the start"""
+    """int ``[K]``: index of each member in the initial population"""
     hyperparameters: Hyperparameters
     """float32 ``[K]`` by name"""
     train_states: TrainState
+    """a ``TrainState`` whose arrays have a leading axis ``[K]``"""
 
 
 class Population:
-    """Functions that train K members at once; what they work on is a ``PopulationState``.
+    """Pure functions that initialize, train and evaluate K members at once.
 
     Args:
-        make_loss_and_optimizer: ``make_loss_and_optimizer(hyperparameters) -> (loss_fn, optimizer)`` of a member.
-        init: ``init(key) -> params`` of a member.
-        shared: whether all members read the same batches; else batches are stacked, see ``StackedBatches``.
+        make_loss_and_optimizer: ``make_loss_and_optimizer(hyperparameters) -> (loss_fn, optimizer)`` of one member. The
+            loss keeps no carry, see ``stateless``.
+        init: ``init(key) -> params`` of one member.
+        shared: True if all members train on the same batches; False if each has its own, see ``StackedBatches``.
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np, optax
         >>> from lstm_jax import training
@@ -87,118 +88,120 @@ class Population:
         *,
         shared: bool = True,
     ) -> None:
-        self.make_loss_and_optimizer, self.init, self.shared = make_loss_and_optimizer, init, shared
+        self.make_loss_and_optimizer = make_loss_and_optimizer
+        self.init = init
+        self.shared = shared
 
-        def run(hyperparameters: Hyperparameters, state: TrainState, batches: PyTree) -> TrainState:
+        def run_member(hyperparameters: Hyperparameters, state: TrainState, batches: PyTree) -> TrainState:
             step = make_train_step(*make_loss_and_optimizer(hyperparameters))
             return jax.lax.scan(lambda state, batch: (step(state, batch)[0], None), state, batches)[0]
 
-        def take_step(hyperparameters: Hyperparameters, state: TrainState, batch: PyTree, extra: Any) -> Any:
+        def step_member(hyperparameters: Hyperparameters, state: TrainState, batch: PyTree, extra: Any) -> Any:
             return make_train_step(*make_loss_and_optimizer(hyperparameters))(state, batch, **extra)
 
-        def evaluate(hyperparameters: Hyperparameters, params: PyTree, batch: PyTree) -> dict[str, Any]:
+        def evaluate_member(hyperparameters: Hyperparameters, params: PyTree, batch: PyTree) -> dict[str, Any]:
             loss, (_, metrics) = make_loss_and_optimizer(hyperparameters)[0](params, None, batch, None)
             return with_loss(metrics, loss)
 
-        self._run = lru_cache(partial(place_and_map, run, (True, True, not shared)))
-        self._step = partial(map_members, take_step, (True, True, not shared, False))
-        self._evaluate_placed = lru_cache(partial(place_and_map, evaluate, (True, True, False)))
-        self._evaluate = partial(map_members, evaluate, (True, True, False))
+        self._map_run = lru_cache(partial(place_and_map, run_member, (True, True, not shared)))
+        self._map_step = partial(map_members, step_member, (True, True, not shared, False))
+        self._map_evaluate_placed = lru_cache(partial(place_and_map, evaluate_member, (True, True, False)))
+        self._map_evaluate = partial(map_members, evaluate_member, (True, True, False))
 
     def init_state(self, key: jax.Array, hyperparameters: Hyperparameters) -> PopulationState:
-        """Returns the members before their first step.
+        """Returns the initial state of a population.
 
         Args:
-            key: member k draws its parameters and its own key from ``fold_in(key, k)``.
-            hyperparameters: arrays ``[K]`` by name, such as ``grid`` or ``sample_hyperparameters`` make.
+            key: PRNG key; member k derives its parameters and its training key from ``fold_in(key, k)``.
+            hyperparameters: arrays ``[K]`` by name, from ``grid(...)`` or ``sample_hyperparameters(...)``.
         Returns:
-            state: of K members.
+            state: the state of K members at step 0.
         Raises:
-            ValueError: there are no hyperparameters, or their lengths differ.
+            ValueError: ``hyperparameters`` are empty, or their lengths differ.
         """
         columns = check_hyperparameters(hyperparameters)
         members = np.arange(len(next(iter(columns.values()))))
         return PopulationState(members, columns, self._init_members(key, columns))
 
     def run(self, state: PopulationState, batches: Batches, start: int, stop: int) -> PopulationState:
-        """Takes several steps of every member in one call.
+        """Trains all members from step ``start`` to step ``stop`` in one compiled call.
 
         Args:
-            state: before these steps.
-            batches: ``batches[step]``, shared or stacked as the population says.
-            start: the number of the first batch.
-            stop: the number after the last batch.
+            state: the state at step ``start``.
+            batches: training batches indexed by step; stacked, see ``StackedBatches``, if ``shared`` is False.
+            start: index of the first batch.
+            stop: index after the last batch.
         Returns:
-            state: after these steps.
+            state: the state at step ``stop``.
         """
-        numbers = range(start, stop)
-        chosen = (batch_at(batches, step) for step in numbers)
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *chosen)
+        step_batches = (batch_at(batches, step) for step in range(start, stop))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *step_batches)
         if not self.shared:
             stacked = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), stacked)
-        run = self._run(len(state.members))
+        run = self._map_run(len(state.members))
         return state._replace(train_states=run(state.hyperparameters, state.train_states, stacked))
 
     def evaluate(self, state: PopulationState, batches: Batches) -> list[dict[str, float]]:
-        """Computes every member's metrics over one epoch.
+        """Computes the metrics of each member over one epoch.
 
         Args:
-            state: the members.
-            batches: shared by all of them.
+            state: the state of K members.
+            batches: evaluation batches, indexed by step and shared by all members.
         Returns:
-            rows: for each member ``member``, its number, its hyperparameters, ``steps`` and metrics, which are NaN for
-            a member that met a number that is not finite.
+            rows: one dict per member with ``member`` (its index), its hyperparameters, ``steps`` and metrics. The
+            metrics are NaN for a member whose training met NaN or infinity.
         """
-        evaluate, params = self._evaluate_placed(len(state.members)), state.train_states.params
-        parts = [evaluate(state.hyperparameters, params, batches[number]) for number in range(len(batches))]
-        sums = jax.device_get(reduce(add, parts))
+        evaluate = self._map_evaluate_placed(len(state.members))
+        params = state.train_states.params
+        metrics = [evaluate(state.hyperparameters, params, batches[index]) for index in range(len(batches))]
+        sums = jax.device_get(reduce(add, metrics))
         failed = np.asarray(state.train_states.failure.step) != NEVER
         rows = []
         for index, member in enumerate(state.members):
             row: dict[str, float] = {"member": int(member)}
             row |= {name: float(column[index]) for name, column in state.hyperparameters.items()}
             row["steps"] = int(state.train_states.step[index])
-            named = values(jax.tree.map(lambda leaf, index=index: leaf[index], sums))
-            rows.append(row | {name: math.nan if failed[index] else value for name, value in named.items()})
+            member_metrics = values(jax.tree.map(lambda leaf, index=index: leaf[index], sums))
+            rows.append(row | {name: math.nan if failed[index] else value for name, value in member_metrics.items()})
         return rows
 
     def make_step(self, hyperparameters: Hyperparameters) -> TrainStep:
-        """Makes a step of the whole population for ``fit``, which gives it progress, validation and checkpoints.
+        """Makes a training step of the whole population, so that ``fit`` can train, validate and checkpoint it.
 
-        In ``fit`` its ``params`` are None, since members draw their own, and rows hold the mean over members,
-        ``"loss"``, beside the number of each, ``"loss 0"``, ``"loss 1"``. Validation keeps all members as they are at
-        the best row.
+        Call ``fit(step, None, batches, ...)``: members initialize their own parameters. Rows hold the mean over
+        members, such as ``"loss"``, and the value of each member, such as ``"loss 0"`` and ``"loss 1"``. Validation
+        keeps the parameters of all members from the step with the best mean.
 
         Args:
             hyperparameters: arrays ``[K]`` by name.
         Returns:
-            step: over a ``TrainState`` whose arrays have an axis ``[K]`` in front.
+            step: a ``TrainStep`` over a ``TrainState`` whose arrays have a leading axis ``[K]``.
         Raises:
-            ValueError: there are no hyperparameters, or their lengths differ.
+            ValueError: ``hyperparameters`` are empty, or their lengths differ.
         """
         columns = check_hyperparameters(hyperparameters)
         num_members = len(next(iter(columns.values())))
 
         def init(params: PyTree, key: jax.Array, carry: PyTree) -> TrainState:
             if params is not None or carry is not None:
-                raise ValueError("params, carry: got some for a population, want None: members draw their own")
+                raise ValueError("params, carry: want None for a population, whose members initialize their own")
             return self._init_members(key, columns)
 
         def step(state: TrainState, batch: PyTree, **extra: Any) -> tuple[TrainState, dict[str, Any]]:
-            state, metrics = self._step(num_members)(columns, state, batch, extra)
+            state, metrics = self._map_step(num_members)(columns, state, batch, extra)
             return state, {name: PerMember(accumulator) for name, accumulator in metrics.items()}
 
         def loss_fn(params: PyTree, carry: PyTree, batch: PyTree, key: Any) -> tuple[jax.Array, tuple[PyTree, dict]]:
-            metrics = self._evaluate(num_members)(columns, params, batch)
-            named = {name: PerMember(accumulator) for name, accumulator in metrics.items()}
-            return named["loss"].value(), (carry, named)
+            metrics = self._map_evaluate(num_members)(columns, params, batch)
+            member_metrics = {name: PerMember(accumulator) for name, accumulator in metrics.items()}
+            return member_metrics["loss"].value(), (carry, member_metrics)
 
         return TrainStep(step, init, loss_fn)
 
     def _init_members(self, key: jax.Array, columns: Hyperparameters) -> TrainState:
         def init_member(hyperparameters: Hyperparameters, key: jax.Array) -> TrainState:
-            init_key, own_key = jax.random.split(key)
-            return init_state(self.init(init_key), self.make_loss_and_optimizer(hyperparameters)[1], own_key)
+            init_key, train_key = jax.random.split(key)
+            return init_state(self.init(init_key), self.make_loss_and_optimizer(hyperparameters)[1], train_key)
 
         members = jnp.arange(len(next(iter(columns.values()))))
         keys = jax.vmap(partial(jax.random.fold_in, key))(members)
@@ -206,13 +209,13 @@ class Population:
 
 
 def select_members(state: PopulationState, indices: Sequence[int]) -> PopulationState:
-    """Returns some members of a population as a smaller one.
+    """Returns a population state with only the selected members.
 
     Args:
-        state: K members.
-        indices: places along the axis ``[K]``, in the order wanted.
+        state: the state of K members.
+        indices: positions along the axis ``[K]``, in the order of the result.
     Returns:
-        state: those members, which keep their numbers.
+        state: the state of the selected members; its ``members`` keep their initial indices.
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -222,19 +225,19 @@ def select_members(state: PopulationState, indices: Sequence[int]) -> Population
         >>> training.select_members(state, [2, 0]).members.tolist()
         [2, 0]
     """
-    chosen = np.asarray(indices)
-    pick = partial(jax.tree.map, lambda leaf: leaf[chosen])
-    return PopulationState(state.members[chosen], pick(state.hyperparameters), pick(state.train_states))
+    positions = np.asarray(indices)
+    select = partial(jax.tree.map, lambda leaf: leaf[positions])
+    return PopulationState(state.members[positions], select(state.hyperparameters), select(state.train_states))
 
 
 def member_params(state: PopulationState, index: int) -> PyTree:
-    """Returns one member's parameters.
+    """Returns the parameters of one member.
 
     Args:
-        state: K members.
-        index: its place along the axis ``[K]``.
+        state: the state of K members.
+        index: position of the member along the axis ``[K]``.
     Returns:
-        params: without that axis.
+        params: the parameters, without the axis ``[K]``.
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from lstm_jax import training
@@ -248,12 +251,14 @@ def member_params(state: PopulationState, index: int) -> PyTree:
 
 
 def check_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
-    """Returns hyperparameters as float32 arrays ``[K]``.
+    """Converts hyperparameters to float32 arrays ``[K]``, after checking that their lengths agree.
 
     Raises:
-        ValueError: there are none, or their lengths differ.
+        ValueError: ``hyperparameters`` are empty, or their lengths differ.
     """
     sizes = {name: len(np.atleast_1d(column)) for name, column in hyperparameters.items()}
     if not sizes or len(set(sizes.values())) != 1:
-        raise ValueError(f"hyperparameters: got {sizes or 'none'}, want arrays of one length, a number for each member")
+        raise ValueError(
+            f"hyperparameters: got {sizes or 'none'}, want arrays of equal length, with one value per member"
+        )
     return {name: jnp.atleast_1d(jnp.asarray(column, jnp.float32)) for name, column in hyperparameters.items()}

@@ -1,4 +1,4 @@
-"""Time series: scaled by statistics of the training part, cut into windows."""
+"""Time series: standardization by training statistics, and sliding windows."""
 
 from typing import Any, NamedTuple
 
@@ -6,27 +6,29 @@ import numpy as np
 
 
 class Scaler(NamedTuple):
-    """The mean and the standard deviation of a series, taken from its training part alone."""
+    """Mean and standard deviation of each feature, to standardize a series; ``fit_scaler`` computes them."""
 
     mean: np.ndarray
-    """``[features]``"""
+    """``[features]``: mean of each feature over the training part"""
     std: np.ndarray
-    """``[features]``"""
+    """``[features]``: standard deviation of each feature over the training part; 1 for a constant feature"""
 
     def transform(self, series: np.ndarray) -> np.ndarray:
-        """Returns ``(series - mean) / std`` in float32."""
+        """Returns the standardized series ``(series - mean) / std`` in float32."""
         return ((series - self.mean) / self.std).astype(np.float32)
 
     def inverse(self, series: Any) -> Any:
-        """Returns ``series * std + mean``, in the unit of the original."""
+        """Returns ``series * std + mean``, which restores the original units."""
         return series * self.std + self.mean
 
 
 def fit_scaler(train: np.ndarray) -> Scaler:
-    """Returns mean and standard deviation of ``train [N, features]``; a feature that never changes has deviation 1.
+    """Returns a scaler with the mean and standard deviation of each feature of ``train``, shape ``[N, features]``.
+
+    Fit it to the training part only. A constant feature gets standard deviation 1.
 
     Raises:
-        ValueError: a value is not finite; the message names its row.
+        ValueError: ``train`` holds NaN or infinity; the message names the first row.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -42,18 +44,18 @@ def fit_scaler(train: np.ndarray) -> Scaler:
 
 
 def sliding_windows(series: np.ndarray, history: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns every window of a series: its past, and what follows.
+    """Returns all overlapping windows of a series, each as a past to read and a future to predict.
 
-    Split the series into training and test part before, not the windows, which overlap.
+    Split the series into training and test parts before you cut windows; overlapping windows would leak test data.
 
     Args:
-        series: ``[N, ...]``.
-        history: steps of the past in a window.
-        horizon: steps that follow.
+        series: ``[N, ...]``, one entry per time step.
+        history: time steps in the past of a window.
+        horizon: time steps in the future of a window.
     Returns:
-        (past, future): views ``[windows, history, ...]`` and ``[windows, horizon, ...]``.
+        (past, future): views ``[windows, history, ...]`` and ``[windows, horizon, ...]`` of the series.
     Raises:
-        ValueError: the series is shorter than one window.
+        ValueError: ``series`` has fewer than ``history + horizon`` time steps.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training

@@ -1,4 +1,4 @@
-"""One long text in reading order, cut into windows for truncated back-propagation."""
+"""Batches of one long text in reading order, cut into windows for truncated backpropagation through time."""
 
 from typing import Any, NamedTuple
 
@@ -6,33 +6,34 @@ import numpy as np
 
 
 class TextWindow(NamedTuple):
-    """A window of parallel streams, time first: what a language model reads and what it predicts."""
+    """A window of B parallel text streams, time first: the inputs and targets of a language model."""
 
     inputs: Any
-    """``[T, B]``"""
+    """int ``[T, B]``: the codes to read"""
     targets: Any
-    """``[T, B]``, the input one step on"""
+    """int ``[T, B]``: the codes to predict, ``inputs`` shifted by one step"""
     resets: Any
-    """bool ``[T, B]``: true where an epoch begins"""
+    """bool ``[T, B]``: True at the first step of an epoch, where the state is reset"""
     mask: Any
-    """bool ``[T, B]``: false after the end of a window that is shorter than T"""
+    """bool ``[T, B]``: False for padding at the end of a window shorter than T"""
 
 
 class Stream:
-    """Batches of one long text, read as ``batch_size`` parallel streams and cut into windows.
+    """Batches of one long text, split into ``batch_size`` parallel streams and cut into windows.
 
-    A window starts where the one before it ended, so that a carried state reads on; each code is predicted once.
+    Each window starts where the previous one ended, so that the recurrent state carries over between batches. An epoch
+    predicts each code at most once.
 
     Args:
-        codes: int ``[N]``, the text's characters or words.
-        batch_size: B, the streams, each a B-th of the text.
-        window: T, steps in a window.
-        jitter: with 0 all windows are of equal length. Else lengths are random as in AWD-LSTM (Merity et al. 2018):
-            around ``window`` with this standard deviation, in 5 % of the cases around half of it; windows are filled up
-            to a common length and the filling is false in ``mask``.
-        seed: of the random lengths.
+        codes: int ``[N]``, the character or word indices of the text.
+        batch_size: B, the number of parallel streams; each stream holds a contiguous 1/B of the text.
+        window: T, time steps per window.
+        jitter: standard deviation of the window length; 0 means that all windows have length ``window``. Random lengths
+            follow AWD-LSTM (Merity et al. 2018): their mean is ``window`` with probability 0.95, else ``window / 2``.
+            Windows are padded to a common length, and ``mask`` is False for the padding.
+        seed: seed of the random lengths.
     Raises:
-        ValueError: the codes are no integers ``[N]``, or too few for one window in each stream.
+        ValueError: ``codes`` are not integers ``[N]``, or too few for one window per stream.
     Example:
         >>> import numpy as np
         >>> from lstm_jax import training
@@ -51,29 +52,33 @@ class Stream:
             )
         columns = [codes[k * length : (k + 1) * length + 1] for k in range(batch_size)]
         self.streams = np.stack(columns, axis=1)
-        self.length, self.window, self.jitter, self.seed = length, window, jitter, seed
+        self.stream_length = length
+        self.window = window
+        self.jitter = jitter
+        self.seed = seed
         self.max_window = window if jitter == 0 else int(window + 4 * jitter)
-        self.count = len(self._boundaries(0)) - 1
+        self.num_windows = len(self._window_boundaries(0)) - 1
 
     def __len__(self) -> int:
-        return self.count
+        return self.num_windows
 
     def __getitem__(self, step: int) -> TextWindow:
-        epoch, number = divmod(step, self.count)
-        start, end = self._boundaries(epoch)[number : number + 2]
+        epoch, index = divmod(step, self.num_windows)
+        start, end = self._window_boundaries(epoch)[index : index + 2]
         codes = self.streams[start : end + 1]
-        codes = np.pad(codes, ((0, self.max_window + 1 - len(codes)), (0, 0)))
+        padded_codes = np.pad(codes, ((0, self.max_window + 1 - len(codes)), (0, 0)))
         times = np.arange(self.max_window)[:, None] + np.zeros_like(codes[:1])
-        return TextWindow(codes[:-1], codes[1:], (times == 0) & (number == 0), times < end - start)
+        resets = (times == 0) & (index == 0)
+        return TextWindow(padded_codes[:-1], padded_codes[1:], resets, times < end - start)
 
-    def _boundaries(self, epoch: int) -> np.ndarray:
-        """Where windows begin, and the last one ends; every epoch has as many, so that a step belongs to one epoch."""
+    def _window_boundaries(self, epoch: int) -> np.ndarray:
+        """Returns the start of each window and the end of the last; all epochs have the same number of windows."""
         if self.jitter == 0:
-            return np.arange(0, self.length + 1, self.window)
+            return np.arange(0, self.stream_length + 1, self.window)
         rng = np.random.default_rng((self.seed, epoch))
-        count = self.length // self.window
-        base = np.where(rng.random(count) < 0.95, self.window, self.window / 2)
+        count = self.stream_length // self.window
+        means = np.where(rng.random(count) < 0.95, self.window, self.window / 2)
         min_window = min(5, self.window)
-        sizes = np.clip(rng.normal(base, self.jitter).astype(int), min_window, self.max_window)
-        latest = self.length - min_window * np.arange(count, -1, -1)
-        return np.minimum(np.concatenate([[0], np.cumsum(sizes)]), latest)
+        sizes = np.clip(rng.normal(means, self.jitter).astype(int), min_window, self.max_window)
+        latest_boundaries = self.stream_length - min_window * np.arange(count, -1, -1)
+        return np.minimum(np.concatenate([[0], np.cumsum(sizes)]), latest_boundaries)

@@ -1,6 +1,6 @@
-"""Metrics that add up: over batches, over devices, over steps inside jit.
+"""Metrics as accumulators, which sum over batches, devices and steps inside ``jit``.
 
-Each function returns an accumulator. Where its mask is false nothing counts, not even NaN.
+Each metric function returns an accumulator. Positions where ``mask`` is False have no effect, even if they hold NaN.
 """
 
 from lstm_jax.training.metrics.accumulators import (

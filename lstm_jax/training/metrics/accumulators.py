@@ -1,7 +1,7 @@
-"""Accumulators: sums that are joined over batches, devices and steps, and the numbers that they stand for.
+"""Metric accumulators: NamedTuples of sums over batches, devices and steps, from which a metric is computed.
 
-``add`` joins two accumulators leaf by leaf, ``value()`` is the number that one stands for, and ``values`` names the
-numbers of a dict of them. An accumulator that stands for several numbers has a method ``values() -> dict`` besides.
+``add`` sums two accumulators leaf by leaf, ``value()`` computes the metric, and ``values`` converts a dict of
+accumulators to floats. An accumulator of several metrics also has a method ``values() -> dict``.
 """
 
 import math
@@ -14,114 +14,126 @@ from lstm_jax._core.structs import PyTree, accumulator_dtype
 
 
 class Mean(NamedTuple):
-    """The sums of a weighted mean."""
+    """Accumulator of a weighted mean."""
 
     total: jax.Array
+    """scalar: weighted sum of the values"""
     weight: jax.Array
+    """scalar: sum of the weights"""
 
     def value(self) -> jax.Array:
-        """``total / weight``; NaN if nothing was counted."""
+        """Returns ``total / weight``; NaN if ``weight`` is 0."""
         return self.total / self.weight
 
 
 class RootMean(NamedTuple):
-    """The sums of the square root of a mean."""
+    """Accumulator of the square root of a mean."""
 
     total: jax.Array
+    """scalar: weighted sum of the values, such as squared errors"""
     weight: jax.Array
+    """scalar: sum of the weights"""
 
     def value(self) -> jax.Array:
-        """``sqrt(total / weight)``."""
+        """Returns ``sqrt(total / weight)``."""
         return jnp.sqrt(self.total / self.weight)
 
 
 class Perplexity(NamedTuple):
-    """The sums of the exponential of a mean negative log-likelihood in nats."""
+    """Accumulator of perplexity, the exponential of a mean negative log-likelihood."""
 
     total: jax.Array
+    """scalar: summed negative log-likelihood in nats"""
     weight: jax.Array
+    """scalar: number of tokens"""
 
     def value(self) -> jax.Array:
-        """``exp(total / weight)``."""
+        """Returns ``exp(total / weight)``."""
         return jnp.exp(self.total / self.weight)
 
 
 class Bits(NamedTuple):
-    """The sums of a mean negative log-likelihood, added up in nats and reported in bits."""
+    """Accumulator of a mean negative log-likelihood, summed in nats and reported in bits."""
 
     total: jax.Array
+    """scalar: summed negative log-likelihood in nats"""
     weight: jax.Array
+    """scalar: number of tokens"""
 
     def value(self) -> jax.Array:
-        """``total / weight / ln 2``."""
+        """Returns ``total / weight / ln 2``."""
         return self.total / self.weight / math.log(2)
 
 
 class Confusion(NamedTuple):
-    """Counts of each pair of label and prediction."""
+    """Accumulator of a confusion matrix, from which accuracy, precision, recall and F1 are computed."""
 
     counts: jax.Array
-    """``[num_classes, num_classes]``, labels by predictions"""
+    """``[num_classes, num_classes]``: number of positions with label i (row) and prediction j (column)"""
 
     def value(self) -> jax.Array:
-        """The accuracy, the number by which a confusion matrix stands in a single place."""
+        """Returns the accuracy, the summary used where an accumulator yields a single value."""
         return self.accuracy()
 
     def values(self) -> dict[str, jax.Array]:
-        """The numbers that a row of the history holds: ``accuracy`` and ``macro_f1``."""
+        """Returns ``accuracy`` and ``macro_f1``, the metrics shown in the history of ``fit``."""
         return {"accuracy": self.accuracy(), "macro_f1": self.macro_f1()}
 
     def accuracy(self) -> jax.Array:
-        """The share of predictions that are the label."""
+        """Returns the fraction of predictions that equal their label."""
         return jnp.trace(self.counts) / jnp.sum(self.counts)
 
     def precision(self) -> jax.Array:
-        """``[num_classes]``: the share of right ones among the predictions of a class; 0 if there is none."""
-        return _share(jnp.diagonal(self.counts), jnp.sum(self.counts, axis=0))
+        """Returns ``[num_classes]``: the fraction of predictions of each class that are correct; 0 if none."""
+        return _safe_divide(jnp.diagonal(self.counts), jnp.sum(self.counts, axis=0))
 
     def recall(self) -> jax.Array:
-        """``[num_classes]``: the share of right ones among the labels of a class; 0 if there is none."""
-        return _share(jnp.diagonal(self.counts), jnp.sum(self.counts, axis=1))
+        """Returns ``[num_classes]``: the fraction of labels of each class that are predicted; 0 if none."""
+        return _safe_divide(jnp.diagonal(self.counts), jnp.sum(self.counts, axis=1))
 
     def f1(self) -> jax.Array:
-        """``[num_classes]``: the harmonic mean of precision and recall; 0 if both are 0."""
-        return _share(2 * jnp.diagonal(self.counts), jnp.sum(self.counts, axis=0) + jnp.sum(self.counts, axis=1))
+        """Returns ``[num_classes]``: the harmonic mean of precision and recall of each class; 0 if both are 0."""
+        return _safe_divide(2 * jnp.diagonal(self.counts), jnp.sum(self.counts, axis=0) + jnp.sum(self.counts, axis=1))
 
     def macro_f1(self) -> jax.Array:
-        """The mean of F1 over classes."""
+        """Returns the unweighted mean of F1 over classes."""
         return jnp.mean(self.f1())
 
     def micro_f1(self) -> jax.Array:
-        """F1 over all decisions, which for one label each is the accuracy."""
+        """Returns F1 over all predictions, which equals the accuracy for single-label classification."""
         return self.accuracy()
 
 
 class PerMember(NamedTuple):
-    """An accumulator of each member of a population, stacked ``[K, ...]``."""
+    """Accumulators of all members of a population, stacked along a leading axis ``[K]``."""
 
     members: Any
+    """an accumulator such as ``Mean`` whose arrays have a leading axis ``[K]``"""
 
     def value(self) -> jax.Array:
-        """The mean over the members whose number is finite."""
+        """Returns the mean of the metric over members, ignoring NaN."""
         return jnp.nanmean(jax.vmap(lambda member: member.value())(self.members))
 
     def values(self) -> dict[str, jax.Array]:
-        """The mean over members under each name, and after it the number of each member: ``"loss 0"``, ``"loss 1"``."""
-        named: dict[str, jax.Array] = {}
-        for name, numbers in jax.vmap(_numbers)(self.members).items():
-            named[name] = jnp.nanmean(numbers)
-            named |= {f"{name} {member}".strip(): number for member, number in enumerate(numbers)}
-        return named
+        """Returns each metric's mean over members, ignoring NaN, and its value for each member by index.
+
+        For an accumulator called ``"loss"`` the history of ``fit`` shows ``"loss"``, ``"loss 0"``, ``"loss 1"``.
+        """
+        named_values: dict[str, jax.Array] = {}
+        for name, member_values in jax.vmap(_named_values)(self.members).items():
+            named_values[name] = jnp.nanmean(member_values)
+            named_values |= {f"{name} {member}".strip(): value for member, value in enumerate(member_values)}
+        return named_values
 
 
 def add(left: PyTree, right: PyTree) -> PyTree:
-    """Adds two trees of accumulators.
+    """Adds two pytrees of accumulators, leaf by leaf.
 
     Args:
-        left: accumulators, for example a dict of them.
-        right: accumulators of the same structure.
+        left: pytree of accumulators, such as a dict of metrics.
+        right: pytree of accumulators with the same structure.
     Returns:
-        accumulators: the sums over what both have counted.
+        accumulators: pytree of accumulators over the data of both.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -132,9 +144,9 @@ def add(left: PyTree, right: PyTree) -> PyTree:
 
 
 def values(accumulators: dict[str, Any]) -> dict[str, float]:
-    """Turns a dict of accumulators into floats by name.
+    """Converts a dict of accumulators to a dict of floats.
 
-    An accumulator of several numbers gives an entry for each of them, its own name before theirs: a ``Confusion``
+    An accumulator of several metrics gives one entry per metric, prefixed with the accumulator's name: a ``Confusion``
     called ``"classes"`` gives ``"classes accuracy"`` and ``"classes macro_f1"``.
 
     Example:
@@ -144,24 +156,24 @@ def values(accumulators: dict[str, Any]) -> dict[str, float]:
         >>> metrics.values({"loss": metrics.mean(jnp.ones(3)), "classes": metrics.confusion(logits, labels)})
         {'loss': 1.0, 'classes accuracy': 1.0, 'classes macro_f1': 1.0}
     """
-    named = {}
+    floats = {}
     for name, accumulator in accumulators.items():
-        for part, number in _numbers(accumulator).items():
-            named[f"{name} {part}".strip()] = float(number)
-    return named
+        for metric, value in _named_values(accumulator).items():
+            floats[f"{name} {metric}".strip()] = float(value)
+    return floats
 
 
 def rank_value(row: dict[str, Any], metric: str) -> float:
-    """Returns how good a row is, the smaller the better.
+    """Returns the value by which to rank a row of metrics; smaller is better.
 
     Args:
-        row: numbers by name, as in the history; ``"valid loss"`` goes before ``"loss"``.
-        metric: a name where the smallest is the best, ``"loss"``, or with ``-`` before it where the largest is,
-            ``"-accuracy"``, ``"-classes macro_f1"``.
+        row: metric values by name, such as a row of the history; ``"valid loss"`` takes precedence over ``"loss"``.
+        metric: name of the metric. The prefix ``-`` means that larger is better, as in ``"-accuracy"`` or
+            ``"-classes macro_f1"``.
     Returns:
-        rank_value: the number, negated for a metric with ``-``; infinity for one that is not finite.
+        rank_value: the value of the metric, negated with the prefix ``-``; infinity if it is not finite.
     Raises:
-        ValueError: the row has no such metric; the message lists those that it has.
+        ValueError: the row lacks the metric; the message lists the metrics of the row.
     Example:
         >>> from lstm_jax.training import metrics
         >>> rows = [{"step": 1, "accuracy": 0.5}, {"step": 2, "accuracy": 0.75}]
@@ -177,13 +189,13 @@ def rank_value(row: dict[str, Any], metric: str) -> float:
 
 
 def mean(values: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates the mean of an array.
+    """Computes the mean of an array, summed in float32 or wider.
 
     Args:
-        values: ``[...]``, of any shape; half precision is summed in float32.
-        mask: bool, broadcasts to the shape of ``values``: what counts; None means everything.
+        values: ``[...]``, array of any shape.
+        mask: bool, broadcastable to the shape of ``values``; positions to include. None includes all.
     Returns:
-        mean: the accumulator.
+        Mean: sum and number of the included values.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -194,13 +206,14 @@ def mean(values: jax.Array, mask: jax.Array | None = None) -> Mean:
 
 
 def sums(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Sums and counts an array in float32 or wider.
+    """Returns the sum and the number of the values of an array, in float32 or wider.
 
     Args:
-        values: ``[...]``.
-        mask: bool, broadcasts; where it is false a value is selected away, so that NaN there does not count.
+        values: ``[...]``, array of any shape.
+        mask: bool, broadcastable to the shape of ``values``; positions to include, so that NaN elsewhere has no effect.
+            None includes all.
     Returns:
-        (total, weight): scalars, both of the accumulator's dtype.
+        (total, weight): sum and number of the included values, scalars of the same dtype.
     """
     wide = accumulator_dtype(values.dtype)
     if mask is None:
@@ -209,10 +222,11 @@ def sums(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Arra
     return jnp.sum(jnp.where(mask, values, 0), dtype=wide), jnp.sum(mask, dtype=wide)
 
 
-def _numbers(accumulator: Any) -> dict[str, jax.Array]:
-    """The numbers of an accumulator by name; a single one has the empty name."""
+def _named_values(accumulator: Any) -> dict[str, jax.Array]:
+    """Returns the metrics of an accumulator by name; the name of a single metric is empty."""
     return accumulator.values() if hasattr(accumulator, "values") else {"": accumulator.value()}
 
 
-def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
-    return jnp.where(whole > 0, part / jnp.maximum(whole, 1e-30), 0.0)
+def _safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """Divides nonnegative arrays; the result is 0 where the denominator is 0."""
+    return jnp.where(denominator > 0, numerator / jnp.maximum(denominator, 1e-30), 0.0)

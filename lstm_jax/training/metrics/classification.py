@@ -1,4 +1,4 @@
-"""Metrics of classes and of likelihoods."""
+"""Metrics for classification and language models: accuracy, confusion matrix, perplexity, bits per character."""
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +7,14 @@ from lstm_jax.training.metrics.accumulators import Bits, Confusion, Mean, Perple
 
 
 def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates how often the largest logit is that of the label.
+    """Computes the accuracy: the fraction of positions where the largest logit is that of the label.
 
     Args:
         logits: ``[..., num_classes]``.
-        labels: int ``[...]``.
-        mask: bool ``[...]``, what counts; None means everything.
+        labels: int ``[...]``, class indices.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        accuracy: the accumulator of a share from 0 to 1.
+        Mean: the accuracy, from 0 to 1.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -25,16 +25,17 @@ def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
 
 
 def confusion(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Confusion:
-    """Counts each pair of label and prediction, from which accuracy, precision, recall and F1 follow.
+    """Computes the confusion matrix, from which accuracy, precision, recall and F1 follow.
 
-    In the history of ``fit`` a confusion called ``"classes"`` gives ``"classes accuracy"`` and ``"classes macro_f1"``.
+    A confusion matrix called ``"classes"`` appears in the history of ``fit`` as ``"classes accuracy"`` and
+    ``"classes macro_f1"``.
 
     Args:
-        logits: ``[..., num_classes]``; the largest one is the prediction.
-        labels: int ``[...]``.
-        mask: bool ``[...]``, what counts; None means everything.
+        logits: ``[..., num_classes]``; the largest logit is the prediction.
+        labels: int ``[...]``, class indices.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        confusion: the accumulator, its ``counts`` ``[num_classes, num_classes]``.
+        Confusion: counts ``[num_classes, num_classes]``, labels by predictions.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -43,19 +44,19 @@ def confusion(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = Non
         ([[1.0, 0.0], [1.0, 0.0]], [1.0, 0.0])
     """
     num_classes = logits.shape[-1]
-    predicted = jnp.argmax(logits, axis=-1)
+    predictions = jnp.argmax(logits, axis=-1)
     weight = jnp.ones(labels.shape, jnp.float32) if mask is None else mask.astype(jnp.float32)
-    return Confusion(jnp.zeros((num_classes, num_classes), jnp.float32).at[labels, predicted].add(weight))
+    return Confusion(jnp.zeros((num_classes, num_classes), jnp.float32).at[labels, predictions].add(weight))
 
 
 def perplexity(nats: jax.Array, mask: jax.Array | None = None) -> Perplexity:
-    """Accumulates the exponential of the mean negative log-likelihood of words.
+    """Computes the perplexity: the exponential of the mean negative log-likelihood per token.
 
     Args:
-        nats: ``[...]``, the negative natural logarithm of each word's probability.
-        mask: bool ``[...]``, what counts; None means everything.
+        nats: ``[...]``, negative log-likelihood of each token, in nats.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        perplexity: the accumulator.
+        Perplexity: sum of ``nats`` and number of included tokens.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -66,13 +67,13 @@ def perplexity(nats: jax.Array, mask: jax.Array | None = None) -> Perplexity:
 
 
 def bits(nats: jax.Array, mask: jax.Array | None = None) -> Bits:
-    """Accumulates the mean negative log-likelihood of characters in bits.
+    """Computes the mean negative log-likelihood in bits, such as bits per character.
 
     Args:
-        nats: ``[...]``, the negative natural logarithm of each character's probability.
-        mask: bool ``[...]``, what counts; None means everything.
+        nats: ``[...]``, negative log-likelihood of each character or token, in nats.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        bits: the accumulator.
+        Bits: sum of ``nats`` and number of included positions.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics

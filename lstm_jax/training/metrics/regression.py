@@ -1,4 +1,4 @@
-"""Metrics of forecasts: of one number, of quantiles, of samples."""
+"""Metrics for regression and forecasting: errors of point, quantile and sample forecasts."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,16 @@ from lstm_jax.training.metrics.accumulators import Mean, RootMean, mean, sums
 
 
 def squared_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates the mean squared error (MSE).
+    """Computes the mean squared error (MSE).
 
     Args:
         predictions: ``[...]``.
-        targets: ``[...]``, of the same shape.
-        mask: bool ``[...]``, what counts; None means everything.
+        targets: ``[...]``, same shape as ``predictions``.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        error: the accumulator.
+        Mean: the MSE.
     Raises:
-        ValueError: the shapes differ, which would broadcast.
+        ValueError: ``predictions`` and ``targets`` differ in shape; they are not broadcast.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -28,16 +28,16 @@ def squared_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | 
 
 
 def root_squared_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> RootMean:
-    """Accumulates the root of the mean squared error (RMSE).
+    """Computes the root mean squared error (RMSE).
 
     Args:
         predictions: ``[...]``.
-        targets: ``[...]``, of the same shape.
-        mask: bool ``[...]``, what counts; None means everything.
+        targets: ``[...]``, same shape as ``predictions``.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        error: the accumulator; its root is taken after all batches are added.
+        RootMean: the RMSE; accumulators of several batches sum squared errors before the root is taken.
     Raises:
-        ValueError: the shapes differ, which would broadcast.
+        ValueError: ``predictions`` and ``targets`` differ in shape; they are not broadcast.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -49,16 +49,16 @@ def root_squared_error(predictions: jax.Array, targets: jax.Array, mask: jax.Arr
 
 
 def absolute_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates the mean absolute error (MAE).
+    """Computes the mean absolute error (MAE).
 
     Args:
         predictions: ``[...]``.
-        targets: ``[...]``, of the same shape.
-        mask: bool ``[...]``, what counts; None means everything.
+        targets: ``[...]``, same shape as ``predictions``.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        error: the accumulator.
+        Mean: the MAE.
     Raises:
-        ValueError: the shapes differ, which would broadcast.
+        ValueError: ``predictions`` and ``targets`` differ in shape; they are not broadcast.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -70,16 +70,18 @@ def absolute_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array |
 
 
 def percentage_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates the mean of ``|prediction - target| / |target|`` (MAPE, as a share), which has no meaning near 0.
+    """Computes the mean absolute percentage error (MAPE) as a fraction: ``mean(|prediction - target| / |target|)``.
+
+    The error is infinite or NaN where a target is 0; mask such positions or use ``scaled_error``.
 
     Args:
         predictions: ``[...]``.
-        targets: ``[...]``, of the same shape.
-        mask: bool ``[...]``, what counts; None means everything.
+        targets: ``[...]``, same shape as ``predictions``.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        error: the accumulator.
+        Mean: the MAPE.
     Raises:
-        ValueError: the shapes differ, which would broadcast.
+        ValueError: ``predictions`` and ``targets`` differ in shape; they are not broadcast.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -93,17 +95,19 @@ def percentage_error(predictions: jax.Array, targets: jax.Array, mask: jax.Array
 def scaled_error(
     predictions: jax.Array, targets: jax.Array, naive_error: float | jax.Array, mask: jax.Array | None = None
 ) -> Mean:
-    """Accumulates absolute errors over those of the naive forecast (MASE, Hyndman and Koehler 2006).
+    """Computes the mean absolute scaled error (MASE, Hyndman and Koehler 2006).
+
+    It is the mean absolute error relative to that of the seasonal naive forecast on the training part.
 
     Args:
         predictions: ``[...]``.
-        targets: ``[...]``, of the same shape.
-        naive_error: mean of ``|y[t] - y[t - season]|`` over the training part; broadcasts to the errors.
-        mask: bool ``[...]``, what counts; None means everything.
+        targets: ``[...]``, same shape as ``predictions``.
+        naive_error: mean of ``|y[t] - y[t - season]|`` over the training part; broadcastable to ``targets``.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        error: the accumulator; below 1 is better than the naive forecast.
+        Mean: the MASE; below 1 means better than the naive forecast.
     Raises:
-        ValueError: the shapes of predictions and targets differ, which would broadcast.
+        ValueError: ``predictions`` and ``targets`` differ in shape; they are not broadcast.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -115,15 +119,15 @@ def scaled_error(
 
 
 def pinball(quantiles: jax.Array, targets: jax.Array, levels: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates the quantile loss ``max(q (y - f), (q - 1) (y - f))``, its mean over levels q.
+    """Computes the pinball loss ``max(q (y - f), (q - 1) (y - f))`` of quantile forecasts, averaged over levels q.
 
     Args:
-        quantiles: ``[..., num_quantiles]``, the forecast f of each level.
-        targets: ``[...]``, y.
-        levels: ``[num_quantiles]``, each between 0 and 1.
-        mask: bool ``[...]``, what counts; None means everything.
+        quantiles: ``[..., num_quantiles]``, the forecast f for each level.
+        targets: ``[...]``, the observations y.
+        levels: ``[num_quantiles]``, the quantile levels q, between 0 and 1.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        loss: the accumulator.
+        Mean: the pinball loss.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
@@ -131,34 +135,35 @@ def pinball(quantiles: jax.Array, targets: jax.Array, levels: jax.Array, mask: j
         0.5
     """
     errors = targets[..., None] - quantiles
-    shares = jnp.broadcast_to(levels, errors.shape)
-    return mean(jnp.mean(jnp.maximum(shares * errors, (shares - 1) * errors), axis=-1), mask)
+    q = jnp.broadcast_to(levels, errors.shape)
+    return mean(jnp.mean(jnp.maximum(q * errors, (q - 1) * errors), axis=-1), mask)
 
 
 def crps(samples: jax.Array, targets: jax.Array, mask: jax.Array | None = None) -> Mean:
-    """Accumulates the continuous ranked probability score ``E|X - y| - E|X - X'| / 2``.
+    """Computes the continuous ranked probability score (CRPS) ``E|X - y| - E|X - X'| / 2`` of sample forecasts.
 
-    It is computed from the sorted samples, in S log S (Gneiting and Raftery 2007). For quantile forecasts at evenly
-    spaced levels it is twice the pinball loss.
+    The samples are sorted, which takes O(S log S) instead of O(S^2) (Gneiting and Raftery 2007). For quantile forecasts
+    at evenly spaced levels the CRPS is twice the pinball loss.
 
     Args:
-        samples: ``[S, ...]``, S draws from the forecast X.
-        targets: ``[...]``, y.
-        mask: bool ``[...]``, what counts; None means everything.
+        samples: ``[S, ...]``, S samples of the forecast X.
+        targets: ``[...]``, the observations y.
+        mask: bool ``[...]``, positions to include; None includes all.
     Returns:
-        score: the accumulator.
+        Mean: the CRPS.
     Example:
         >>> import jax.numpy as jnp
         >>> from lstm_jax.training import metrics
         >>> float(metrics.crps(jnp.array([[1.0], [3.0]]), jnp.array([2.0])).value())
         0.5
     """
-    count = samples.shape[0]
-    ranks = jnp.arange(1, count + 1, dtype=samples.dtype).reshape(count, *(1,) * targets.ndim)
-    spread = jnp.sum((2 * ranks - count - 1) * jnp.sort(samples, axis=0), axis=0) / count**2
+    num_samples = samples.shape[0]
+    ranks = jnp.arange(1, num_samples + 1, dtype=samples.dtype).reshape(num_samples, *(1,) * targets.ndim)
+    spread = jnp.sum((2 * ranks - num_samples - 1) * jnp.sort(samples, axis=0), axis=0) / num_samples**2
     return mean(jnp.mean(jnp.abs(samples - targets[None]), axis=0) - spread, mask)
 
 
 def _check_same_shape(predictions: jax.Array, targets: jax.Array) -> None:
+    """Checks that predictions and targets agree in shape, since broadcasting would hide a missing or extra axis."""
     if jnp.shape(predictions) != jnp.shape(targets):
         raise ValueError(f"predictions: got shape {jnp.shape(predictions)}, want that of targets, {jnp.shape(targets)}")
