@@ -1,7 +1,7 @@
-"""Attention over a padded memory: additive and by dot product, one query for each row of the batch.
+"""Additive and scaled dot-product attention of one query per batch row over a padded memory.
 
     additive (Bahdanau, Cho and Bengio 2015, arXiv:1409.0473)     e_s = v . tanh(q Q + m_s M)
-    dot      (Luong, Pham and Manning 2015, arXiv:1508.04025)     e_s = q . m_s / sqrt(width of m_s)
+    dot      (Luong, Pham and Manning 2015, arXiv:1508.04025)     e_s = q . m_s / sqrt(M)
     weights = softmax of e over the valid steps s;  context = sum over s of weights_s m_s
 
 Time is axis 0: memory ``[S, *batch, M]``, query ``[*batch, N]``, context ``[*batch, M]``, weights ``[S, *batch]``.
@@ -19,7 +19,7 @@ from lstm_jax._core.structs import accumulator_dtype
 
 
 class AdditiveParams(NamedTuple):
-    """Parameters of additive attention of width ``A``, made by ``init_additive``."""
+    """Parameters of additive attention with ``A`` hidden units, initialized by ``init_additive``."""
 
     query_kernel: jax.Array
     """``[N, A]``, Q of the equation"""
@@ -32,18 +32,20 @@ class AdditiveParams(NamedTuple):
 def init_additive(
     key: jax.Array, query_size: int, memory_size: int, attention_size: int, *, dtype: DTypeLike = jnp.float32
 ) -> AdditiveParams:
-    """Draws the parameters of additive attention: kernels Glorot uniform, v as the one column of such a kernel.
+    """Initializes the parameters of additive attention.
+
+    All kernels are Glorot uniform; v is initialized as a kernel ``[A, 1]``.
 
     Args:
         key: a JAX random key.
-        query_size: N, the numbers of a query.
-        memory_size: M, the numbers of a step of the memory.
-        attention_size: A, the numbers in the tanh.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        query_size: N, the features of the query.
+        memory_size: M, the features per memory step.
+        attention_size: A, the number of hidden units inside the tanh.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        AdditiveParams: for ``additive`` and ``memory_keys``.
+        AdditiveParams: the parameters for ``additive`` and ``memory_keys``.
     Raises:
-        ValueError: a size is below 1, ``key`` is not a random key, or the dtype is not floating.
+        ValueError: if a size is below 1, ``key`` is not a random key, or ``dtype`` is not a floating dtype.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -61,15 +63,15 @@ def init_additive(
 
 
 def memory_keys(params: AdditiveParams, memory: jax.Array) -> jax.Array:
-    """Multiplies each step m_s of a memory by the memory kernel: the part of additive scores that needs no query.
+    """Computes the keys ``m_s M`` of additive attention, which do not depend on the query.
 
-    A decoder computes it once and hands it to ``additive`` at every step.
+    Compute them once per memory and pass them to ``additive`` for each query.
 
     Args:
-        params: made by ``init_additive``.
+        params: parameters from ``init_additive``.
         memory: ``[S, *batch, M]``.
     Returns:
-        the keys ``[S, *batch, A]``.
+        The keys ``[S, *batch, A]``.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -87,19 +89,20 @@ def additive(
     mask: jax.Array | None = None,
     keys: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Attends to a memory by additive scores: the score of its step m_s for the query q is ``v . tanh(q Q + m_s M)``.
+    """Computes additive attention, with the score ``v . tanh(q Q + m_s M)`` of query q for memory step m_s.
 
     Args:
-        params: made by ``init_additive``.
+        params: parameters from ``init_additive``.
         query: ``[*batch, N]``.
         memory: ``[S, *batch, M]``.
-        mask: bool ``[S, *batch]``, the valid steps, as made by ``lengths_to_mask``; None means all. A row without a
-            valid step has weights and context 0.
-        keys: ``memory_keys(params, memory)`` if computed before; None computes them.
+        mask: bool ``[S, *batch]``, True at valid steps, for example from ``lengths_to_mask``; None means all steps are
+            valid. Weights and context are 0 for a batch row without valid steps.
+        keys: precomputed ``memory_keys(params, memory)``; None computes them.
     Returns:
-        (context, weights): ``[*batch, M]``, and ``[S, *batch]``, which sum to 1 over the valid steps.
+        (context, weights): the context ``[*batch, M]``, and the weights ``[S, *batch]``, which sum to 1 over the valid
+        steps.
     Raises:
-        ValueError: the mask is not boolean or not of shape ``[S, *batch]``.
+        ValueError: if ``mask`` is not boolean or its shape is not ``[S, *batch]``.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -116,18 +119,19 @@ def additive(
 
 
 def dot(query: jax.Array, memory: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """Attends to a memory by dot products: the score of its step m_s for the query q is ``q . m_s / sqrt(M)``.
+    """Computes scaled dot-product attention, with the score ``q . m_s / sqrt(M)`` of query q for memory step m_s.
 
     Args:
-        query: ``[*batch, M]``, as wide as the memory.
+        query: ``[*batch, M]``, with as many features as the memory.
         memory: ``[S, *batch, M]``.
-        mask: bool ``[S, *batch]``, the valid steps, as made by ``lengths_to_mask``; None means all. A row without a
-            valid step has weights and context 0.
+        mask: bool ``[S, *batch]``, True at valid steps, for example from ``lengths_to_mask``; None means all steps are
+            valid. Weights and context are 0 for a batch row without valid steps.
     Returns:
-        (context, weights): ``[*batch, M]``, and ``[S, *batch]``, which sum to 1 over the valid steps.
+        (context, weights): the context ``[*batch, M]``, and the weights ``[S, *batch]``, which sum to 1 over the valid
+        steps.
     Raises:
-        ValueError: the query does not have the shape ``[*batch, M]``, or the mask is not boolean or does not have
-            the shape ``[S, *batch]``.
+        ValueError: if the shape of ``query`` is not ``[*batch, M]``, or ``mask`` is not boolean or its shape is not
+            ``[S, *batch]``.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -142,8 +146,7 @@ def dot(query: jax.Array, memory: jax.Array, mask: jax.Array | None = None) -> t
 
 
 def _weighted_sum(scores: jax.Array, memory: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """(context, weights) from scores ``[S, *batch]``: their softmax over time, in the accumulator dtype, weighs the
-    memory."""
+    """Returns (context, weights) from scores ``[S, *batch]``, with the softmax and sum in the accumulator dtype."""
     sum_dtype = accumulator_dtype(memory.dtype)
     weights = jax.nn.softmax(scores.astype(sum_dtype), axis=0, where=mask)
     context = jnp.sum(weights[..., None] * memory.astype(sum_dtype), axis=0)
@@ -151,7 +154,7 @@ def _weighted_sum(scores: jax.Array, memory: jax.Array, mask: jax.Array | None) 
 
 
 def _zero_padding(memory: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Sets steps that are not valid to 0, so that a NaN among them reaches neither result nor derivative."""
+    """Sets invalid steps to 0, so that a NaN in the padding reaches neither the result nor the gradient."""
     if mask is None:
         return memory
     check_flags("mask", mask, memory.shape[:-1])

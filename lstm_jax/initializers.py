@@ -1,13 +1,13 @@
-"""Named initialization schemes of the LSTM, its zero state, and what other cells initialize themselves with.
+"""Initialization schemes of the LSTM (table ``SCHEMES``), its zero state, and initializers shared by all cells.
 
-The forget gate's bias is a visible number in the parameters. A scheme named after a framework draws from the
-distributions of that framework's own layer, so a model that moves here starts as it did there.
+The forget gate's initial bias is stored in the parameters; the cell adds no constant. A scheme named after a framework
+samples from the default distributions of that framework's LSTM layer.
 """
 
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,14 @@ from jax.typing import DTypeLike
 from lstm_jax._core.checks import check_init_args, check_name, check_type
 from lstm_jax._core.structs import LSTMParams, LSTMState, PyTree, accumulator_dtype, join_gates, split_gates
 
-Scheme = Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
-"""``scheme(key, input_size, hidden_size, dtype) -> params``, drawn in the accumulator dtype"""
+
+class Scheme(NamedTuple):
+    """An initialization scheme of the LSTM; its functions work in the accumulator dtype, float32 or float64."""
+
+    init: Callable[[jax.Array, int, int, jnp.dtype], LSTMParams]
+    """``init(key, input_size, hidden_size, dtype) -> params``"""
+    init_bias: Callable[[jax.Array, jax.Array, int], jax.Array] | None = None
+    """``init_bias(key, bias, max_time) -> bias``, which replaces the bias of ``init``; None without ``max_time``"""
 
 
 def init_params(
@@ -31,31 +37,32 @@ def init_params(
     max_time: int | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> LSTMParams:
-    """Draws the parameters of one LSTM layer.
+    """Initializes the parameters of one LSTM layer.
 
-    The schemes, as input kernel; recurrent kernel; bias:
+    The schemes are, in the form "input kernel; recurrent kernel; bias":
 
         "orthogonal_per_gate": Glorot uniform; each gate's ``[H, H]`` block orthogonal; forget gate 1, others 0.
-        "torch": U(-1/sqrt(H), 1/sqrt(H)) throughout. The bias is the sum of PyTorch's two.
-        "keras": Glorot uniform and orthogonal, both of the fused ``[.., 4H]`` matrix; forget gate 1, others 0.
-            The rows of the fused matrix are orthonormal, so each gate's own block has a norm below 1.
-        "flax": LeCun normal; each gate's block orthogonal; 0.
-        "haiku": truncated normal of scale 1/sqrt(D + H) for both kernels; forget gate 1, others 0.
-        "chrono": as "orthogonal_per_gate", but b_f = log U(1, max_time - 1) and b_i = -b_f, so that memories
-            last up to ``max_time`` steps (Tallec and Ollivier 2018, arXiv:1804.11188).
+        "torch": U(-1/sqrt(H), 1/sqrt(H)) for kernels and biases. The bias is the sum of PyTorch's two biases.
+        "keras": Glorot uniform; orthogonal; both of the fused ``[.., 4H]`` matrix; forget gate 1, others 0.
+            The rows of the fused matrix are orthonormal, so each gate's block has a spectral norm below 1.
+        "flax": LeCun normal; each gate's ``[H, H]`` block orthogonal; all gates 0.
+        "haiku": truncated normal with scale 1/sqrt(D + H), for both kernels; forget gate 1, others 0.
+        "chrono": as "orthogonal_per_gate", except b_f = log U(1, max_time - 1) and b_i = -b_f, for dependencies
+            of up to ``max_time`` steps (Tallec and Ollivier 2018, arXiv:1804.11188).
 
     Args:
         key: a JAX random key.
-        input_size: D, the numbers that the layer reads at a step.
-        hidden_size: H, the units of the layer.
-        scheme: one of the names above.
-        max_time: the longest dependency in steps, at least 3; only for "chrono", which needs it.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        input_size: D, the input features per step.
+        hidden_size: H, the hidden size of the layer.
+        scheme: the name of a scheme above.
+        max_time: the longest dependency in steps, at least 3; required by "chrono", None for all other schemes.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        LSTMParams: ``input_kernel [D, 4H]``, ``recurrent_kernel [H, 4H]`` and ``bias [4H]``, gates in the order i, f,
-        g, o.
+        LSTMParams: ``input_kernel [D, 4H]``, ``recurrent_kernel [H, 4H]`` and ``bias [4H]``, with the gates in the
+        order i, f, g, o.
     Raises:
-        ValueError: a size is below 1, the scheme is unknown, or ``max_time`` is missing, too small, or without effect.
+        ValueError: if a size is below 1, ``scheme`` is unknown, "chrono" has no ``max_time`` of at least 3, or
+            another scheme has a ``max_time``.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -65,26 +72,27 @@ def init_params(
     """
     check_init_args(key, dtype, input_size=input_size, hidden_size=hidden_size)
     check_name("scheme", scheme, tuple(SCHEMES))
-    if (scheme == "chrono") != (max_time is not None) or (max_time is not None and not 3 <= max_time < np.inf):
+    init, init_bias = SCHEMES[scheme]
+    if (init_bias is None) != (max_time is None) or (max_time is not None and not 3 <= max_time < np.inf):
         raise ValueError(f"max_time: got {max_time} with scheme {scheme!r}, want 3 or more with 'chrono', else None")
     kernels_key, bias_key = jax.random.split(key)
-    params = SCHEMES[scheme](kernels_key, input_size, hidden_size, accumulator_dtype(dtype))
-    if max_time is not None:
-        params = params._replace(bias=_chrono_bias(bias_key, params.bias, max_time))
+    params = init(kernels_key, input_size, hidden_size, accumulator_dtype(dtype))
+    if init_bias is not None and max_time is not None:
+        params = params._replace(bias=init_bias(bias_key, params.bias, max_time))
     return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
 
 def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
-    """Makes the state ``h = c = 0`` of an LSTM layer.
+    """Returns the zero state ``h = c = 0`` of an LSTM layer.
 
     Args:
-        params: of the layer.
-        batch_shape: the batch axes of the state; ``()`` means none.
+        params: parameters of the layer.
+        batch_shape: sizes of the batch axes; ``()`` means no batch axis.
     Returns:
-        LSTMState: ``h`` and ``c``, each ``[*batch, H]``, h in the dtype of the parameters and c in float32, or in
-        float64 with float64 parameters.
+        LSTMState: ``h`` and ``c``, each ``[*batch, H]``; h in the dtype of the parameters, c in float32, or in float64
+        with float64 parameters.
     Raises:
-        ValueError: ``params`` are not those of an LSTM, or ``batch_shape`` is not a tuple.
+        ValueError: if ``params`` are not LSTM parameters, or ``batch_shape`` is not a tuple.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -99,13 +107,13 @@ def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMSta
 
 
 def zero_lstm_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> LSTMState:
-    """Makes the state ``h = c = 0`` of any cell whose h and c are as wide as its recurrent kernel has rows.
+    """Returns the zero state ``h = c = 0`` of a cell with a ``recurrent_kernel [H, ...]`` and h and c of size H.
 
     Args:
-        params: of the cell, with a field ``recurrent_kernel [H, ...]``.
-        batch_shape: the batch axes of the state; ``()`` means none.
+        params: parameters of the cell.
+        batch_shape: sizes of the batch axes; ``()`` means no batch axis.
     Returns:
-        LSTMState: ``h`` and ``c``, each ``[*batch, H]``; c in the accumulator dtype.
+        LSTMState: ``h`` and ``c``, each ``[*batch, H]``; h in the dtype of the kernel, c in the accumulator dtype.
     """
     kernel = params.recurrent_kernel
     shape = (*batch_shape, kernel.shape[0])
@@ -113,12 +121,12 @@ def zero_lstm_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> LSTMSt
 
 
 def cell_init(draw: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """Turns a function that draws a cell's parameters into the cell's ``init``: it adds checks and a cast.
+    """Decorates a function that samples a cell's parameters: the resulting ``init`` checks its arguments and casts.
 
-    ``draw`` gets the accumulator dtype, float32 or float64; the result is cast to the dtype that was asked for.
+    ``draw`` receives the accumulator dtype, float32 or float64; its result is cast to the requested dtype.
 
     Args:
-        draw: ``draw(key, input_size, hidden_size, dtype, *, ...) -> params``, with options of the cell as keywords.
+        draw: ``draw(key, input_size, hidden_size, dtype, *, ...) -> params``, with the cell's options as keywords.
     Returns:
         ``init(key, input_size, hidden_size, *, dtype=float32, ...) -> params``, with the same options.
     """
@@ -132,107 +140,111 @@ def cell_init(draw: Callable[..., PyTree]) -> Callable[..., PyTree]:
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     signature = inspect.signature(draw)
-    by_keyword = signature.parameters["dtype"].replace(kind=inspect.Parameter.KEYWORD_ONLY, default=jnp.float32)
-    others = [parameter for name, parameter in signature.parameters.items() if name != "dtype"]
-    init.__signature__ = signature.replace(parameters=[*others, by_keyword])  # type: ignore[attr-defined]
+    dtype_parameter = signature.parameters["dtype"].replace(kind=inspect.Parameter.KEYWORD_ONLY, default=jnp.float32)
+    other_parameters = [parameter for name, parameter in signature.parameters.items() if name != "dtype"]
+    init.__signature__ = signature.replace(parameters=[*other_parameters, dtype_parameter])  # type: ignore[attr-defined]
     return init
 
 
 def init_kernels(
     key: jax.Array, input_size: int, hidden_size: int, dtype: DTypeLike, num_gates: int = 4
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws the kernels of any cell with gates: Glorot uniform and orthogonal, each gate's block by itself.
+    """Initializes the kernels of a gated cell, each gate's block separately: Glorot uniform and orthogonal.
 
     Args:
         key: a JAX random key.
-        input_size: D, the numbers that the cell reads at a step.
-        hidden_size: H, the width of a gate.
-        dtype: the dtype of the kernels.
+        input_size: D, the input features per step.
+        hidden_size: H, the hidden size.
+        dtype: dtype of the kernels.
         num_gates: G, the number of gates.
     Returns:
         (input_kernel, recurrent_kernel): ``[D, GH]`` and ``[H, GH]``.
     """
     input_key, recurrent_key = jax.random.split(key)
-    input_kernel = _per_gate(jax_init.glorot_uniform(), input_key, (input_size, hidden_size), dtype, num_gates)
-    return input_kernel, _per_gate(_orthogonal, recurrent_key, (hidden_size, hidden_size), dtype, num_gates)
+    input_kernel = _init_per_gate(jax_init.glorot_uniform(), input_key, (input_size, hidden_size), dtype, num_gates)
+    return input_kernel, _init_per_gate(_init_orthogonal, recurrent_key, (hidden_size, hidden_size), dtype, num_gates)
 
 
 def forget_bias(hidden_size: int, dtype: DTypeLike, gate_order: str = "ifgo") -> jax.Array:
-    """Makes a bias that is 1 for the forget gate and 0 for the other gates.
+    """Returns a bias that is 1 for the forget gate and 0 for all other gates.
 
     Args:
-        hidden_size: H, the width of a gate.
-        dtype: the dtype of the bias.
-        gate_order: a letter for each of the G gates, "f" for the forget gate.
+        hidden_size: H, the hidden size.
+        dtype: dtype of the bias.
+        gate_order: one letter for each of the G gates; "f" is the forget gate.
     Returns:
-        the bias ``[GH]``.
+        The bias ``[GH]``.
     """
     return jnp.concatenate([jnp.full(hidden_size, float(gate == "f"), dtype) for gate in gate_order])
 
 
-def _orthogonal_per_gate(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
+def _init_orthogonal_per_gate(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
     return LSTMParams(*init_kernels(key, input_size, hidden_size, dtype), forget_bias(hidden_size, dtype))
 
 
-def _torch(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
-    keys, bound, slab_size = jax.random.split(key, 4), hidden_size**-0.5, 4 * hidden_size
+def _init_torch(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
+    keys = jax.random.split(key, 4)
+    bound = hidden_size**-0.5
+    slab_size = 4 * hidden_size
 
-    def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def init_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    bias = draw(keys[2], (slab_size,)) + draw(keys[3], (slab_size,))
-    return LSTMParams(draw(keys[0], (input_size, slab_size)), draw(keys[1], (hidden_size, slab_size)), bias)
+    input_kernel = init_uniform(keys[0], (input_size, slab_size))
+    recurrent_kernel = init_uniform(keys[1], (hidden_size, slab_size))
+    bias = init_uniform(keys[2], (slab_size,)) + init_uniform(keys[3], (slab_size,))
+    return LSTMParams(input_kernel, recurrent_kernel, bias)
 
 
-def _keras(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
+def _init_keras(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
     input_key, recurrent_key = jax.random.split(key)
     input_kernel = jax_init.glorot_uniform()(input_key, (input_size, 4 * hidden_size), dtype)
-    recurrent_kernel = _orthogonal(recurrent_key, (hidden_size, 4 * hidden_size), dtype)
+    recurrent_kernel = _init_orthogonal(recurrent_key, (hidden_size, 4 * hidden_size), dtype)
     return LSTMParams(input_kernel, recurrent_kernel, forget_bias(hidden_size, dtype))
 
 
-def _flax(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
+def _init_flax(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
     input_key, recurrent_key = jax.random.split(key)
-    input_kernel = _per_gate(jax_init.lecun_normal(), input_key, (input_size, hidden_size), dtype)
-    recurrent_kernel = _per_gate(_orthogonal, recurrent_key, (hidden_size, hidden_size), dtype)
+    input_kernel = _init_per_gate(jax_init.lecun_normal(), input_key, (input_size, hidden_size), dtype)
+    recurrent_kernel = _init_per_gate(_init_orthogonal, recurrent_key, (hidden_size, hidden_size), dtype)
     return LSTMParams(input_kernel, recurrent_kernel, jnp.zeros(4 * hidden_size, dtype))
 
 
-def _haiku(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
-    rows = input_size + hidden_size
-    kernels = jax_init.truncated_normal(rows**-0.5)(key, (rows, 4 * hidden_size), dtype)
+def _init_haiku(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
+    num_rows = input_size + hidden_size
+    kernels = jax_init.truncated_normal(num_rows**-0.5)(key, (num_rows, 4 * hidden_size), dtype)
     return LSTMParams(kernels[:input_size], kernels[input_size:], forget_bias(hidden_size, dtype))
 
 
-def _orthogonal(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike) -> jax.Array:
-    """Draws an orthogonal matrix; under ``vmap`` one matrix after another.
+def _init_orthogonal(key: jax.Array, shape: tuple[int, int], dtype: DTypeLike) -> jax.Array:
+    """Initializes an orthogonal matrix; ``vmap`` runs the initializations sequentially.
 
-    XLA's batched QR factorization on CPU waits for threads of the pool that it runs in itself: with two cores a vmapped
-    initialization never ended (jax 0.10.2; 0.12.0 ended).
+    XLA's batched QR factorization on CPU waits for threads of the pool in which it runs: with two cores a vmapped
+    initialization deadlocked in jax 0.10.2; it finished in jax 0.12.0.
     """
     return jax.custom_batching.sequential_vmap(lambda key: jax_init.orthogonal()(key, shape, dtype))(key)
 
 
-SCHEMES: dict[str, Scheme] = {
-    "orthogonal_per_gate": _orthogonal_per_gate,
-    "torch": _torch,
-    "keras": _keras,
-    "flax": _flax,
-    "haiku": _haiku,
-    "chrono": _orthogonal_per_gate,
-}
-"""The schemes of ``init_params`` by name; ``init_params`` replaces the bias of "chrono"."""
-
-
-def _per_gate(
-    draw: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, int], dtype: DTypeLike, num_gates: int = 4
+def _init_per_gate(
+    init: Callable[..., jax.Array], key: jax.Array, shape: tuple[int, int], dtype: DTypeLike, num_gates: int = 4
 ) -> jax.Array:
-    """Draws ``shape`` for each gate and joins the blocks side by side."""
-    return jnp.concatenate([draw(gate_key, shape, dtype) for gate_key in jax.random.split(key, num_gates)], axis=-1)
+    """Initializes a block of ``shape`` for each gate and concatenates the blocks along the last axis."""
+    return jnp.concatenate([init(gate_key, shape, dtype) for gate_key in jax.random.split(key, num_gates)], axis=-1)
 
 
-def _chrono_bias(key: jax.Array, bias: jax.Array, max_time: int) -> jax.Array:
-    """Replaces the biases of the input and the forget gate: b_f = log U(1, max_time - 1), b_i = -b_f."""
+def _init_chrono_bias(key: jax.Array, bias: jax.Array, max_time: int) -> jax.Array:
+    """Sets the biases of the forget and the input gate: b_f = log U(1, max_time - 1), b_i = -b_f."""
     _, _, g, o = split_gates(bias)
     horizon = jax.random.uniform(key, g.shape, g.dtype, 1.0, max_time - 1.0)
     return join_gates(-jnp.log(horizon), jnp.log(horizon), g, o)
+
+
+SCHEMES: dict[str, Scheme] = {
+    "orthogonal_per_gate": Scheme(_init_orthogonal_per_gate),
+    "torch": Scheme(_init_torch),
+    "keras": Scheme(_init_keras),
+    "flax": Scheme(_init_flax),
+    "haiku": Scheme(_init_haiku),
+    "chrono": Scheme(_init_orthogonal_per_gate, _init_chrono_bias),
+}
+"""The schemes of ``init_params`` by name, as described there."""

@@ -230,12 +230,15 @@ MUTATIONS = {
     ),
     "initializers: torch's bound has another size": fault(
         INITIALIZERS,
-        "jax.random.split(key, 4), hidden_size**-0.5",
-        "jax.random.split(key, 4), input_size**-0.5",
+        "bound = hidden_size**-0.5",
+        "bound = input_size**-0.5",
         "initializers::torch_is_uniform_with_two_biases_summed",
     ),
     "initializers: torch's second bias is left out": fault(
-        INITIALIZERS, "+ draw(keys[3], (slab_size,))", "", "initializers::torch_is_uniform_with_two_biases_summed"
+        INITIALIZERS,
+        "+ init_uniform(keys[3], (slab_size,))",
+        "",
+        "initializers::torch_is_uniform_with_two_biases_summed",
     ),
     "initializers: chrono opens the input gate": fault(
         INITIALIZERS,
@@ -251,7 +254,7 @@ MUTATIONS = {
     ),
     "initializers: haiku's scale leaves the state out": fault(
         INITIALIZERS,
-        "truncated_normal(rows**-0.5)",
+        "truncated_normal(num_rows**-0.5)",
         "truncated_normal(input_size**-0.5)",
         "initializers::haiku_equals_haiku_in_distribution",
     ),

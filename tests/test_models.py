@@ -9,7 +9,7 @@ import pytest
 
 import lstm_jax as lj
 from lstm_jax import decoding
-from lstm_jax.models import classifier, forecaster, memory_qa, seq2seq
+from lstm_jax.models import classifier, ctc_recognizer, forecaster, memory_qa, seq2seq
 from lstm_jax.models import language_model as lm
 
 FLOAT64 = {"dtype": jnp.float64}
@@ -366,3 +366,33 @@ def test_a_decoder_reads_the_future_step_by_step_and_a_direct_head_at_once():
     out = (state[0].h @ direct.head.kernel + direct.head.bias).reshape(4, 3)
     want = naive[:, None] + jnp.sort(out, axis=-1)
     np.testing.assert_allclose(forecaster.forecast(direct, past, future, naive), want, rtol=1e-10)
+
+
+CTC = {
+    frame_stack: ctc_recognizer.init_ctc_recognizer(KEY, 4, 5, hidden_size=3, frame_stack=frame_stack, **FLOAT64)
+    for frame_stack in (1, 2, 3)
+}
+
+
+@pytest.mark.parametrize("frame_stack", CTC)
+def test_a_recognizer_concatenates_frames_and_ignores_padding(frame_stack):
+    frames = jax.random.normal(KEY, (7, 2, 4), jnp.float64)
+    recognize = partial(ctc_recognizer.recognize, CTC[frame_stack], frame_stack=frame_stack)
+    logits, step_lengths = recognize(frames, jnp.array([7, 5]))
+    np.testing.assert_array_equal(step_lengths, np.ceil(np.array([7, 5]) / frame_stack))
+    for row, length in enumerate([7, 5]):
+        num_steps = -(-length // frame_stack)
+        padded = np.zeros((num_steps * frame_stack, 4))
+        padded[:length] = frames[:length, row]
+        _, ys = lj.lstm_stack(CTC[frame_stack].layers, jnp.asarray(padded.reshape(num_steps, -1)))
+        want = np.asarray(ys) @ np.asarray(CTC[frame_stack].head.kernel)
+        np.testing.assert_allclose(logits[:num_steps, row], want, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize(("num_features", "frame_stack"), [(2, 2), (3, 2), (8, 2), (9, 2), (4, 1), (4, 3), (4, 0)])
+def test_a_recognizer_names_frames_of_another_size(num_features, frame_stack):
+    """Half the features would fit a stack of twice the frames; more features than the layer reads fit no stack."""
+    frames, lengths = jnp.zeros((7, 2, num_features)), jnp.array([7, 5])
+    message = rf"frames: got {num_features} features with frame_stack={frame_stack}, want .* = 8"
+    with pytest.raises(ValueError, match=message):
+        ctc_recognizer.recognize(CTC[2], frames, lengths, frame_stack=frame_stack)

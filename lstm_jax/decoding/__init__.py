@@ -1,7 +1,8 @@
-"""From logits to sequences: sampling, greedy and beam search over tokens, and CTC decoding of frames.
+"""Sequence decoding: sampling, greedy search and beam search over tokens, and CTC decoding of frames.
 
-``sample``, ``greedy`` and ``beam_search`` take any function ``step(params, state, token) -> (state, logits)`` of one
-sequence; ``ctc_greedy`` and ``ctc_beam_search`` take the logits of all frames. ``jax.vmap`` decodes a batch.
+``sample``, ``greedy`` and ``beam_search`` decode with any function ``step(params, state, token) -> (state, logits)``.
+``ctc_greedy`` and ``ctc_beam_search`` decode the logits of all frames. Each function decodes one sequence; use
+``jax.vmap`` for a batch.
 """
 
 from lstm_jax.decoding.beam import beam_search

@@ -1,12 +1,11 @@
-"""Decoding for connectionist temporal classification (CTC): from the logits of all frames to sequences of labels.
+"""Decoding for connectionist temporal classification (CTC): greedy search and prefix beam search over frame logits.
 
-A path gives each frame a label or the blank. It stands for the labeling that is left when repeated labels are merged
-and then blanks removed (Graves et al. 2006): with the blank ``-``, the path ``aa-ab-`` is the labeling ``aab``. The
-probability of a labeling is the sum over all its paths. As in ``optax.ctc_loss``, which trains such a model, the blank
-is label 0 unless ``blank`` says otherwise.
+A path assigns a label or the blank to each frame. Merging repeated labels and then removing blanks maps a path to a
+labeling (Graves et al. 2006): with the blank ``-``, the path ``aa-ab-`` gives the labeling ``aab``. The probability of
+a labeling is the sum over all its paths. The blank is label 0 by default, as in ``optax.ctc_loss``.
 
-Each function decodes one sequence; ``jax.vmap`` decodes a batch. Letters: T frames, V labels with the blank, K beams,
-L labels of a labeling at most.
+Each function decodes one sequence; use ``jax.vmap`` for a batch. Letters: T frames, V labels including the blank, K
+beams, L maximum labels of a labeling.
 """
 
 from functools import partial
@@ -20,15 +19,15 @@ from lstm_jax.decoding.tokens import NEG_INF, DecodeResult
 
 @partial(jax.jit, static_argnames="blank")
 def ctc_greedy(logits: jax.Array, num_frames: jax.Array | int, *, blank: int = 0) -> DecodeResult:
-    """Decodes the labeling of the most probable path, which takes the best label of every frame.
+    """Decodes the labeling of the most probable path, the best label of each frame.
 
     Args:
-        logits: ``[T, V]``.
-        num_frames: the number of valid frames, 0 to T; the frames after them are not read.
+        logits: ``[T, V]``, label logits of each frame.
+        num_frames: the number of valid frames, 0 to T; later frames are ignored.
         blank: the index of the blank label.
     Returns:
-        DecodeResult: ``tokens [T]``, padded with the blank; ``length``, the number of labels; ``score``, the log
-        probability of the path.
+        DecodeResult: the labels ``tokens [T]``, padded with the blank; ``length``, the number of labels; ``score``, the
+        log probability of the path.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -38,7 +37,8 @@ def ctc_greedy(logits: jax.Array, num_frames: jax.Array | int, *, blank: int = 0
         [1, 1, 2]
     """
     logp = jax.nn.log_softmax(logits.astype(jnp.float32))
-    path, is_valid = jnp.argmax(logits, axis=-1).astype(jnp.int32), _valid_frames(logits, num_frames)
+    path = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    is_valid = _valid_frames(logits, num_frames)
     previous = jnp.concatenate([jnp.full(1, blank, path.dtype), path[:-1]])
     emit_mask = is_valid & (path != blank) & (path != previous)
     position = jnp.where(emit_mask, jnp.cumsum(emit_mask, dtype=jnp.int32) - 1, len(path))
@@ -48,24 +48,24 @@ def ctc_greedy(logits: jax.Array, num_frames: jax.Array | int, *, blank: int = 0
 
 
 def _valid_frames(logits: jax.Array, num_frames: jax.Array | int) -> jax.Array:
-    """Bool ``[T]``: whether a frame comes before the end."""
+    """Returns the mask ``[T]`` that is True for the first ``num_frames`` frames."""
     return jnp.arange(len(logits), dtype=jnp.int32) < jnp.asarray(num_frames, jnp.int32)
 
 
 class PrefixBeams(NamedTuple):
-    """K different labelings of the frames read so far, each with the log probability of its paths."""
+    """The K labelings (prefixes) that the search keeps, each with the log probability of its paths so far."""
 
     tokens: jax.Array
     """``[K, L]``, padded with the blank"""
     length: jax.Array
-    """``[K]``, labels of each labeling"""
+    """``[K]``, the number of labels of each prefix"""
     blank_log_prob: jax.Array
-    """``[K]``, of all its paths that end in the blank"""
+    """``[K]``, log probability of the paths that end in the blank"""
     label_log_prob: jax.Array
-    """``[K]``, of all its paths that end in its last label"""
+    """``[K]``, log probability of the paths that end in the last label"""
 
     def log_prob(self) -> jax.Array:
-        """``[K]``, of all paths of each labeling."""
+        """Returns ``[K]``, the log probability of all paths of each prefix."""
         return jnp.logaddexp(self.blank_log_prob, self.label_log_prob)
 
 
@@ -73,22 +73,22 @@ class PrefixBeams(NamedTuple):
 def ctc_beam_search(
     logits: jax.Array, num_frames: jax.Array | int, *, beam_size: int, max_labels: int | None = None, blank: int = 0
 ) -> DecodeResult:
-    """Searches for the most probable labelings with a beam of prefixes (Graves 2012; Hannun et al. 2014).
+    """Searches for the most probable labelings by prefix beam search (Graves 2012; Hannun et al. 2014).
 
-    The score of a labeling is the log of the sum over all its paths that the beam kept; with enough beams it is the
-    log probability of the labeling.
+    The score of a labeling is the log of the summed probability of its paths within the beam. With enough beams it is
+    the log probability of the labeling.
 
     Args:
-        logits: ``[T, V]``.
-        num_frames: the number of valid frames, 0 to T; the frames after them are not read.
-        beam_size: K, the number of prefixes that are kept after each frame, at least 1.
-        max_labels: L, the most labels that a labeling may have; None means T.
+        logits: ``[T, V]``, label logits of each frame.
+        num_frames: the number of valid frames, 0 to T; later frames are ignored.
+        beam_size: K, the number of prefixes to keep after each frame, at least 1.
+        max_labels: L, the maximum number of labels of a labeling; None means T.
         blank: the index of the blank label.
     Returns:
-        DecodeResult: ``tokens [K, L]``, padded with the blank, ``length [K]`` and ``score [K]``, the best first; the
-        score is -inf where fewer than K labelings are possible.
+        DecodeResult: the labels ``tokens [K, L]``, padded with the blank, ``length [K]`` and ``score [K]``, sorted by
+        score, best first; the score is -inf where fewer than K labelings exist.
     Raises:
-        ValueError: ``beam_size`` is below 1.
+        ValueError: if ``beam_size`` is below 1.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -102,7 +102,7 @@ def ctc_beam_search(
     max_labels = len(logits) if max_labels is None else max_labels
     logp = jax.nn.log_softmax(logits.astype(jnp.float32))
     impossible = jnp.full(beam_size, NEG_INF, jnp.float32)
-    empty_prefix = PrefixBeams(
+    initial_beams = PrefixBeams(
         tokens=jnp.full((beam_size, max_labels), blank, jnp.int32),
         length=jnp.zeros(beam_size, jnp.int32),
         blank_log_prob=impossible.at[0].set(0.0),
@@ -111,19 +111,19 @@ def ctc_beam_search(
 
     def advance(beams: PrefixBeams, frame: tuple[jax.Array, jax.Array]) -> tuple[PrefixBeams, None]:
         frame_logp, is_valid = frame
-        advanced = _read_frame(beams, frame_logp, blank)
+        advanced = _extend_prefixes(beams, frame_logp, blank)
         return jax.tree.map(lambda new, old: jnp.where(is_valid, new, old), advanced, beams), None
 
-    beams, _ = jax.lax.scan(advance, empty_prefix, (logp, _valid_frames(logits, num_frames)))
+    beams, _ = jax.lax.scan(advance, initial_beams, (logp, _valid_frames(logits, num_frames)))
     score = beams.log_prob()
     order = jnp.argsort(-score)
     return DecodeResult(beams.tokens[order], beams.length[order], score[order])
 
 
-def _read_frame(beams: PrefixBeams, logp: jax.Array, blank: int) -> PrefixBeams:
-    """Reads one frame ``logp [V]`` and keeps the K best of the unchanged and the extended prefixes."""
+def _extend_prefixes(beams: PrefixBeams, logp: jax.Array, blank: int) -> PrefixBeams:
+    """Adds one frame ``logp [V]`` and keeps the K best of the unchanged and the extended prefixes."""
     beam_size = len(beams.length)
-    unchanged, extended = _candidates(beams, logp, blank)
+    unchanged, extended = _score_candidates(beams, logp, blank)
     chosen = jax.lax.top_k(jnp.concatenate([unchanged.log_prob(), extended.ravel()]), beam_size)[1]
     is_unchanged = chosen < beam_size
     parent, label = jnp.divmod(jnp.maximum(chosen - beam_size, 0), len(logp))
@@ -142,19 +142,20 @@ def _read_frame(beams: PrefixBeams, logp: jax.Array, blank: int) -> PrefixBeams:
     return jax.tree.map(select, chosen_unchanged, chosen_extended)
 
 
-def _candidates(beams: PrefixBeams, logp: jax.Array, blank: int) -> tuple[PrefixBeams, jax.Array]:
-    """(unchanged, extended ``[K, V]``): every prefix as it is, and the log probability of each longer by each label.
+def _score_candidates(beams: PrefixBeams, logp: jax.Array, blank: int) -> tuple[PrefixBeams, jax.Array]:
+    """Returns the prefixes unchanged after one frame, and the log probability ``[K, V]`` of each extended by a label.
 
-    A prefix as it is gains the paths that repeat its last label or end in the blank. Where prefix i longer by a label
-    is prefix j of the beam, its paths are merged into those of j and ``extended`` has -inf.
+    An unchanged prefix gains the paths that repeat its last label or end in the blank. If prefix i extended by a label
+    equals prefix j of the beam, its paths are merged into prefix j, and its entry of ``extended`` is -inf.
     """
     beam_size, max_labels = beams.tokens.shape
-    rows, labels = jnp.arange(beam_size, dtype=jnp.int32), jnp.arange(len(logp), dtype=jnp.int32)
+    rows = jnp.arange(beam_size, dtype=jnp.int32)
+    labels = jnp.arange(len(logp), dtype=jnp.int32)
     log_prob = beams.log_prob()
     last_label = jnp.where(beams.length > 0, beams.tokens[rows, beams.length - 1], -1)
     last_index = jnp.maximum(last_label, 0)
 
-    # A label that repeats the last one needs a blank before it.
+    # Extending by the last label again requires a blank in between.
     is_repeated = labels[None] == last_label[:, None]
     extended = jnp.where(is_repeated, beams.blank_log_prob[:, None], log_prob[:, None]) + logp[None]
     extended = extended.at[:, blank].set(NEG_INF)

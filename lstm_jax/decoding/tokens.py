@@ -1,17 +1,17 @@
-"""Decoding token by token: sequences sampled or searched from a model's logits of the next token.
+"""Autoregressive decoding: sampling and greedy search from a model's next-token logits.
 
-Each function decodes one sequence; ``jax.vmap`` decodes a batch. The model is a ``Step``, a function
+Each function decodes one sequence; use ``jax.vmap`` for a batch. The model is a ``Step``, a function
 
     step(params, state, token) -> (state, logits [V])
 
-Pass the same function object in every call, not a new lambda: the decoders are compiled once for each ``step``. What
-does not change from token to token, such as a memory to attend to, belongs in ``params``, which all beams share:
+Pass the same function object in every call, because the decoders are compiled once per ``step``; a new lambda compiles
+again. Put arrays that are constant across tokens, such as an attention memory, into ``params``:
 
     search = partial(beam_search, step, beam_size=5, max_length=40, eos_token=2)
     best = jax.vmap(search, in_axes=((None, 1), 0, None))((weights, memory), states, start_token)
-    best.tokens[:, 0]                                     # the best of each sequence
+    best.tokens[:, 0]                                     # the best beam of each sequence
 
-Letters: T tokens, K beams, V tokens of the vocabulary.
+Letters: T maximum length, K beams, V vocabulary size.
 """
 
 from collections.abc import Callable
@@ -24,33 +24,33 @@ import jax.numpy as jnp
 from lstm_jax._core.structs import PyTree
 
 Step = Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, jax.Array]]
-"""``step(params, state, token) -> (state, logits)``: reads one token of one sequence, an integer, and scores the next
-one, ``[V]``. Examples are ``models.language_model.decode_step`` and ``models.seq2seq.decode_step``."""
+"""``step(params, state, token) -> (state, logits)`` reads one integer token of one sequence and returns the next-token
+logits ``[V]``. Examples are ``models.language_model.decode_step`` and ``models.seq2seq.decode_step``."""
 NEG_INF = -jnp.inf
-"""the log probability of what is impossible"""
+"""the log probability of an impossible event"""
 
 
 class DecodeResult(NamedTuple):
-    """Decoded tokens with their score; beam search has an axis of K beams first on each field, the best first."""
+    """Decoded tokens with their score; in the results of beam search each field has a leading axis of K beams."""
 
     tokens: jax.Array
-    """``[T]``, int32; after its end a sequence is padded with ``eos_token``, or with the blank of CTC"""
+    """``[T]``, int32, padded after the end of the sequence with ``eos_token``, or with the blank for CTC"""
     length: jax.Array
-    """the number of tokens before the end, at most T"""
+    """the number of tokens before ``eos_token``, at most T; the number of labels for CTC"""
     score: jax.Array
-    """the log probability of the tokens, the end included; from ``beam_search`` divided by the length penalty"""
+    """the log probability of the tokens including ``eos_token``; ``beam_search`` divides it by the length penalty"""
 
 
 def keep_top_k(logits: jax.Array, k: int) -> jax.Array:
-    """Keeps the k largest logits, and any that equal the smallest of them (Fan, Lewis and Dauphin 2018).
+    """Masks all logits except the k largest and ties with the k-th (top-k sampling, Fan, Lewis and Dauphin 2018).
 
     Args:
         logits: ``[V]``.
-        k: the number to keep, at least 1; V or more keeps all.
+        k: number of logits to keep, at least 1; V or more keeps all.
     Returns:
-        the logits ``[V]``, -inf where they are not kept.
+        The logits ``[V]``, with -inf where masked.
     Raises:
-        ValueError: ``k`` is below 1.
+        ValueError: if ``k`` is below 1.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -64,14 +64,15 @@ def keep_top_k(logits: jax.Array, k: int) -> jax.Array:
 
 
 def keep_top_p(logits: jax.Array, p: float | jax.Array) -> jax.Array:
-    """Keeps the nucleus: the fewest most probable tokens whose probabilities sum to at least p (Holtzman et al. 2020,
-    arXiv:1904.09751).
+    """Masks all logits except the smallest set of most probable tokens with total probability at least p.
+
+    This set is the nucleus of nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751).
 
     Args:
         logits: ``[V]``.
-        p: the probability to reach, 0 to 1; at least one token is kept.
+        p: probability of the nucleus, 0 to 1; at least one token is kept.
     Returns:
-        the logits ``[V]``, -inf where they are not kept.
+        The logits ``[V]``, with -inf where masked.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -100,28 +101,29 @@ def sample(
     top_p: float | jax.Array | None = None,
     eos_token: int | None = None,
 ) -> DecodeResult:
-    """Samples tokens one after another, each from softmax(logits / temperature), and feeds each back to the model.
+    """Samples tokens from softmax(logits / temperature), feeding each token back to the model.
 
     Args:
         key: a JAX random key.
         step: ``step(params, state, token) -> (state, logits [V])``, the same function object in every call.
-        params: what ``step`` takes first.
-        state: the model's state before ``start_token``.
-        start_token: the token that is read first; it is not part of the result.
+        params: the first argument of ``step``.
+        state: the model state before ``start_token`` is read.
+        start_token: the first token to read; it is not part of the result.
         max_length: T, the number of tokens to sample.
-        temperature: above 0; 1 is the model's own distribution, below 1 favors probable tokens.
-        top_k: samples from the ``top_k`` most probable tokens only; None means all.
-        top_p: samples from the fewest tokens that reach this probability only, after ``top_k``; None means all.
-        eos_token: the token that ends a sequence; None means that none does.
+        temperature: divisor of the logits, above 0; 1 samples from the model's distribution, lower values favor
+            probable tokens.
+        top_k: sample only from the ``top_k`` most probable tokens; None means all.
+        top_p: sample only from the nucleus of this probability, applied after ``top_k``; None means all tokens.
+        eos_token: the token that ends a sequence; None decodes ``max_length`` tokens.
     Returns:
-        DecodeResult: ``tokens [T]``, ``length`` and ``score``, the log probability under the distribution sampled
-        from, temperature and truncation included.
+        DecodeResult: ``tokens [T]``, ``length``, and ``score``, the log probability under the sampling distribution,
+        which includes temperature and truncation.
     Raises:
-        ValueError: ``top_k`` is below 1, or ``eos_token`` is not a token.
+        ValueError: if ``top_k`` is below 1, or ``eos_token`` is not in 0 to V - 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
-        >>> def step(params, state, token):  # the next token is probably the following one
+        >>> def step(params, state, token):  # token + 1 is the most probable next token
         ...     return state, params * jax.nn.one_hot((token + 1) % 5, 5)
         >>> lj.decoding.sample(jax.random.key(0), step, 50.0, (), 0, max_length=4).tokens.tolist()
         [1, 2, 3, 4]
@@ -147,23 +149,23 @@ def greedy(
     max_length: int,
     eos_token: int | None = None,
 ) -> DecodeResult:
-    """Takes the most probable token at each step and feeds it back to the model.
+    """Decodes the most probable token at each step, feeding it back to the model.
 
     Args:
         step: ``step(params, state, token) -> (state, logits [V])``, the same function object in every call.
-        params: what ``step`` takes first.
-        state: the model's state before ``start_token``.
-        start_token: the token that is read first; it is not part of the result.
+        params: the first argument of ``step``.
+        state: the model state before ``start_token`` is read.
+        start_token: the first token to read; it is not part of the result.
         max_length: T, the number of tokens to decode.
-        eos_token: the token that ends a sequence; None means that none does.
+        eos_token: the token that ends a sequence; None decodes ``max_length`` tokens.
     Returns:
-        DecodeResult: ``tokens [T]``, ``length`` and ``score``.
+        DecodeResult: ``tokens [T]``, ``length``, and ``score``, the log probability of the tokens.
     Raises:
-        ValueError: ``eos_token`` is not a token.
+        ValueError: if ``eos_token`` is not in 0 to V - 1.
 
     Example:
         >>> import jax, lstm_jax as lj
-        >>> def step(params, state, token):  # the most probable token is the following one
+        >>> def step(params, state, token):  # token + 1 is the most probable next token
         ...     return state, jax.nn.one_hot((token + 1) % 5, 5)
         >>> result = lj.decoding.greedy(step, None, (), 0, max_length=6, eos_token=4)
         >>> result.tokens.tolist(), int(result.length)
@@ -186,7 +188,7 @@ def _decode(
     choose_inputs: jax.Array,
     eos_token: int | None,
 ) -> DecodeResult:
-    """Decodes one token for each of ``choose_inputs [T, ...]`` by ``choose(logits, input) -> (token, log_prob)``."""
+    """Decodes T tokens with ``choose(logits, choose_input) -> (token, log_prob)``, given ``choose_inputs [T, ...]``."""
 
     def advance(carry: tuple, choose_input: Any) -> tuple[tuple, tuple]:
         state, token, has_ended = carry
@@ -196,7 +198,8 @@ def _decode(
         token = token.astype(jnp.int32)
         if eos_token is None:
             return (state, token, has_ended), (token, log_prob, has_ended)
-        token, log_prob = jnp.where(has_ended, eos_token, token), jnp.where(has_ended, 0.0, log_prob)
+        token = jnp.where(has_ended, eos_token, token)
+        log_prob = jnp.where(has_ended, 0.0, log_prob)
         has_ended = has_ended | (token == eos_token)
         return (state, token, has_ended), (token, log_prob, has_ended)
 
@@ -206,13 +209,13 @@ def _decode(
 
 
 def check_eos_token(eos_token: int | None, logits: jax.Array) -> None:
-    """Raises unless ``eos_token`` is None or one of the tokens that the logits score.
+    """Raises a ValueError unless ``eos_token`` is None or a token of the vocabulary.
 
     Args:
         eos_token: the token that ends a sequence, or None.
-        logits: ``[V]``.
+        logits: ``[V]``, next-token logits.
     Raises:
-        ValueError: ``eos_token`` is not from 0 to V - 1.
+        ValueError: if ``eos_token`` is not in 0 to V - 1.
     """
     if eos_token is not None and not 0 <= eos_token < logits.shape[-1]:
         raise ValueError(f"eos_token: got {eos_token}, want a token from 0 to {logits.shape[-1] - 1}")

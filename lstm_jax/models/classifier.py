@@ -1,17 +1,18 @@
-"""A classifier of sequences of tokens or features: LSTM layers, pooling over time, a dense layer.
+"""A sequence classifier: LSTM layers over tokens or features, pooling over time, and a dense output layer.
 
     ys = layers(embedding[tokens])             [T, *batch, M]; for features, layers(xs)
-    pooled = sum over t of w_t * ys_t          [*batch, M], w the pooling weights
+    pooled, w = pooling of ys over time        [*batch, M] and [T, *batch], w the pooling weights
     logits = dropout(pooled) W + b             [*batch, C]
 
-Letters: V tokens of the vocabulary, E the embedding's size, C classes, M the width of the layers' outputs: H, or 2H if
-they are bidirectional. Four poolings:
+Letters: V vocabulary size, E embedding size, C classes, M width of the LSTM outputs (H, or 2H if bidirectional). The
+poolings, each over the valid steps of a sequence:
 
-    "attention"    w = softmax of additive scores of one learned query       Yang et al. 2016
-    "max"          the largest output of each unit; w_t the share of units   Conneau et al. 2017, arXiv:1705.02364
-                   whose largest output is at step t
-    "mean"         w_t = 1 / length
-    "last"         the last output of each direction; w_t = 1 at the last valid step
+    "attention"    sum over t of w_t ys_t, where w is the softmax of the     Yang et al. 2016
+                   additive attention scores of one learned query
+    "max"          maximum of each unit over time; w_t is the fraction of    Conneau et al. 2017, arXiv:1705.02364
+                   units whose maximum is at step t
+    "mean"         mean over time; w_t = 1 / length
+    "last"         final output of each direction; w_t = 1 at the last valid step
 """
 
 from typing import Any, NamedTuple
@@ -29,38 +30,38 @@ from lstm_jax.models.layers import DenseParams, dense, init_dense, init_embeddin
 from lstm_jax.regularizers import Rate, dropout
 
 POOLINGS = ("attention", "last", "max", "mean")
-"""The names that ``classify(pooling=...)`` takes."""
+"""The names that ``classify(pooling=...)`` accepts."""
 
 
 class AttentionPoolingParams(NamedTuple):
-    """Parameters of pooling by attention: what one learned query finds relevant."""
+    """Parameters of attention pooling: additive attention with one learned query."""
 
     scores: attention.AdditiveParams
-    """of additive attention, query and memory of width M"""
+    """additive attention with query and memory of width M"""
     query: jax.Array
-    """``[M]``, the same for all sequences"""
+    """``[M]``, shared by all sequences"""
 
 
 class ClassifierParams(NamedTuple):
-    """Parameters of the classifier, made by ``init_classifier``."""
+    """Parameters of the classifier, initialized by ``init_classifier``."""
 
     embedding: jax.Array | None
     """``[V, E]``; None if the inputs are features"""
     layers: tuple[Any, ...]
-    """parameters of ``lstm_stack``, which reads E numbers a step"""
+    """parameters of ``lstm_stack``, with E input features"""
     attention: AttentionPoolingParams | None
-    """None if the parameters were made without ``use_attention``"""
+    """parameters of attention pooling; None without ``use_attention``"""
     head: DenseParams
-    """``[M, C]``, the last layer"""
+    """the dense output layer, kernel ``[M, C]``"""
 
 
 class ClassifierOutput(NamedTuple):
-    """Logits of a batch of sequences, and how much each step contributed to them."""
+    """Class logits, and the weight of each step in the pooling."""
 
     logits: jax.Array
     """``[*batch, C]``"""
     pooling_weights: jax.Array
-    """``[T, *batch]``; they sum to 1 over time, and are 0 after the end of a sequence"""
+    """``[T, *batch]``; they sum to 1 over the valid steps and are 0 after the end of a sequence"""
 
 
 def init_classifier(
@@ -75,22 +76,24 @@ def init_classifier(
     use_attention: bool = False,
     dtype: DTypeLike = jnp.float32,
 ) -> ClassifierParams:
-    """Draws the parameters of a classifier; embeddings are normal with standard deviation 0.1.
+    """Initializes the parameters of a classifier.
+
+    Embeddings are normal with standard deviation 0.1.
 
     Args:
         key: a JAX random key.
-        vocab_size: V, the number of tokens; None means that the inputs are features, ``embedding_size`` of them a step.
-        num_classes: C.
-        embedding_size: E, the size of an embedded token, or the number of features.
-        hidden_size: H, the units of each layer and direction.
-        num_layers: LSTM layers, at least 1.
-        bidirectional: whether each layer reads in both directions.
-        use_attention: whether to draw parameters for ``pooling="attention"``.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        vocab_size: V, the number of tokens; None means that the inputs are features ``[T, *batch, E]``.
+        num_classes: C, the number of classes.
+        embedding_size: E, the embedding size, or the features per step if ``vocab_size`` is None.
+        hidden_size: H, the hidden size of each layer and direction.
+        num_layers: number of LSTM layers, at least 1.
+        bidirectional: whether each layer runs in both directions.
+        use_attention: whether to initialize the parameters of ``pooling="attention"``.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        ClassifierParams: for ``classify``.
+        ClassifierParams: the parameters for ``classify``.
     Raises:
-        ValueError: ``num_layers`` or a size of the layers is below 1.
+        ValueError: if ``num_layers``, ``embedding_size`` or ``hidden_size`` is below 1.
 
     Example:
         >>> import jax
@@ -101,15 +104,15 @@ def init_classifier(
     """
     keys = jax.random.split(key, 5)
     output_size = 2 * hidden_size if bidirectional else hidden_size
-    pooling_by_attention = None
+    attention_pooling = None
     if use_attention:
         query = jax.random.normal(keys[3], (output_size,), accumulator_dtype(dtype)).astype(dtype)
         scores = attention.init_additive(keys[2], output_size, output_size, output_size, dtype=dtype)
-        pooling_by_attention = AttentionPoolingParams(scores, query)
+        attention_pooling = AttentionPoolingParams(scores, query)
     return ClassifierParams(
         embedding=None if vocab_size is None else init_embedding(keys[0], vocab_size, embedding_size, dtype),
         layers=init_stack(keys[1], embedding_size, hidden_size, num_layers, bidirectional=bidirectional, dtype=dtype),
-        attention=pooling_by_attention,
+        attention=attention_pooling,
         head=init_dense(keys[4], output_size, num_classes, dtype),
     )
 
@@ -123,21 +126,21 @@ def classify(
     key: jax.Array | None = None,
     dropout_rate: Rate = 0.0,
 ) -> ClassifierOutput:
-    """Scores every class for each sequence.
+    """Computes the class logits of each sequence.
 
     Args:
-        params: made by ``init_classifier``.
-        xs: tokens, integers ``[T, *batch]``, or features ``[T, *batch, E]``; what follows the end of a sequence does
-            not matter.
-        lengths: integers ``[*batch]``, 0 to T; the logits of an empty sequence are the bias of the last layer.
-        pooling: "attention", "last", "max" or "mean"; the module's docstring defines them.
-        key: a JAX random key; None means no dropout.
-        dropout_rate: the probability of dropping a number of the embedded inputs, between layers, and before the last
-            layer.
+        params: parameters from ``init_classifier``.
+        xs: integer tokens ``[T, *batch]``, or features ``[T, *batch, E]``; steps after the length are ignored.
+        lengths: integers ``[*batch]``, the valid steps of each sequence, 0 to T. The logits of an empty sequence are
+            the bias of the output layer.
+        pooling: "attention", "last", "max" or "mean", as defined at the top of this module.
+        key: a JAX random key; None disables dropout.
+        dropout_rate: probability of dropping each element of the inputs (after embedding), of the activations between
+            layers, and of the pooled vector.
     Returns:
-        ClassifierOutput: logits ``[*batch, C]`` of the C classes, and pooling weights ``[T, *batch]``.
+        ClassifierOutput: class logits ``[*batch, C]`` and pooling weights ``[T, *batch]``.
     Raises:
-        ValueError: an unknown pooling, or "attention" with parameters made without it.
+        ValueError: if ``pooling`` is unknown, or is "attention" while ``params.attention`` is None.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -150,21 +153,23 @@ def classify(
     """
     check_name("pooling", pooling, POOLINGS)
     input_key, hidden_key, head_key = split_key(key, 3)
-    xs = dropout(input_key, xs if params.embedding is None else params.embedding[xs], dropout_rate)
+    features = xs if params.embedding is None else params.embedding[xs]
+    features = dropout(input_key, features, dropout_rate)
     between = locked_dropout_between(hidden_key, dropout_rate)
-    final_states, ys = lstm_stack(params.layers, xs, lengths=lengths, between=between)
-    mask = lengths_to_mask(lengths, xs.shape[0])
+    final_states, ys = lstm_stack(params.layers, features, lengths=lengths, between=between)
+    mask = lengths_to_mask(lengths, features.shape[0])
     if pooling == "last":
         weights, pooled = _pool_last(final_states[-1], mask, ys.dtype)
     elif pooling == "attention":
         weights, pooled = _pool_by_attention(params.attention, ys, mask)
     else:
         weights, pooled = _pool_max(ys, mask) if pooling == "max" else _pool_mean(ys, mask)
-    return ClassifierOutput(dense(params.head, dropout(head_key, pooled[None], dropout_rate)[0]), weights)
+    logits = dense(params.head, dropout(head_key, pooled[None], dropout_rate)[0])
+    return ClassifierOutput(logits, weights)
 
 
 def _pool_last(final_state: PyTree, mask: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """Pools to the last output of each direction: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
+    """Returns the pooling weights ``[T, *batch]`` and the final output of each direction, joined ``[*batch, M]``."""
     is_last = mask & ~jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
     if isinstance(final_state, Bidirectional):
         return is_last.astype(dtype), jnp.concatenate([state.h for state in final_state], axis=-1)
@@ -174,7 +179,7 @@ def _pool_last(final_state: PyTree, mask: jax.Array, dtype: jnp.dtype) -> tuple[
 def _pool_by_attention(
     params: AttentionPoolingParams | None, ys: jax.Array, mask: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Pools by the learned query's attention: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
+    """Returns the attention weights ``[T, *batch]`` of the learned query and its context ``[*batch, M]``."""
     if params is None:
         raise ValueError(
             'pooling: got "attention" and parameters without it, want init_classifier(..., use_attention=True)'
@@ -184,7 +189,7 @@ def _pool_by_attention(
 
 
 def _pool_mean(ys: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pools to the mean over valid steps: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
+    """Returns the pooling weights ``[T, *batch]`` and the mean over valid steps ``[*batch, M]``."""
     sum_dtype = accumulator_dtype(ys.dtype)
     weights = mask.astype(sum_dtype) / jnp.maximum(mask.sum(axis=0, keepdims=True), 1).astype(sum_dtype)
     pooled = jnp.sum(ys.astype(sum_dtype) * weights[..., None], axis=0)
@@ -192,7 +197,7 @@ def _pool_mean(ys: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _pool_max(ys: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pools to each unit's maximum over valid steps: (weights ``[T, *batch]``, pooled ``[*batch, M]``)."""
+    """Returns the pooling weights ``[T, *batch]`` and the maximum over valid steps ``[*batch, M]``."""
     if len(ys) == 0:
         return jnp.zeros_like(mask, ys.dtype), jnp.zeros(ys.shape[1:], ys.dtype)
     has_steps = mask.any(axis=0)

@@ -1,13 +1,13 @@
-"""A forecaster of several steps of a series with their uncertainty: quantiles, as corrections of a naive forecast.
+"""A multi-step forecaster of a time series: quantiles, predicted as corrections of a naive forecast.
 
-    state = encoder(past)                                   past [T, *batch, D]
-    with a decoder:  out_k = dense(decoder([future_k, naive_k]))      one step at a time, starting at that state
-    direct:          out = dense(h)                         all K steps from the encoder's last output
-    quantiles_k = naive_k + sort(out_k)                     [K, *batch, Q]
+    state, h = encoder(past)                        past [T, *batch, D], h the last output
+    out_k = dense(decoder([future_k, naive_k]))     with a decoder, which starts from ``state``
+    out = dense(h)                                  without a decoder: all K steps at once
+    quantiles_k = naive_k + sort(out_k)             [K, *batch, Q]
 
-Letters: K steps to forecast, F numbers of each that are known beforehand, Q quantiles. The naive forecast (the last
-value, the value of a day ago, ...) is an input of the decoder and what the output is added to, so that a model that has
-learned nothing is as good as it. The pinball loss trains the quantiles (Koenker and Bassett 1978).
+Letters: T past steps of D features, K forecast steps of F known covariates, Q quantiles. The naive forecast is, for
+example, the last value or the value one day earlier. The decoder reads it, and the output is added to it, so an
+untrained model returns the naive forecast. Train the quantiles with the pinball loss (Koenker and Bassett 1978).
 """
 
 from typing import Any, NamedTuple
@@ -25,14 +25,14 @@ from lstm_jax.regularizers import Rate, dropout, locked_dropout
 
 
 class ForecasterParams(NamedTuple):
-    """Parameters of the forecaster, made by ``init_forecaster``."""
+    """Parameters of the forecaster, initialized by ``init_forecaster``."""
 
     encoder: tuple[Any, ...]
-    """parameters of ``lstm_stack``, over the past"""
+    """parameters of ``lstm_stack``, with D input features"""
     decoder: LSTMParams | None
-    """over the future, reading F + 1 numbers a step; None means a direct forecast"""
+    """parameters of ``lstm``, with F + 1 input features; None for a direct forecast"""
     head: DenseParams
-    """``[H, Q]``, or ``[H, K Q]`` for a direct forecast"""
+    """the dense output layer, kernel ``[H, Q]``, or ``[H, K Q]`` for a direct forecast"""
 
 
 def init_forecaster(
@@ -47,22 +47,25 @@ def init_forecaster(
     use_decoder: bool = True,
     dtype: DTypeLike = jnp.float32,
 ) -> ForecasterParams:
-    """Draws the parameters of a forecaster; its last layer is 0, so that its first forecast is the naive one.
+    """Initializes the parameters of a forecaster.
+
+    The output layer is 0, so the untrained model returns the naive forecast.
 
     Args:
         key: a JAX random key.
-        input_size: D, the numbers of a past step.
-        future_size: F, the numbers of a future step that are known beforehand, 0 or more; only a decoder reads them.
-        horizon: K, the steps to forecast.
-        num_quantiles: Q, the quantiles of each step.
-        hidden_size: H, the units of each layer.
-        num_layers: layers of the encoder, at least 1.
-        use_decoder: True forecasts step by step with a decoder, False all steps directly from the last output.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        input_size: D, the features per past step.
+        future_size: F, the known covariates per future step, 0 or more; only a decoder reads them.
+        horizon: K, the number of steps to forecast.
+        num_quantiles: Q, the number of quantiles per step.
+        hidden_size: H, the hidden size of each layer.
+        num_layers: number of encoder layers, at least 1.
+        use_decoder: True forecasts step by step with a decoder; False forecasts all steps from the encoder's last
+            output.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        ForecasterParams: for ``forecast``.
+        ForecasterParams: the parameters for ``forecast``.
     Raises:
-        ValueError: ``num_layers`` or a size of the layers is below 1.
+        ValueError: if ``num_layers``, ``input_size`` or ``hidden_size`` is below 1.
 
     Example:
         >>> import jax
@@ -93,16 +96,16 @@ def forecast(
     """Forecasts quantiles of the K steps after ``past``.
 
     Args:
-        params: made by ``init_forecaster``.
-        past: ``[T, *batch, D]``.
-        future: ``[K, *batch, F]``, what is known of the future, such as the hour and the day of the week; F may be 0.
-            A direct forecast does not read it.
+        params: parameters from ``init_forecaster``.
+        past: ``[T, *batch, D]``, the observed steps.
+        future: ``[K, *batch, F]``, covariates known in advance, such as the hour and the day of the week; F may be 0.
+            A direct forecast ignores them.
         naive: ``[K, *batch]``, the naive forecast.
-        key: a JAX random key; None means no dropout.
-        dropout_rate: the probability of dropping a number of the past, with one mask for all steps, and before the
-            last layer.
+        key: a JAX random key; None disables dropout.
+        dropout_rate: probability of dropping each feature of the past, with one mask for all steps, and each input of
+            the output layer.
     Returns:
-        the quantiles ``[K, *batch, Q]``, ascending along the last axis.
+        The quantiles ``[K, *batch, Q]``, ascending along the last axis.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -113,12 +116,12 @@ def forecast(
         (24, 8, 5)
     """
     input_key, head_key = split_key(key, 2)
-    final_states, ys = lstm_stack(params.encoder, locked_dropout(input_key, past, dropout_rate))
+    encoder_states, ys = lstm_stack(params.encoder, locked_dropout(input_key, past, dropout_rate))
     if params.decoder is None:
-        out = dense(params.head, dropout(head_key, ys[-1:], dropout_rate)[0])
-        out = jnp.moveaxis(out.reshape(*out.shape[:-1], len(naive), -1), -2, 0)
+        flat_out = dense(params.head, dropout(head_key, ys[-1:], dropout_rate)[0])
+        out = jnp.moveaxis(flat_out.reshape(*flat_out.shape[:-1], len(naive), -1), -2, 0)
     else:
         xs = jnp.concatenate([future, naive[..., None]], axis=-1)
-        _, ys = lstm(params.decoder, xs, final_states[-1])
-        out = dense(params.head, dropout(head_key, ys, dropout_rate))
+        _, decoder_ys = lstm(params.decoder, xs, encoder_states[-1])
+        out = dense(params.head, dropout(head_key, decoder_ys, dropout_rate))
     return naive[..., None] + jnp.sort(out, axis=-1)

@@ -1,11 +1,11 @@
-"""A language model: an embedding, LSTM layers, and the embedding again as the last layer.
+"""An LSTM language model with tied input and output embeddings, and the dropout of AWD-LSTM.
 
-    ys = layers(embedding[tokens])                 [T, *batch, E], the last layer is as wide as the embedding
+    ys = layers(embedding[tokens])                 [T, *batch, E]; the last LSTM layer has hidden size E
     logits = ys embedding^T + b                    tied weights (Press and Wolf 2017, arXiv:1608.05859)
 
-Letters: V tokens of the vocabulary, E the embedding's size. Dropout is that of AWD-LSTM (Merity, Keskar and Socher
-2018, arXiv:1708.02182): of whole rows of the embedding; of inputs, between layers and of outputs, with one mask for all
-steps; and of recurrent weights.
+Letters: V vocabulary size, E embedding size. AWD-LSTM (Merity, Keskar and Socher 2018, arXiv:1708.02182) drops whole
+rows of the embedding, recurrent weights, and, with one mask for all steps, inputs, activations between layers and
+outputs.
 """
 
 import math
@@ -25,40 +25,40 @@ from lstm_jax.regularizers import Rate, drop_connect, embedding_dropout, locked_
 
 
 class LanguageModelParams(NamedTuple):
-    """Parameters of the language model, made by ``init_language_model``."""
+    """Parameters of the language model, initialized by ``init_language_model``."""
 
     embedding: jax.Array
-    """``[V, E]``, the first and the last layer"""
+    """``[V, E]``, the input embedding and the output kernel"""
     layers: tuple[Any, ...]
-    """parameters of ``lstm_stack``; the last layer has width E"""
+    """parameters of ``lstm_stack``; the last layer has hidden size E"""
     bias: jax.Array
-    """``[V]``, of the last layer"""
+    """``[V]``, the output bias"""
 
 
 class DropoutRates(NamedTuple):
-    """Probabilities of dropping in each of AWD-LSTM's five places; 0 means that nothing is dropped there."""
+    """The five dropout rates of AWD-LSTM; 0 disables dropout in that place."""
 
     embedding: Rate = 0.0
-    """of dropping a row of the embedding, that is a token wherever it occurs"""
+    """rate of whole rows of the embedding: a dropped token is 0 at all its occurrences"""
     input: Rate = 0.0
-    """of dropping a number of an embedded token"""
+    """rate of the elements of embedded tokens"""
     hidden: Rate = 0.0
-    """of dropping a number between two layers"""
+    """rate of the activations between layers"""
     output: Rate = 0.0
-    """of dropping a number of the last layer's output"""
+    """rate of the last layer's outputs"""
     weight: Rate = 0.0
-    """of dropping a recurrent weight of a layer"""
+    """rate of the recurrent weights of each layer"""
 
 
 class LanguageModelOutput(NamedTuple):
-    """States and outputs of the layers after reading a piece of text."""
+    """Final states and outputs of the language model on one segment of text."""
 
     states: tuple[Any, ...]
-    """the final state of each layer, from which to continue"""
+    """the final state of each layer; pass it to the next call to continue the text"""
     ys: jax.Array
-    """``[T, *batch, E]``, the last layer's outputs after dropout: what ``logits`` takes"""
+    """``[T, *batch, E]``, the last layer's outputs after dropout, the input of ``logits``"""
     raw_ys: jax.Array
-    """``[T, *batch, E]``, those outputs before dropout, for ``regularizers.temporal_activation_penalty``"""
+    """``[T, *batch, E]``, the last layer's outputs before dropout, for ``regularizers.temporal_activation_penalty``"""
 
 
 def init_language_model(
@@ -70,19 +70,21 @@ def init_language_model(
     num_layers: int = 2,
     dtype: DTypeLike = jnp.float32,
 ) -> LanguageModelParams:
-    """Draws the parameters of a language model; embeddings are normal with standard deviation 0.1.
+    """Initializes the parameters of a language model.
+
+    Embeddings are normal with standard deviation 0.1.
 
     Args:
         key: a JAX random key.
         vocab_size: V, the number of tokens.
-        embedding_size: E, the size of an embedded token and of the last layer.
-        hidden_size: H, the units of every layer but the last.
-        num_layers: LSTM layers, at least 1.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        embedding_size: E, the embedding size and the hidden size of the last layer.
+        hidden_size: H, the hidden size of all layers except the last.
+        num_layers: number of LSTM layers, at least 1.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        LanguageModelParams: for ``apply``, ``logits`` and ``decode_step``.
+        LanguageModelParams: the parameters for ``apply``, ``logits``, ``decode_step`` and ``sampled_softmax_loss``.
     Raises:
-        ValueError: ``num_layers`` or a size of the layers is below 1.
+        ValueError: if ``num_layers``, ``embedding_size`` or ``hidden_size`` is below 1.
 
     Example:
         >>> import jax
@@ -91,11 +93,14 @@ def init_language_model(
         >>> params.embedding.shape, len(params.layers)
         ((50, 8), 2)
     """
-    keys = jax.random.split(key, num_layers + 1)
     if num_layers < 1:
         raise ValueError(f"num_layers: got {num_layers}, want at least 1")
-    sizes = pairwise([embedding_size, *[hidden_size] * (num_layers - 1), embedding_size])
-    layers = tuple(init_params(layer_key, *size, dtype=dtype) for layer_key, size in zip(keys[1:], sizes, strict=True))
+    keys = jax.random.split(key, num_layers + 1)
+    layer_sizes = pairwise([embedding_size, *[hidden_size] * (num_layers - 1), embedding_size])
+    layers = tuple(
+        init_params(layer_key, input_size, output_size, dtype=dtype)
+        for layer_key, (input_size, output_size) in zip(keys[1:], layer_sizes, strict=True)
+    )
     embedding = init_embedding(keys[0], vocab_size, embedding_size, dtype)
     return LanguageModelParams(embedding, layers, jnp.zeros(vocab_size, dtype))
 
@@ -110,19 +115,19 @@ def apply(
     key: jax.Array | None = None,
     dropout_rates: DropoutRates = DropoutRates(),  # noqa: B008 - a tuple of numbers
 ) -> LanguageModelOutput:
-    """Reads a piece of text; ``logits`` then scores the next token after each that was read.
+    """Runs the language model over a segment of text; ``logits`` maps its outputs to next-token logits.
 
     Args:
-        params: made by ``init_language_model``.
-        states: the state of each layer, from the piece before or from ``stack_zero_state``; None means zeros.
+        params: parameters from ``init_language_model``.
+        states: the initial state of each layer, from the previous segment or ``stack_zero_state``; None means zeros.
         tokens: integers ``[T, *batch]``.
-        resets: bool ``[T, *batch]``, the steps before which the states are set to zero, as for ``lstm``; None means
-            none.
-        mask: bool ``[T, *batch]``, the steps that are taken, as for ``lstm``; None means all.
-        key: a JAX random key; None means no dropout.
-        dropout_rates: the probabilities of dropping in each place.
+        resets: bool ``[T, *batch]``, True where the states are reset to zero before the step, as in ``lstm``; None
+            means no resets.
+        mask: bool ``[T, *batch]``, True at valid steps, as in ``lstm``; None means all steps.
+        key: a JAX random key; None disables dropout.
+        dropout_rates: the dropout rate of each place.
     Returns:
-        LanguageModelOutput: final states, and outputs ``[T, *batch, E]`` after and before dropout.
+        LanguageModelOutput: the final states, and the outputs ``[T, *batch, E]`` after and before dropout.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -140,18 +145,18 @@ def apply(
     )
     xs = locked_dropout(input_key, embedding[tokens], dropout_rates.input)
     between = locked_dropout_between(hidden_key, dropout_rates.hidden)
-    states, ys = lstm_stack(layers, xs, states, between=between, resets=resets, mask=mask)
-    return LanguageModelOutput(states, locked_dropout(output_key, ys, dropout_rates.output), ys)
+    final_states, ys = lstm_stack(layers, xs, states, between=between, resets=resets, mask=mask)
+    return LanguageModelOutput(final_states, locked_dropout(output_key, ys, dropout_rates.output), ys)
 
 
 def logits(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
-    """Computes the logits of the next token: ``ys embedding^T + b``, with the tied embedding.
+    """Computes the next-token logits ``ys embedding^T + b`` with the tied embedding.
 
     Args:
-        params: made by ``init_language_model``.
-        ys: ``[..., E]``, outputs of ``apply``.
+        params: parameters from ``init_language_model``.
+        ys: ``[..., E]``, the outputs of ``apply``.
     Returns:
-        the logits ``[..., V]``.
+        The logits ``[..., V]``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -166,14 +171,14 @@ def logits(params: LanguageModelParams, ys: jax.Array) -> jax.Array:
 def decode_step(
     params: LanguageModelParams, states: tuple[Any, ...], token: jax.Array
 ) -> tuple[tuple[Any, ...], jax.Array]:
-    """Reads one token of one sequence and scores the next one: the ``step`` that ``lstm_jax.decoding`` takes.
+    """Computes the next-token logits after one token of one sequence; this is a ``step`` for ``lstm_jax.decoding``.
 
     Args:
-        params: made by ``init_language_model``.
-        states: the state of each layer, such as ``stack_zero_state(params.layers)``.
-        token: an integer.
+        params: parameters from ``init_language_model``.
+        states: the state of each layer; start with ``stack_zero_state(params.layers)``.
+        token: the token to read, an integer scalar.
     Returns:
-        (states, logits): the new state of each layer, and the logits ``[V]`` of the next token.
+        (states, logits): the new state of each layer and the next-token logits ``[V]``.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -196,25 +201,25 @@ def sampled_softmax_loss(
     log_proposal: jax.Array,
     num_samples: int,
 ) -> jax.Array:
-    """Estimates the loss -log p(target) with a sample of the vocabulary in the softmax; for training only.
+    """Estimates the loss -log p(target) by a softmax over sampled tokens, for training with a large vocabulary.
 
         s_w = y . e_w + b_w
-        loss = log(exp s_target + sum of exp(s_w) / (K q_w) over sampled w that are not the target) - s_target
+        loss = log(exp s_target + sum of exp(s_w) / (K q_w) over sampled w other than the target) - s_target
 
     Here y is an output of the last layer, e_w the embedding of token w and s_w its logit. K tokens are sampled with
-    replacement from the proposal q, the same ones for all targets (Bengio and Senecal 2008; Jean et al. 2015,
-    arXiv:1412.2007). The gradient approaches that of the full softmax as K grows, and a target costs K products
+    replacement from the proposal q and shared by all targets (Bengio and Senecal 2008; Jean et al. 2015,
+    arXiv:1412.2007). The gradient approaches that of the full softmax as K grows. Each target costs K dot products
     instead of V.
 
     Args:
         key: a JAX random key.
-        params: made by ``init_language_model``.
-        ys: ``[..., E]``, outputs of ``apply``.
+        params: parameters from ``init_language_model``.
+        ys: ``[..., E]``, the outputs of ``apply``.
         targets: integers ``[...]``, the next tokens.
-        log_proposal: ``[V]``, log q up to a constant, such as 0.75 times the log of each token's count.
+        log_proposal: ``[V]``, log q up to an additive constant, such as 0.75 times the log of each token count.
         num_samples: K, the number of sampled tokens, at least 1.
     Returns:
-        the losses ``[...]`` in nats, at least float32.
+        The losses ``[...]`` in nats, in float32, or in float64 with float64 outputs.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -226,14 +231,16 @@ def sampled_softmax_loss(
         (12, 4)
     """
     sum_dtype = accumulator_dtype(ys.dtype)
-    targets, embedding, bias = jnp.asarray(targets), params.embedding, params.bias.astype(sum_dtype)
-    log_proposal = jax.nn.log_softmax(log_proposal.astype(sum_dtype))
-    cumulative = jnp.cumsum(jnp.exp(log_proposal))
-    quantiles = cumulative[-1] * jax.random.uniform(key, (num_samples,), sum_dtype)
-    sampled = jnp.searchsorted(cumulative, quantiles).astype(targets.dtype)
+    targets = jnp.asarray(targets)
+    embedding = params.embedding
+    bias = params.bias.astype(sum_dtype)
+    log_q = jax.nn.log_softmax(log_proposal.astype(sum_dtype))
+    cumulative_q = jnp.cumsum(jnp.exp(log_q))
+    thresholds = cumulative_q[-1] * jax.random.uniform(key, (num_samples,), sum_dtype)
+    sampled_tokens = jnp.searchsorted(cumulative_q, thresholds).astype(targets.dtype)
     target_logits = jnp.sum((ys * embedding[targets]).astype(sum_dtype), axis=-1) + bias[targets]
-    corrected_bias = bias - log_proposal - math.log(num_samples)
-    sampled_logits = add_bias((ys @ embedding[sampled].T).astype(sum_dtype), corrected_bias[sampled])
-    is_target = jnp.expand_dims(sampled, range(targets.ndim)) == targets[..., None]
-    sampled_logits = jnp.where(is_target, -jnp.inf, sampled_logits)
-    return jnp.logaddexp(target_logits, jax.nn.logsumexp(sampled_logits, axis=-1)) - target_logits
+    corrected_bias = bias - log_q - math.log(num_samples)
+    sampled_logits = add_bias((ys @ embedding[sampled_tokens].T).astype(sum_dtype), corrected_bias[sampled_tokens])
+    is_target = jnp.expand_dims(sampled_tokens, range(targets.ndim)) == targets[..., None]
+    other_logits = jnp.where(is_target, -jnp.inf, sampled_logits)
+    return jnp.logaddexp(target_logits, jax.nn.logsumexp(other_logits, axis=-1)) - target_logits

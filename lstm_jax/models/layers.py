@@ -1,7 +1,7 @@
-"""Building blocks that the models share, for models of your own too: dense layers, embeddings, dropout.
+"""Building blocks of the models: dense layers, embeddings and dropout.
 
-Each layer is a function of its parameters. Functions that drop numbers take ``key`` first and do nothing when it is
-None, so one forward pass serves training (with a key) and evaluation (without one):
+Each layer is a pure function of its parameters. Dropout functions take ``key`` first and return their input unchanged
+if it is None, so one forward pass serves both training (with a key) and evaluation (without a key):
 
     input_key, output_key = split_key(key, 2)         # two keys, or None twice
     xs = locked_dropout(input_key, xs, 0.3)           # one mask for all steps
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class DenseParams(NamedTuple):
-    """Parameters of a dense layer ``y = x W + b`` from ``M`` to ``N`` numbers."""
+    """Parameters of a dense layer ``y = x W + b`` from M to N features."""
 
     kernel: jax.Array
     """``[M, N]``, W of the equation"""
@@ -43,13 +43,13 @@ class DenseParams(NamedTuple):
 
 
 def init_dense(key: jax.Array, input_size: int, output_size: int, dtype: DTypeLike = jnp.float32) -> DenseParams:
-    """Draws the parameters of a dense layer: kernel Glorot uniform, bias 0.
+    """Initializes the parameters of a dense layer: a Glorot uniform kernel and a zero bias.
 
     Args:
         key: a JAX random key.
-        input_size: M, the numbers that the layer reads.
-        output_size: N, the numbers that it returns.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        input_size: M, the input features.
+        output_size: N, the output features.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
         DenseParams: kernel ``[M, N]`` and bias ``[N]``.
 
@@ -67,10 +67,10 @@ def dense(params: DenseParams, xs: jax.Array) -> jax.Array:
     """Applies a dense layer to the last axis: ``y = x W + b``.
 
     Args:
-        params: made by ``init_dense``, kernel ``[M, N]``.
+        params: parameters from ``init_dense``, kernel ``[M, N]``.
         xs: ``[..., M]``.
     Returns:
-        the outputs ``[..., N]``.
+        The outputs ``[..., N]``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -83,15 +83,15 @@ def dense(params: DenseParams, xs: jax.Array) -> jax.Array:
 
 
 def init_embedding(key: jax.Array, vocab_size: int, embedding_size: int, dtype: DTypeLike = jnp.float32) -> jax.Array:
-    """Draws an embedding table from a normal distribution with standard deviation 0.1.
+    """Initializes an embedding table from a normal distribution with standard deviation 0.1.
 
     Args:
         key: a JAX random key.
         vocab_size: V, the number of tokens.
-        embedding_size: E, the numbers that represent a token.
-        dtype: the dtype of the table; half precision is drawn in float32 and cast.
+        embedding_size: E, the features per token.
+        dtype: dtype of the table; half-precision tables are sampled in float32 and cast.
     Returns:
-        the table ``[V, E]``; ``table[tokens]`` embeds integers ``[...]`` as ``[..., E]``.
+        The table ``[V, E]``; ``table[tokens]`` maps integers ``[...]`` to embeddings ``[..., E]``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -104,13 +104,13 @@ def init_embedding(key: jax.Array, vocab_size: int, embedding_size: int, dtype: 
 
 
 def split_key(key: jax.Array | None, count: int) -> list[jax.Array] | list[None]:
-    """Splits a key that may be missing.
+    """Splits a random key, or returns a list of None if the key is None.
 
     Args:
-        key: a JAX random key, or None for a pass without dropout.
-        count: the number of keys to make.
+        key: a JAX random key, or None to disable dropout.
+        count: number of keys.
     Returns:
-        ``count`` keys; ``count`` times None if ``key`` is None.
+        A list of ``count`` keys, or of ``count`` times None.
 
     Example:
         >>> from lstm_jax.models import layers
@@ -122,15 +122,15 @@ def split_key(key: jax.Array | None, count: int) -> list[jax.Array] | list[None]
 
 
 def locked_dropout_between(key: jax.Array | None, rate: Rate) -> Between:
-    """Makes the option ``between`` of ``lstm_stack`` that applies ``locked_dropout`` from layer to layer.
+    """Returns a ``between`` function for ``lstm_stack`` that applies ``locked_dropout`` to the output of each layer.
 
-    Every layer has a mask of its own, the same at all steps.
+    Each layer has a separate mask, which is the same at all steps.
 
     Args:
-        key: a JAX random key; None means no dropout.
-        rate: the probability of dropping a number, from 0 to below 1.
+        key: a JAX random key; None disables dropout.
+        rate: probability of dropping each element, at least 0 and below 1.
     Returns:
-        ``between(layer, inputs, outputs) -> inputs of the next layer``.
+        A function ``between(layer, inputs, outputs) -> next_inputs``.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj

@@ -1,14 +1,14 @@
-"""A model that answers a question about a story, attending to the story's sentences in several hops.
+"""Question answering over a story of sentences, with several hops of attention.
 
-    m_s = the last output of an LSTM over the words of sentence s             [S, *batch, H]
-    q   = the last output of the same LSTM over the question                  [*batch, H]
-    ys  = a bidirectional LSTM over the sentences, each m_s joined with q     [S, *batch, 2H]
-    u_0 = q;  u_k = tanh(u_(k-1) + dense_k(context_k))                        K hops
+    m_s = last output of the sentence LSTM over the words of sentence s       [S, *batch, H]
+    q   = last output of the same LSTM over the words of the question         [*batch, H]
+    ys  = bidirectional LSTM over the sentences, with inputs [m_s, q]         [S, *batch, 2H]
+    u_0 = q;  u_k = tanh(u_(k-1) + dense_k(context_k))                        for each of K hops
     context_k = additive attention of u_(k-1) over ys
     logits = dense(u_K)                                                       [*batch, N]
 
-Letters: S sentences of at most W words, V tokens of the vocabulary, E the embedding's size, N answers. The hops are
-those of an end-to-end memory network (Sukhbaatar et al. 2015, arXiv:1503.08895).
+Letters: S sentences of at most W words, V vocabulary size, E embedding size, N answers. The hops follow end-to-end
+memory networks (Sukhbaatar et al. 2015, arXiv:1503.08895).
 """
 
 from typing import Any, NamedTuple
@@ -27,49 +27,49 @@ from lstm_jax.regularizers import Rate, dropout
 
 
 class HopParams(NamedTuple):
-    """Parameters of one hop over the story."""
+    """Parameters of one attention hop over the story."""
 
     attention: attention.AdditiveParams
-    """of the query ``u_(k-1)`` over the sentences"""
+    """attention of the query ``u_(k-1)`` over the sentences"""
     update: DenseParams
-    """``[2H, H]``: from the context to what is added to the query"""
+    """kernel ``[2H, H]``, maps the context to the update of the query"""
 
 
 class MemoryQAParams(NamedTuple):
-    """Parameters of the model of stories and questions, made by ``init_memory_qa``."""
+    """Parameters of the question-answering model, initialized by ``init_memory_qa``."""
 
     embedding: jax.Array
     """``[V, E]``"""
     sentence_encoder: LSTMParams
-    """over the words of a sentence or of the question"""
+    """parameters of ``lstm`` over the words of a sentence or of the question"""
     story_encoder: tuple[Any, ...]
     """parameters of ``lstm_stack``: one bidirectional layer over the sentences"""
     hops: tuple[HopParams, ...]
-    """one for each hop"""
+    """parameters of each hop"""
     head: DenseParams
-    """``[H, N]``, the last layer"""
+    """the dense output layer, kernel ``[H, N]``"""
 
 
 class Story(NamedTuple):
     """A batch of stories of S sentences of at most W words, each with a question of at most Q words."""
 
     sentences: jax.Array
-    """integers ``[W, S, *batch]``"""
+    """integers ``[W, S, *batch]``, the words of each sentence"""
     sentence_lengths: jax.Array
-    """integers ``[S, *batch]``, the words of each sentence; a sentence of 0 words is ignored"""
+    """integers ``[S, *batch]``, the number of words of each sentence; empty sentences are ignored"""
     question: jax.Array
-    """integers ``[Q, *batch]``"""
+    """integers ``[Q, *batch]``, the words of the question"""
     question_length: jax.Array
-    """integers ``[*batch]``, the words of the question"""
+    """integers ``[*batch]``, the number of words of the question"""
 
 
 class MemoryQAOutput(NamedTuple):
-    """Logits of the answers, and the sentences that each hop attends to."""
+    """Answer logits, and the attention weights of each hop."""
 
     logits: jax.Array
     """``[*batch, N]``"""
     attention_weights: jax.Array
-    """``[K, S, *batch]``; they sum to 1 over the sentences"""
+    """``[K, S, *batch]``; the weights of each hop sum to 1 over the sentences"""
 
 
 def init_memory_qa(
@@ -82,7 +82,7 @@ def init_memory_qa(
     num_hops: int = 2,
     dtype: DTypeLike = jnp.float32,
 ) -> MemoryQAParams:
-    """Draws the parameters of a model that answers questions about stories.
+    """Initializes the parameters of a question-answering model.
 
     Embeddings are normal with standard deviation 0.1.
 
@@ -90,14 +90,14 @@ def init_memory_qa(
         key: a JAX random key.
         vocab_size: V, the number of tokens.
         num_answers: N, the number of possible answers.
-        embedding_size: E, the size of an embedded token.
-        hidden_size: H, the units of each layer and direction.
-        num_hops: K, how often the model attends to the story, at least 1.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        embedding_size: E, the embedding size.
+        hidden_size: H, the hidden size of each layer and direction.
+        num_hops: K, the number of attention hops, at least 1.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        MemoryQAParams: for ``answer``.
+        MemoryQAParams: the parameters for ``answer``.
     Raises:
-        ValueError: ``num_hops`` or a size of the layers is below 1.
+        ValueError: if ``num_hops``, ``embedding_size`` or ``hidden_size`` is below 1.
 
     Example:
         >>> import jax
@@ -128,17 +128,17 @@ def init_memory_qa(
 def answer(
     params: MemoryQAParams, story: Story, *, key: jax.Array | None = None, dropout_rate: Rate = 0.0
 ) -> MemoryQAOutput:
-    """Scores every answer to the question of each story.
+    """Computes the answer logits of the question of each story.
 
     Args:
-        params: made by ``init_memory_qa``.
-        story: the stories with their questions.
-        key: a JAX random key; None means no dropout.
-        dropout_rate: the probability of dropping a number of embedded words, of encoded sentences, and before the last
-            layer.
+        params: parameters from ``init_memory_qa``.
+        story: the stories and their questions.
+        key: a JAX random key; None disables dropout.
+        dropout_rate: probability of dropping each element of the embedded words, of the encoded sentences and of the
+            inputs of the output layer.
     Returns:
-        MemoryQAOutput: logits ``[*batch, N]`` over the N answers, and attention weights ``[K, S, *batch]`` of K hops
-        over S sentences.
+        MemoryQAOutput: answer logits ``[*batch, N]``, and attention weights ``[K, S, *batch]`` of each hop over the
+        sentences.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -151,9 +151,9 @@ def answer(
         ((6,), (2, 4))
     """
     sentence_key, question_key, story_key, head_key = split_key(key, 4)
-    encoded = _encode(params, story.sentences, story.sentence_lengths, sentence_key, dropout_rate)
+    sentences = _encode(params, story.sentences, story.sentence_lengths, sentence_key, dropout_rate)
     query = _encode(params, story.question, story.question_length, question_key, dropout_rate)
-    xs = jnp.concatenate([encoded, jnp.broadcast_to(query[None], encoded.shape)], axis=-1)
+    xs = jnp.concatenate([sentences, jnp.broadcast_to(query[None], sentences.shape)], axis=-1)
     mask = story.sentence_lengths > 0
     _, ys = lstm_stack(params.story_encoder, dropout(story_key, xs, dropout_rate), mask=mask)
     attention_weights = []
@@ -168,7 +168,7 @@ def answer(
 def _encode(
     params: MemoryQAParams, tokens: jax.Array, lengths: jax.Array, key: jax.Array | None, dropout_rate: Rate
 ) -> jax.Array:
-    """Encodes sentences, integers ``[W, ...]``, as the last outputs ``[..., H]`` of an LSTM over their words."""
+    """Encodes sentences, integers ``[W, ...]``, as the last outputs ``[..., H]`` of the sentence LSTM."""
     xs = dropout(key, params.embedding[tokens], dropout_rate)
     state, _ = lstm(params.sentence_encoder, xs, lengths=lengths)
     return state.h

@@ -1,16 +1,17 @@
-"""Sequence to sequence: a bidirectional encoder, and a decoder that attends to the encoder's outputs.
+"""Sequence-to-sequence translation: a bidirectional encoder, and a decoder that attends to the encoder's outputs.
 
     memory = encoder(source_embedding[source])                 [S, *batch, 2H]
-    [u, v] = dense(h and c of both directions' final states)   the bridge
+    [u, v] = dense(h and c of both final encoder states)       the bridge
     h_0 = tanh(u), c_0 = v                                     the decoder's initial state
     ys = decoder(target_embedding[target])                     [T, *batch, H]
     context_t, weights_t = additive attention of y_t over memory
     logits_t = tanh([y_t, context_t] W + a) target_embedding^T + b
 
-Letters: S source and T target tokens, V and U the sizes of their vocabularies, E the embeddings' size. Attention comes
-after the decoder, as in Luong, Pham and Manning 2015 (arXiv:1508.04025), with the additive scores of Bahdanau, Cho and
-Bengio 2015 (arXiv:1409.0473): no step of the decoder depends on it, so training runs the decoder over the whole target
-first. Without attention (Sutskever, Vinyals and Le 2014) the initial state is all that the decoder knows of the source.
+Letters: S source and T target tokens, V and U the sizes of their vocabularies, E embedding size. Attention is computed
+from the decoder's outputs, as in Luong, Pham and Manning 2015 (arXiv:1508.04025), with the additive scores of Bahdanau,
+Cho and Bengio 2015 (arXiv:1409.0473). The recurrence does not depend on it, so training runs the decoder over the whole
+target first. Without attention (Sutskever, Vinyals and Le 2014) the decoder sees the source only through its initial
+state.
 """
 
 from functools import partial
@@ -32,44 +33,44 @@ from lstm_jax.regularizers import Rate, dropout, locked_dropout
 
 
 class Seq2SeqParams(NamedTuple):
-    """Parameters of the encoder and the decoder, made by ``init_seq2seq``."""
+    """Parameters of the encoder and the decoder, initialized by ``init_seq2seq``."""
 
     source_embedding: jax.Array
-    """``[V, E]``"""
+    """``[V, E]``, the input embedding of the encoder"""
     target_embedding: jax.Array
-    """``[U, E]``, the decoder's first layer and the model's last"""
+    """``[U, E]``, the input embedding of the decoder and the output kernel"""
     encoder: tuple[Any, ...]
     """parameters of ``lstm_stack``: one bidirectional layer"""
     bridge: DenseParams
-    """``[4H, 2H]``: from both directions' h and c to the decoder's"""
+    """kernel ``[4H, 2H]``, maps h and c of both encoder directions to the decoder's initial h and c"""
     decoder: LSTMParams
-    """over the target's embedded tokens"""
+    """parameters of ``lstm`` over the embedded target tokens"""
     attention: attention.AdditiveParams | None
-    """of the decoder's outputs over the encoder's; None means no attention"""
+    """attention of the decoder's outputs over the encoder's outputs; None means no attention"""
     combine: DenseParams
-    """``[3H, E]``: from an output and its context to what is scored; without attention ``[H, E]``"""
+    """kernel ``[3H, E]``, maps a decoder output and its context to the output space; ``[H, E]`` without attention"""
     bias: jax.Array
-    """``[U]``, of the last layer"""
+    """``[U]``, the output bias"""
 
 
 class EncoderMemory(NamedTuple):
-    """The encoded source: what the decoder attends to."""
+    """The encoded source that the decoder attends to."""
 
     ys: jax.Array
     """``[S, *batch, 2H]``, the encoder's outputs"""
     keys: jax.Array
-    """``[S, *batch, H]``, their ``attention.memory_keys``, computed once; without attention the outputs again"""
+    """``[S, *batch, H]``, the ``attention.memory_keys`` of ``ys``; without attention equal to ``ys``"""
     mask: jax.Array
-    """bool ``[S, *batch]``, the valid steps"""
+    """bool ``[S, *batch]``, True at valid source tokens"""
 
 
 class Seq2SeqOutput(NamedTuple):
-    """Logits of the token after each that the decoder read, and the source tokens that it attends to."""
+    """Next-token logits of the decoder, and its attention weights over the source."""
 
     logits: jax.Array
     """``[T, *batch, U]``"""
     attention_weights: jax.Array
-    """``[T, S, *batch]``; they sum to 1 over the source, and are 0 without attention"""
+    """``[T, S, *batch]``; the weights sum to 1 over the source, and are 0 without attention"""
 
 
 def init_seq2seq(
@@ -82,20 +83,22 @@ def init_seq2seq(
     use_attention: bool = True,
     dtype: DTypeLike = jnp.float32,
 ) -> Seq2SeqParams:
-    """Draws the parameters of an encoder and a decoder; embeddings are normal with standard deviation 0.1.
+    """Initializes the parameters of a sequence-to-sequence model.
+
+    Embeddings are normal with standard deviation 0.1.
 
     Args:
         key: a JAX random key.
         source_vocab_size: V, the number of source tokens.
         target_vocab_size: U, the number of target tokens.
-        embedding_size: E, the size of an embedded token.
-        hidden_size: H, the units of the decoder, of each direction of the encoder, and the width of attention.
+        embedding_size: E, the embedding size of source and target tokens.
+        hidden_size: H, the hidden size of the decoder, of each encoder direction, and of the attention.
         use_attention: whether the decoder attends to the encoder's outputs.
-        dtype: the dtype of the parameters; half precision is drawn in float32 and cast.
+        dtype: dtype of the parameters; half-precision parameters are sampled in float32 and cast.
     Returns:
-        Seq2SeqParams: for ``teacher_force``, ``encode``, ``decode`` and ``decode_step``.
+        Seq2SeqParams: the parameters for ``teacher_force``, ``encode``, ``decode`` and ``decode_step``.
     Raises:
-        ValueError: ``embedding_size`` or ``hidden_size`` is below 1.
+        ValueError: if ``embedding_size`` or ``hidden_size`` is below 1.
 
     Example:
         >>> import jax
@@ -126,17 +129,17 @@ def encode(
     key: jax.Array | None = None,
     dropout_rate: Rate = 0.0,
 ) -> tuple[EncoderMemory, LSTMState]:
-    """Encodes the source: runs the encoder over it and makes the decoder's initial state.
+    """Encodes the source and computes the decoder's initial state.
 
     Args:
-        params: made by ``init_seq2seq``.
-        tokens: integers ``[S, *batch]``, the source.
-        lengths: integers ``[*batch]``, 0 to S.
-        key: a JAX random key; None means no dropout.
-        dropout_rate: the probability of dropping a number of the embedded tokens and of the memory, with one mask for
-            all steps.
+        params: parameters from ``init_seq2seq``.
+        tokens: integers ``[S, *batch]``, the source tokens.
+        lengths: integers ``[*batch]``, the length of each source, 0 to S; tokens after the length are ignored.
+        key: a JAX random key; None disables dropout.
+        dropout_rate: probability of dropping each element of the embedded tokens and of the encoder's outputs, with
+            one mask for all steps.
     Returns:
-        (memory, state): what the decoder attends to, an ``EncoderMemory``, and its initial state.
+        (memory, state): the ``EncoderMemory`` to attend to, and the decoder's initial state.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -148,11 +151,11 @@ def encode(
     """
     input_key, memory_key = split_key(key, 2)
     xs = locked_dropout(input_key, params.source_embedding[tokens], dropout_rate)
-    (final,), ys = lstm_stack(params.encoder, xs, lengths=lengths)
-    parts = [part.astype(ys.dtype) for part in (final.forward.h, final.backward.h, final.forward.c, final.backward.c)]
-    h, c = jnp.split(dense(params.bridge, jnp.concatenate(parts, axis=-1)), 2, axis=-1)
-    state = LSTMState(jnp.tanh(h), c.astype(accumulator_dtype(c.dtype)))
-    ys = locked_dropout(memory_key, ys, dropout_rate)
+    ((forward, backward),), encoder_ys = lstm_stack(params.encoder, xs, lengths=lengths)
+    bridge_inputs = [part.astype(encoder_ys.dtype) for part in (forward.h, backward.h, forward.c, backward.c)]
+    u, v = jnp.split(dense(params.bridge, jnp.concatenate(bridge_inputs, axis=-1)), 2, axis=-1)
+    state = LSTMState(jnp.tanh(u), v.astype(accumulator_dtype(v.dtype)))
+    ys = locked_dropout(memory_key, encoder_ys, dropout_rate)
     attention_keys = ys if params.attention is None else attention.memory_keys(params.attention, ys)
     return EncoderMemory(ys, attention_keys, lengths_to_mask(lengths, tokens.shape[0])), state
 
@@ -166,19 +169,19 @@ def decode(
     key: jax.Array | None = None,
     dropout_rate: Rate = 0.0,
 ) -> tuple[LSTMState, Seq2SeqOutput]:
-    """Runs the decoder over target tokens and scores the token after each.
+    """Runs the decoder over target tokens and computes the next-token logits.
 
     Args:
-        params: made by ``init_seq2seq``.
-        memory: the encoded source, made by ``encode``.
-        state: the decoder's state, from ``encode`` or from the tokens before.
-        tokens: integers ``[T, *batch]``, each the token before the one to be scored.
-        key: a JAX random key; None means no dropout.
-        dropout_rate: the probability of dropping a number of the embedded tokens, with one mask for all steps, and
-            before the last layer.
+        params: parameters from ``init_seq2seq``.
+        memory: the encoded source from ``encode``.
+        state: the decoder's state from ``encode``, or from a previous call to continue the target.
+        tokens: integers ``[T, *batch]``, the decoder inputs: the target, shifted right by one.
+        key: a JAX random key; None disables dropout.
+        dropout_rate: probability of dropping each element of the embedded tokens, with one mask for all steps, and
+            of the inputs of the output layer.
     Returns:
-        (state, output): the decoder's new state; logits ``[T, *batch, U]`` over the U target tokens, and attention
-        weights ``[T, S, *batch]`` over the S source tokens.
+        (state, output): the decoder's new state, and a ``Seq2SeqOutput`` of next-token logits ``[T, *batch, U]`` and
+        attention weights ``[T, S, *batch]``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -191,20 +194,21 @@ def decode(
     """
     input_key, output_key = split_key(key, 2)
     xs = locked_dropout(input_key, params.target_embedding[tokens], dropout_rate)
-    state, ys = lstm(params.decoder, xs, state)
+    final_state, ys = lstm(params.decoder, xs, state)
     if params.attention is None:
-        weights, joined = jnp.zeros((tokens.shape[0], *memory.mask.shape), ys.dtype), ys
+        weights = jnp.zeros((tokens.shape[0], *memory.mask.shape), ys.dtype)
+        combine_inputs = ys
     else:
-        # One token at a time, its scores computed again for the gradient: 30 ms, where a vmap over T takes 225
-        # (gradient at S = T = 18, B = 64, H = 256, two Zen 4 cores): nothing of size [T, S, B, H] is kept.
+        # One token at a time, with its scores recomputed for the gradient, takes 30 ms; a vmap over T takes 225 ms
+        # (gradient at S = T = 18, B = 64, H = 256, two Zen 4 cores), because it stores arrays [T, S, B, H].
         context, weights = jax.lax.map(jax.checkpoint(partial(_attend, params.attention, memory)), ys)
-        joined = jnp.concatenate([ys, context], axis=-1)
-    combined = dropout(output_key, jnp.tanh(dense(params.combine, joined)), dropout_rate)
-    return state, Seq2SeqOutput(add_bias(combined @ params.target_embedding.T, params.bias), weights)
+        combine_inputs = jnp.concatenate([ys, context], axis=-1)
+    combined = dropout(output_key, jnp.tanh(dense(params.combine, combine_inputs)), dropout_rate)
+    return final_state, Seq2SeqOutput(add_bias(combined @ params.target_embedding.T, params.bias), weights)
 
 
 def _attend(params: attention.AdditiveParams, memory: EncoderMemory, query: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(context, weights) of one decoder output over the memory, with its keys computed before."""
+    """Returns (context, weights) of one decoder output over the memory, using the precomputed keys."""
     return attention.additive(params, query, memory.ys, memory.mask, memory.keys)
 
 
@@ -217,18 +221,18 @@ def teacher_force(
     key: jax.Array | None = None,
     dropout_rate: Rate = 0.0,
 ) -> Seq2SeqOutput:
-    """Scores every next token of a known target: for training, and for the probability of a given target.
+    """Computes the next-token logits of a known target, for training and for scoring a given translation.
 
     Args:
-        params: made by ``init_seq2seq``.
-        source: integers ``[S, *batch]``.
-        lengths: integers ``[*batch]``, of the sources, 0 to S.
-        target: integers ``[T, *batch]``: a start token, then the target without its last token.
-        key: a JAX random key; None means no dropout.
-        dropout_rate: the probability of dropping a number of embedded tokens, of the memory, and before the last layer.
+        params: parameters from ``init_seq2seq``.
+        source: integers ``[S, *batch]``, the source tokens.
+        lengths: integers ``[*batch]``, the length of each source, 0 to S; tokens after the length are ignored.
+        target: integers ``[T, *batch]``, the decoder inputs: a start token, then the target without its last token.
+        key: a JAX random key; None disables dropout.
+        dropout_rate: probability of dropping each element of the embedded tokens, of the encoder's outputs and of the
+            inputs of the output layer.
     Returns:
-        Seq2SeqOutput: logits ``[T, *batch, U]`` over the U target tokens, and attention weights ``[T, S, *batch]`` over
-        the S source tokens.
+        Seq2SeqOutput: next-token logits ``[T, *batch, U]`` and attention weights ``[T, S, *batch]``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -246,14 +250,14 @@ def teacher_force(
 def decode_step(
     params: tuple[Seq2SeqParams, EncoderMemory], state: LSTMState, token: jax.Array
 ) -> tuple[LSTMState, jax.Array]:
-    """Reads one token of one target and scores the next one: the ``step`` that ``lstm_jax.decoding`` takes.
+    """Computes the next-token logits after one token of one target; this is a ``step`` for ``lstm_jax.decoding``.
 
     Args:
-        params: ``(params, memory)``, of ``init_seq2seq`` and of ``encode`` for one source.
+        params: ``(params, memory)`` from ``init_seq2seq`` and from ``encode`` of one source.
         state: the decoder's state.
-        token: an integer.
+        token: the token to read, an integer scalar.
     Returns:
-        (state, logits): the decoder's new state, and the logits ``[U]`` of the next target token.
+        (state, logits): the decoder's new state and the next-token logits ``[U]``.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj

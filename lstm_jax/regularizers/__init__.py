@@ -1,9 +1,9 @@
-"""Regularizers for any cell: dropout in all the places where the literature puts it, zoneout, and penalties.
+"""Regularizers for any recurrent cell: dropout of activations and weights, zoneout, and penalties.
 
-Masks are drawn from a key outside the loop over time. A mask that changes with the step is drawn from
-``fold_in(key, t)`` for each absolute step ``t``, so a sequence run in two pieces, the second with ``start=``, has the
-masks of the whole. A rate is a probability of dropping, from 0 to below 1. The Python number 0 leaves no trace in the
-compiled program; a traced rate works too, for populations. ``key=None`` means evaluation: nothing is dropped.
+Masks are sampled outside the loop over time. A mask that changes with the step is sampled from ``fold_in(key, t)`` for
+each absolute step ``t``, so a sequence processed in segments, with ``start=`` for each, gets the masks of the whole
+sequence. A rate is a probability of dropping, at least 0 and below 1. The Python number 0 compiles to no operation, and
+rates may be traced. ``key=None`` means evaluation and disables dropout.
 
     xs = locked_dropout(input_key, xs, 0.3)
     params = drop_connect(weight_key, params, 0.5)

@@ -1,6 +1,6 @@
-"""Dropout of what a layer reads and returns, of embeddings and of weights: functions of arrays, for any model.
+"""Dropout of input and output sequences, embedding rows and weights.
 
-``key=None`` means evaluation: each function then returns what it was given.
+With ``key=None``, for evaluation, each function returns its input unchanged.
 """
 
 import jax
@@ -10,18 +10,19 @@ from lstm_jax.regularizers.masks import Rate, check_rate, draw_per_step, is_zero
 
 
 def dropout(key: jax.Array | None, xs: jax.Array, rate: Rate, start: int | jax.Array = 0) -> jax.Array:
-    """Drops each number of a sequence independently, with a new mask at each step (Zaremba, Sutskever and Vinyals 2014,
-    arXiv:1409.2329).
+    """Drops elements of a sequence independently at each step.
+
+    Source: Zaremba, Sutskever and Vinyals 2014, arXiv:1409.2329.
 
     Args:
-        key: a JAX random key; None means no dropout.
+        key: a JAX random key; None disables dropout.
         xs: ``[T, ...]``.
-        rate: the probability of dropping a number; those that are kept are divided by ``1 - rate``.
-        start: the absolute step of ``xs[0]``, for a sequence run in pieces.
+        rate: probability of dropping each element; kept elements are divided by ``1 - rate``.
+        start: the absolute step of ``xs[0]``, for a sequence processed in segments.
     Returns:
-        the sequence ``[T, ...]`` with numbers set to 0.
+        The sequence ``[T, ...]`` with dropped elements set to 0.
     Raises:
-        ValueError: the rate is not from 0 to below 1.
+        ValueError: if ``rate`` is below 0, or 1 or above.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -36,17 +37,18 @@ def dropout(key: jax.Array | None, xs: jax.Array, rate: Rate, start: int | jax.A
 
 
 def locked_dropout(key: jax.Array | None, xs: jax.Array, rate: Rate) -> jax.Array:
-    """Drops numbers of a sequence by one mask for all steps: variational dropout of inputs or outputs (Gal and
-    Ghahramani 2016, arXiv:1512.05287).
+    """Drops the same features at all steps of a sequence: variational dropout of inputs or outputs.
+
+    Source: Gal and Ghahramani 2016, arXiv:1512.05287.
 
     Args:
-        key: a JAX random key; None means no dropout.
+        key: a JAX random key; None disables dropout.
         xs: ``[T, *batch, D]``.
-        rate: the probability of dropping a number; those that are kept are divided by ``1 - rate``.
+        rate: probability of dropping each element; kept elements are divided by ``1 - rate``.
     Returns:
-        the sequence ``[T, *batch, D]`` with the same numbers of every step set to 0.
+        The sequence ``[T, *batch, D]`` with the dropped features set to 0 at all steps.
     Raises:
-        ValueError: the rate is not from 0 to below 1.
+        ValueError: if ``rate`` is below 0, or 1 or above.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -61,17 +63,18 @@ def locked_dropout(key: jax.Array | None, xs: jax.Array, rate: Rate) -> jax.Arra
 
 
 def embedding_dropout(key: jax.Array | None, table: jax.Array, rate: Rate) -> jax.Array:
-    """Drops whole rows of an embedding, so a dropped token is 0 wherever it occurs (Gal and Ghahramani 2016,
-    arXiv:1512.05287).
+    """Drops whole rows of an embedding table, so that a dropped token is 0 at all its occurrences.
+
+    Source: Gal and Ghahramani 2016, arXiv:1512.05287.
 
     Args:
-        key: a JAX random key; None means no dropout.
-        table: ``[V, E]``, a row for each token of the vocabulary.
-        rate: the probability of dropping a row; those that are kept are divided by ``1 - rate``.
+        key: a JAX random key; None disables dropout.
+        table: ``[V, E]``, one row per token of the vocabulary.
+        rate: probability of dropping each row; kept rows are divided by ``1 - rate``.
     Returns:
-        the table ``[V, E]`` with rows set to 0.
+        The table ``[V, E]`` with dropped rows set to 0.
     Raises:
-        ValueError: the rate is not from 0 to below 1.
+        ValueError: if ``rate`` is below 0, or 1 or above.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -92,19 +95,20 @@ def drop_connect(
     names: tuple[str, ...] = ("recurrent_kernel",),
     whole_rows: bool = False,
 ) -> PyTree:
-    """Drops weights of a layer, the same ones at all steps: DropConnect (Wan et al. 2013), for LSTMs by Merity, Keskar
-    and Socher 2018 (arXiv:1708.02182).
+    """Drops weights of a layer, the same at all steps: DropConnect.
+
+    Sources: Wan et al. 2013; for the recurrent weights of an LSTM, Merity, Keskar and Socher 2018, arXiv:1708.02182.
 
     Args:
-        key: a JAX random key; None means no dropout.
+        key: a JAX random key; None disables dropout.
         params: a NamedTuple of parameters, such as ``LSTMParams``.
-        rate: the probability of dropping a weight; those that are kept are divided by ``1 - rate``.
-        names: the fields of ``params`` whose weights are dropped.
-        whole_rows: True drops whole rows, all weights of an input or of a unit, instead of single weights.
+        rate: probability of dropping each weight; kept weights are divided by ``1 - rate``.
+        names: fields of ``params`` to apply DropConnect to.
+        whole_rows: if True, drop whole rows (all weights of one input or unit) instead of single weights.
     Returns:
-        the parameters with weights set to 0.
+        The parameters with dropped weights set to 0.
     Raises:
-        ValueError: the rate is not from 0 to below 1, or ``params`` lacks one of the names.
+        ValueError: if ``rate`` is below 0, or 1 or above, or ``params`` lacks one of ``names``.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -114,14 +118,14 @@ def drop_connect(
         (True, False)
     """
     check_rate("rate", rate)
-    absent = [name for name in names if not hasattr(params, name)]
-    if absent:
-        raise ValueError(f"names: got {absent[0]!r}, want some of {', '.join(map(repr, params._fields))}")
+    missing_names = [name for name in names if not hasattr(params, name)]
+    if missing_names:
+        raise ValueError(f"names: got {missing_names[0]!r}, want some of {', '.join(map(repr, params._fields))}")
     if key is None or is_zero_rate(rate):
         return params
-    dropped = {}
+    masked_kernels = {}
     for name, kernel_key in zip(names, jax.random.split(key, len(names)), strict=True):
         kernel = getattr(params, name)
-        shape = (*kernel.shape[:-1], 1) if whole_rows else kernel.shape
-        dropped[name] = kernel * scaled_mask(kernel_key, rate, shape, kernel.dtype)
-    return params._replace(**dropped)
+        mask_shape = (*kernel.shape[:-1], 1) if whole_rows else kernel.shape
+        masked_kernels[name] = kernel * scaled_mask(kernel_key, rate, mask_shape, kernel.dtype)
+    return params._replace(**masked_kernels)

@@ -1,4 +1,4 @@
-"""Rates and masks: what every kind of dropout is made of."""
+"""Dropout rates and dropout masks, shared by all kinds of dropout."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ import numpy as np
 from jax.typing import DTypeLike
 
 Rate = float | jax.Array
-"""A probability of dropping, from 0 to below 1: a Python number, or a scalar array, which may be traced."""
+"""A probability of dropping, at least 0 and below 1: a Python number or a scalar array, which may be traced."""
 
 
 def check_rate(name: str, rate: Rate) -> None:
-    """Raises unless a rate is a probability below 1; a traced rate passes, since its value is not known yet.
+    """Raises a ValueError unless a rate is at least 0 and below 1; traced rates are not checked.
 
     Args:
-        name: the argument's name, for the message.
+        name: the argument name for the error message.
         rate: a number or a scalar array.
     Raises:
-        ValueError: the rate is below 0, or 1 or above.
+        ValueError: if ``rate`` is below 0, or 1 or above.
 
     Example:
         >>> import lstm_jax as lj
@@ -29,20 +29,20 @@ def check_rate(name: str, rate: Rate) -> None:
 
 
 def is_zero_rate(rate: Rate) -> bool:
-    """Whether a rate is the Python number 0, for which no mask is compiled."""
+    """Returns whether a rate is the Python number 0, for which no mask is sampled."""
     return isinstance(rate, int | float) and rate == 0
 
 
 def scaled_mask(key: jax.Array, rate: Rate, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Draws a dropout mask whose expectation is 1: 0 with probability ``rate``, else ``1 / (1 - rate)``.
+    """Samples a dropout mask of expectation 1: 0 with probability ``rate``, else ``1 / (1 - rate)``.
 
     Args:
         key: a JAX random key.
-        rate: the probability of 0.
-        shape: of the mask.
-        dtype: of the mask.
+        rate: probability of 0.
+        shape: shape of the mask.
+        dtype: dtype of the mask.
     Returns:
-        the mask, to be multiplied with what is dropped.
+        The mask; multiply it with the array to drop from.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -57,14 +57,14 @@ def scaled_mask(key: jax.Array, rate: Rate, shape: tuple[int, ...], dtype: DType
 def draw_per_step(
     key: jax.Array, start: int | jax.Array, num_steps: int, draw: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
-    """Calls ``draw(key)`` with a key of its own for each absolute step, so that pieces of a sequence have its masks.
+    """Calls ``draw`` with a separate key for each absolute step, so that segments get the masks of the whole sequence.
 
     Args:
-        key: a JAX random key; step t has ``fold_in(key, t)``.
-        start: the absolute step of the first.
+        key: a JAX random key; step t uses ``fold_in(key, t)``.
+        start: the absolute index of the first step.
         num_steps: the number of steps.
-        draw: ``draw(key) -> array [...]``.
+        draw: a function ``draw(key) -> array [...]``.
     Returns:
-        what was drawn ``[num_steps, ...]``.
+        The arrays of all steps, stacked ``[num_steps, ...]``.
     """
     return jax.vmap(lambda t: draw(jax.random.fold_in(key, t)))(start + jnp.arange(num_steps))

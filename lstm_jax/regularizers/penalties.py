@@ -1,4 +1,4 @@
-"""Penalties to add to a loss: on the outputs of a layer, and on weights."""
+"""Regularization penalties on layer outputs and weights, to be added to a loss."""
 
 import re
 
@@ -10,7 +10,7 @@ from lstm_jax.regularizers.masks import Rate
 
 
 def activation_penalty(ys: jax.Array) -> jax.Array:
-    """Computes activation regularization (AR), the mean of ``ys ** 2``.
+    """Computes activation regularization (AR), the mean of ``ys ** 2`` over all elements.
 
     Source: Merity, McCann and Socher 2017, arXiv:1708.01009.
 
@@ -40,15 +40,15 @@ def weight_penalty(params: PyTree, *, l1: Rate = 0.0, l2: Rate = 0.0, pattern: s
     """Computes ``l1 * sum |w| + l2 * sum w ** 2`` over the parameters whose path matches a pattern.
 
     Args:
-        params: any tree of arrays.
-        l1: the weight of the sum of absolute values.
-        l2: the weight of the sum of squares.
-        pattern: a regular expression that is searched in each parameter's path, such as ``encoder.recurrent_kernel``;
-            "" matches every path.
+        params: a pytree of arrays.
+        l1: coefficient of the sum of absolute values.
+        l2: coefficient of the sum of squares.
+        pattern: a regular expression to search for in each parameter path, such as ``encoder.recurrent_kernel``; ""
+            matches every path.
     Returns:
-        the penalty, a scalar.
+        The penalty, a scalar.
     Raises:
-        ValueError: no path matches the pattern.
+        ValueError: if no path matches ``pattern``.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -57,9 +57,9 @@ def weight_penalty(params: PyTree, *, l1: Rate = 0.0, l2: Rate = 0.0, pattern: s
         6.0
     """
     paths, leaves = zip(*jax.tree_util.tree_flatten_with_path(params)[0], strict=True)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
-    matching = [leaf for name, leaf in zip(names, leaves, strict=True) if re.search(pattern, name)]
+    path_names = [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+    matching = [leaf for name, leaf in zip(path_names, leaves, strict=True) if re.search(pattern, name)]
     if not matching:
-        raise ValueError(f"pattern: got {pattern!r}, which no parameter's path matches, want a match in {names}")
-    parts = [l1 * jnp.sum(jnp.abs(leaf)) + l2 * jnp.sum(leaf * leaf) for leaf in matching]
-    return sum(parts[1:], parts[0])
+        raise ValueError(f"pattern: got {pattern!r}, which no parameter's path matches, want a match in {path_names}")
+    leaf_penalties = [l1 * jnp.sum(jnp.abs(leaf)) + l2 * jnp.sum(leaf * leaf) for leaf in matching]
+    return sum(leaf_penalties[1:], leaf_penalties[0])

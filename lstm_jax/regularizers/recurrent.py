@@ -1,4 +1,4 @@
-"""Dropout and zoneout within the recurrence: each makes a cell from a cell, and draws the masks that it reads.
+"""Dropout and zoneout of the recurrent state: each function wraps a cell and samples the masks for it.
 
 ``key=None`` means evaluation.
 """
@@ -17,32 +17,34 @@ from lstm_jax.regularizers.masks import Rate, check_rate, draw_per_step, is_zero
 
 
 class MaskedParams(NamedTuple):
-    """A cell's parameters, and the mask by which ``recurrent_dropout`` multiplies h before the recurrent product."""
+    """Parameters of a cell with recurrent dropout: those of the wrapped cell, and the mask applied to h."""
 
     params: PyTree
-    """of the cell"""
+    """parameters of the wrapped cell"""
     mask: jax.Array
-    """``[*batch, H]``, the same at all steps"""
+    """``[*batch, H]``, multiplied with h before the recurrent product, the same at all steps"""
 
 
 def recurrent_dropout(
     key: jax.Array | None, cell: Cell, params: PyTree, rate: Rate, state: PyTree
 ) -> tuple[Cell, PyTree]:
-    """Drops units of h where the recurrent product reads it, by one mask for all steps: variational dropout of the
-    recurrent connections (Gal and Ghahramani 2016, arXiv:1512.05287).
+    """Drops units of h in the recurrent product, the same at all steps: variational recurrent dropout.
 
         a = z + (m * h) R        m = 0 with probability ``rate``, else 1 / (1 - rate)
 
+    Source: Gal and Ghahramani 2016, arXiv:1512.05287.
+
     Args:
-        key: a JAX random key; None means no dropout.
+        key: a JAX random key; None disables dropout.
         cell: any cell with a recurrent product.
-        params: of the cell.
-        rate: the probability of dropping a unit.
-        state: a state of the batch, with h ``[*batch, H]``; only its shape and dtype are read.
+        params: parameters of the cell.
+        rate: probability of dropping each unit.
+        state: a state with h ``[*batch, H]``, which gives shape and dtype of the mask; its values are not used.
     Returns:
-        (cell, params): for ``unroll``; the given ones if nothing is dropped.
+        (cell, params): the wrapped cell and its parameters for ``unroll``, or the given ones if ``key`` is None or
+        ``rate`` is 0.
     Raises:
-        ValueError: the rate is not from 0 to below 1.
+        ValueError: if ``rate`` is below 0, or 1 or above.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -61,7 +63,7 @@ def recurrent_dropout(
 
 @cache
 def _with_recurrent_dropout(cell: Cell) -> Cell:
-    """Makes the cell that takes ``MaskedParams`` and multiplies h by the mask in ``recur``."""
+    """Wraps a cell so that it takes ``MaskedParams`` and multiplies h by the mask in ``recur``."""
 
     def recur(params: MaskedParams, z: PyTree, state: PyTree) -> PyTree:
         h = get_h(state)
@@ -85,26 +87,27 @@ def _with_recurrent_dropout(cell: Cell) -> Cell:
 def zoneout(
     key: jax.Array | None, cell: Cell, xs: PyTree, rates: PyTree, state: PyTree, *, start: int | jax.Array = 0
 ) -> tuple[Cell, PyTree]:
-    """Lets units of the state keep their value from the step before (Krueger et al. 2017, arXiv:1606.01305).
+    """Randomly keeps units of the state at their previous value: zoneout (Krueger et al. 2017, arXiv:1606.01305).
 
         s_t = m_t * s_(t-1) + (1 - m_t) * s'_t        s'_t the cell's new state
-        m_t = 1 with the rate's probability, else 0; at evaluation m_t is the rate itself
+        m_t = 1 with probability ``rate``, else 0; at evaluation m_t = rate
 
-    The output is the h of the state that results. At evaluation, without a key, each step takes the expectation over
-    its mask, as in the paper; over many steps that is not the expectation over all masks.
+    The output is the h of s_t. At evaluation (``key=None``) each step replaces its mask by the expectation, as in the
+    paper; over several steps this is not the expectation over all masks.
 
     Args:
         key: a JAX random key; None means evaluation.
         cell: any cell whose output is the h of its state.
-        xs: ``[T, *batch, D]``, or what the cell reads in its place.
-        rates: a probability of keeping for each part of the state, such as ``LSTMState(h=0.05, c=0.5)``; a number for
-            a cell whose state is one array, such as a GRU.
-        state: a state of the batch; only its shape and dtype are read.
-        start: the absolute step of ``xs[0]``, for a sequence run in pieces.
+        xs: ``[T, *batch, D]``, or the ``Inputs`` of a cell with per-step inputs.
+        rates: probability of keeping the previous value for each part of the state, such as
+            ``LSTMState(h=0.05, c=0.5)``; a single rate for a cell whose state is one array, such as a GRU.
+        state: a state of the batch, which gives the shapes and dtypes of the masks; its values are not used.
+        start: the absolute step of ``xs[0]``, for a sequence processed in segments.
     Returns:
-        (cell, inputs): for ``unroll``; the given ones if all rates are the Python number 0.
+        (cell, inputs): the wrapped cell and its inputs for ``unroll``, or the given ones if all rates are the Python
+        number 0.
     Raises:
-        ValueError: the rates are not of the state's structure, or one is not from 0 to below 1.
+        ValueError: if ``rates`` and ``state`` differ in structure, or a rate is below 0, or 1 or above.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -118,34 +121,34 @@ def zoneout(
     parts, structure = jax.tree.flatten(state)
     if str(jax.tree.structure(rates)) != str(structure):
         raise ValueError(f"rates: got {rates!r}, want one rate for each part of {type(state).__name__}")
-    part_rates = jax.tree.leaves(rates)
-    for rate in part_rates:
+    rate_leaves = jax.tree.leaves(rates)
+    for rate in rate_leaves:
         check_rate("rates", rate)
-    if all(map(is_zero_rate, part_rates)):
+    if all(map(is_zero_rate, rate_leaves)):
         return cell, xs
     num_steps = input_sequence(xs).shape[0]
-    keys = [None] * len(parts) if key is None else jax.random.split(key, len(parts))
+    mask_keys = [None] * len(parts) if key is None else jax.random.split(key, len(parts))
 
-    def draw_masks(key: jax.Array | None, rate: Rate, part: jax.Array) -> jax.Array:
+    def sample_masks(key: jax.Array | None, rate: Rate, part: jax.Array) -> jax.Array:
         if key is None:
             return jnp.full((num_steps, *part.shape), rate, part.dtype)
         return draw_per_step(
             key, start, num_steps, lambda key: jax.random.bernoulli(key, rate, part.shape).astype(part.dtype)
         )
 
-    masks = [draw_masks(key, rate, part) for key, rate, part in zip(keys, part_rates, parts, strict=True)]
+    masks = [sample_masks(key, rate, part) for key, rate, part in zip(mask_keys, rate_leaves, parts, strict=True)]
     return _with_zoneout(cell), Inputs(xs, jax.tree.unflatten(structure, masks))
 
 
 @cache
 def _with_zoneout(cell: Cell) -> Cell:
-    """Makes the cell that reads ``Inputs(xs, masks)`` and keeps what the mask of each part of its state says."""
+    """Wraps a cell so that it reads ``Inputs(xs, masks)`` and keeps the masked units of its state."""
 
     def update(params: PyTree, a: PyTree, masks: PyTree, state: PyTree) -> tuple[PyTree, PyTree]:
-        new, y = cell.update(params, a, state)
+        new_state, y = cell.update(params, a, state)
         keep = lambda mask, old, new: mask * old + (1 - mask) * new  # noqa: E731
-        kept = jax.tree.map(keep, jax.lax.stop_gradient(masks), state, new)
-        return kept, get_h(kept).astype(y.dtype)
+        mixed_state = jax.tree.map(keep, jax.lax.stop_gradient(masks), state, new_state)
+        return mixed_state, get_h(mixed_state).astype(y.dtype)
 
     return with_inputs(cell, update)
 
@@ -159,22 +162,24 @@ def candidate_dropout(
     *,
     start: int | jax.Array = 0,
 ) -> tuple[Cell, PyTree]:
-    """Drops candidates of an LSTM, never its memory: recurrent dropout without memory loss (Semeniuta, Severyn and
-    Barth 2016, arXiv:1603.05118).
+    """Drops elements of the candidate g of an LSTM at each step: recurrent dropout without memory loss.
 
-        c_t = f * c_(t-1) + i * m_t * g        m_t = 0 with probability ``rate``, else 1 / (1 - rate), new at each step
+        c_t = f * c_(t-1) + i * m_t * g        m_t = 0 with probability ``rate``, else 1 / (1 - rate)
+
+    Source: Semeniuta, Severyn and Barth 2016, arXiv:1603.05118.
 
     Args:
-        key: a JAX random key; None means no dropout.
-        gate_spec: the gates of the LSTM; ``GateSpec()`` is the standard one.
+        key: a JAX random key; None disables dropout.
+        gate_spec: the gates of the LSTM; ``GateSpec()`` is the standard LSTM.
         xs: ``[T, *batch, D]``.
-        rate: the probability of dropping a candidate.
-        state: a state of the batch; only the shape and dtype of c are read.
-        start: the absolute step of ``xs[0]``, for a sequence run in pieces.
+        rate: probability of dropping each element of g.
+        state: a state whose c gives the shape and dtype of the masks; its values are not used.
+        start: the absolute step of ``xs[0]``, for a sequence processed in segments.
     Returns:
-        (cell, inputs): for ``unroll``; ``lstm_variant(gate_spec)`` and ``xs`` if nothing is dropped.
+        (cell, inputs): the cell and its inputs for ``unroll``, or ``lstm_variant(gate_spec)`` and ``xs`` if ``key`` is
+        None or ``rate`` is 0.
     Raises:
-        ValueError: the rate is not from 0 to below 1.
+        ValueError: if ``rate`` is below 0, or 1 or above.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -193,22 +198,22 @@ def candidate_dropout(
 
 
 def get_h(state: PyTree) -> jax.Array:
-    """Returns the part of a state that the recurrent product and the next layer read.
+    """Returns the hidden state h, the input of the recurrent product and of the next layer.
 
-    That is its field ``h``, or the state itself if it is one array, such as a GRU's.
+    It is the field ``h`` of the state, or the state itself if that is one array, as in a GRU.
     """
     h: jax.Array = state.h if hasattr(state, "h") else state
     return h
 
 
 def replace_h(state: PyTree, h: jax.Array) -> PyTree:
-    """Replaces the part of a state that ``get_h`` returns.
+    """Replaces the hidden state h in a state, the part that ``get_h`` returns.
 
     Args:
-        state: a state with a field ``h``, or one array.
-        h: the new value.
+        state: a state with a field ``h``, or a single array.
+        h: the new hidden state.
     Returns:
-        the state with the new value.
+        The state with the new h.
 
     Example:
         >>> import lstm_jax as lj
