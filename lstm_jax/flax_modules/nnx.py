@@ -215,8 +215,8 @@ class LSTMStack(nnx.Module):
         Args:
             xs: ``[T, *batch, D]``, time first.
             initial_state: the initial state of each layer, lowest first; None means zeros.
-            between: ``between(layer_index, inputs, outputs)`` returns the inputs of the next layer, given ``outputs`` after
-                dropout. None means these outputs.
+            between: ``between(layer_index, inputs, outputs)`` returns the inputs of the next layer, given the
+                outputs after dropout. None means these outputs.
             stack_options: the keyword arguments ``lengths``, ``mask``, ``resets``, ``reset_state``, ``reverse``,
                 ``remat`` and ``implementation`` of ``lstm_stack``.
         Returns:
