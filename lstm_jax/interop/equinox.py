@@ -1,9 +1,9 @@
 """Equinox: ``eqx.nn.LSTMCell`` and ``eqx.nn.GRUCell``, converted through their attributes.
 
 An ``LSTMCell`` has ``weight_ih [4H, D]``, ``weight_hh [4H, H]`` and ``bias [4H]``, with gates in the order i, f, g, o.
-A ``GRUCell`` has gates r, z, n, ``bias [3H]`` and ``bias_n [H]``, which are the two biases of ``GRUParams``. Biases that
-are None (``use_bias=False``) become 0. The state of an LSTM is ``(h, c)``. Exported arrays are written into a cell by
-``eqx.tree_at``:
+A ``GRUCell`` has gates r, z, n, ``bias [3H]`` and ``bias_n [H]``, which are the two biases of ``GRUParams``. Biases
+that are None (``use_bias=False``) become 0. The state of an LSTM is ``(h, c)``. Exported arrays are written into a cell
+by ``eqx.tree_at``:
 
     cell = eqx.tree_at(lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias), cell, export_lstm(params))
 """
