@@ -1,4 +1,4 @@
-"""What an LSTM remembers, and why it trains or does not: functions from arrays to arrays, and ``plots`` of them."""
+"""Diagnostics of recurrent networks: traces, gradients through time, attribution, fixed points, unit tracking."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports ``plots`` when it is first used, since matplotlib may not be installed."""
+    """Imports ``plots`` on first use, since matplotlib may not be installed."""
     if name == "plots":
         return importlib.import_module("lstm_jax.diagnostics.plots")
     raise AttributeError(f"module 'lstm_jax.diagnostics' has no attribute {name!r}")

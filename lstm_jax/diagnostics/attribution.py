@@ -1,11 +1,11 @@
-"""Attribution: how much each step of a sequence contributes to a score.
+"""Attribution of a score to the inputs of each step: three methods.
 
     gradient times input        x_t . dscore/dx_t
-    integrated gradients        (x_t - b_t) . mean over a in 0..1 of dscore/dx_t at b + a (x - b)
-    occlusion                   score(x) - score(x with step t as in b)
+    integrated gradients        (x_t - b_t) . mean over a in [0, 1] of dscore/dx_t at b + a (x - b)
+    occlusion                   score(x) - score(x with step t replaced by that of b)
 
-Here b is the baseline, an input that carries no information. Integrated gradients add up to ``score(x) - score(b)``
-(Sundararajan, Taly and Yan 2017, arXiv:1703.01365), which ``completeness_error`` checks.
+The baseline b is an input that carries no information. Integrated gradients sum to ``score(x) - score(b)``
+(Sundararajan, Taly and Yan 2017, arXiv:1703.01365); ``completeness_error`` measures the deviation.
 """
 
 from collections.abc import Callable
@@ -20,26 +20,26 @@ from jax.typing import ArrayLike
 from lstm_jax._core.structs import accumulator_dtype
 
 ScoreFn = Callable[[jax.Array], jax.Array]
-"""``score(xs [T, D]) -> number``, such as a class's logit, its distance to the next one, ``ys[-1].sum()``."""
+"""``score(xs [T, D]) -> scalar``, such as the logit of a class or the difference of two logits."""
 
 
 class Attribution(NamedTuple):
-    """Contributions to a score."""
+    """Contributions of the inputs to a score."""
 
     per_feature: jax.Array
-    """``[T, D]``: the contribution of each number of the input"""
+    """``[T, D]``: the contribution of each feature at each step"""
     per_step: jax.Array
-    """``[T]``: the contribution of each step, the sum over its features"""
+    """``[T]``: the contribution of each step, summed over features"""
 
 
 def gradient_times_input(score: ScoreFn, xs: ArrayLike) -> Attribution:
     """Attributes a score to its input by ``xs * dscore/dxs``, which is exact for a linear score.
 
     Args:
-        score: ``score(xs) -> number``, of one sequence; ``jax.vmap`` does batches.
-        xs: ``[T, D]``: features, or embeddings of tokens.
+        score: ``score(xs) -> scalar`` for one sequence; use ``jax.vmap`` for batches.
+        xs: features or token embeddings ``[T, D]``.
     Returns:
-        ``Attribution`` in float32, or float64 for float64.
+        ``Attribution`` in float32, or in float64 for float64 inputs.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -49,27 +49,27 @@ def gradient_times_input(score: ScoreFn, xs: ArrayLike) -> Attribution:
         [1.0, -2.0]
     """
     xs = jnp.asarray(xs)
-    wide = accumulator_dtype(xs.dtype)
-    return _sum_features(xs.astype(wide) * jax.grad(score)(xs).astype(wide))
+    wide_dtype = accumulator_dtype(xs.dtype)
+    return _sum_features(xs.astype(wide_dtype) * jax.grad(score)(xs).astype(wide_dtype))
 
 
 def integrated_gradients(
     score: ScoreFn, xs: ArrayLike, baseline: ArrayLike | None = None, *, num_points: int = 32
 ) -> Attribution:
-    """Attributes a score to its input by its mean gradient on the straight path from a baseline to the input.
+    """Attributes a score to its input by the mean gradient along the straight path from a baseline to the input.
 
-        attribution = (xs - baseline) * mean over a in 0..1 of dscore/dxs at baseline + a (xs - baseline)
+        attribution = (xs - baseline) * mean over a in [0, 1] of dscore/dxs at baseline + a (xs - baseline)
 
     Args:
-        score: ``score(xs) -> number``, of one sequence; ``jax.vmap`` does batches.
-        xs: ``[T, D]``: features, or embeddings of tokens.
-        baseline: broadcasts to ``[T, D]``, an input that carries no information; None means zeros.
-        num_points: points of Gauss-Legendre quadrature on the path, a gradient each. Take more if
-            ``completeness_error`` is not near 0: 256 for a maximum over time, whose gradient jumps.
+        score: ``score(xs) -> scalar`` for one sequence; use ``jax.vmap`` for batches.
+        xs: features or token embeddings ``[T, D]``.
+        baseline: input without information, broadcast to ``[T, D]``; None means zeros.
+        num_points: points of the Gauss-Legendre quadrature along the path, one gradient per point. Increase it if
+            ``completeness_error`` is not near 0, for example to 256 for a score with a maximum over time.
     Returns:
-        ``Attribution`` in float32, or float64 for float64.
+        ``Attribution`` in float32, or in float64 for float64 inputs.
     Raises:
-        ValueError: if ``score`` does not return one number.
+        ValueError: if ``score`` does not return a scalar.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -85,29 +85,29 @@ def integrated_gradients(
     shape = jax.eval_shape(score, xs).shape
     if shape != ():
         raise ValueError(f"score: got shape {shape}, want one number, such as a class's logit or a sum")
-    base = _broadcast_baseline(xs, baseline)
+    start = _broadcast_baseline(xs, baseline)
     nodes, weights = np.polynomial.legendre.leggauss(num_points)
     fractions = jnp.asarray((nodes + 1) / 2, xs.dtype)
-    gradients = lax.map(lambda fraction: jax.grad(score)(base + fraction * (xs - base)), fractions)
-    wide = accumulator_dtype(xs.dtype)
-    mean_gradient = jnp.tensordot(jnp.asarray(weights / 2, wide), gradients.astype(wide), axes=1)
-    return _sum_features((xs - base).astype(wide) * mean_gradient)
+    gradients = lax.map(lambda fraction: jax.grad(score)(start + fraction * (xs - start)), fractions)
+    wide_dtype = accumulator_dtype(xs.dtype)
+    mean_gradient = jnp.tensordot(jnp.asarray(weights / 2, wide_dtype), gradients.astype(wide_dtype), axes=1)
+    return _sum_features((xs - start).astype(wide_dtype) * mean_gradient)
 
 
 def completeness_error(
     attribution: Attribution, score: ScoreFn, xs: ArrayLike, baseline: ArrayLike | None = None
 ) -> jax.Array:
-    """Measures how far an attribution is from adding up to the difference of scores, relative to that difference.
+    """Computes the relative error between the sum of an attribution and the difference in score it should explain.
 
         |sum(attribution) - (score(xs) - score(baseline))| / |score(xs) - score(baseline)|
 
     Args:
-        attribution: what ``integrated_gradients`` or ``gradient_times_input`` returned for ``score`` and ``xs``.
-        score: ``score(xs) -> number``.
-        xs: ``[T, D]``.
-        baseline: broadcasts to ``[T, D]``, as for ``integrated_gradients``; None means zeros.
+        attribution: the result of ``integrated_gradients`` or ``gradient_times_input`` for ``score`` and ``xs``.
+        score: ``score(xs) -> scalar``, the attributed score.
+        xs: features or token embeddings ``[T, D]``.
+        baseline: the baseline given to ``integrated_gradients``, broadcast to ``[T, D]``; None means zeros.
     Returns:
-        a number: 0 for a complete attribution, not finite where the two scores are equal.
+        a scalar, 0 for a complete attribution; inf or NaN if the two scores are equal.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -122,17 +122,17 @@ def completeness_error(
 
 
 def occlusion(score: ScoreFn, xs: ArrayLike, baseline: ArrayLike | None = None, *, window_size: int = 1) -> jax.Array:
-    """Measures how much a score falls when a window of steps is replaced by a baseline.
+    """Computes the decrease of a score when a window of steps is replaced by a baseline.
 
     Args:
-        score: ``score(xs) -> number``, of one sequence; ``jax.vmap`` does batches.
-        xs: ``[T, D]``: features, or embeddings of tokens.
-        baseline: broadcasts to ``[T, D]``, what replaces the steps; None means zeros.
-        window_size: how many neighboring steps are replaced together, 1 to T.
+        score: ``score(xs) -> scalar`` for one sequence; use ``jax.vmap`` for batches.
+        xs: features or token embeddings ``[T, D]``.
+        baseline: replacement of the occluded steps, broadcast to ``[T, D]``; None means zeros.
+        window_size: number of consecutive steps replaced at once, 1 to T.
     Returns:
-        ``[T - window_size + 1]``: entry t is the fall of the score when steps t to t + window_size - 1 are replaced.
+        ``[T - window_size + 1]``: entry t is the decrease when steps t to t + window_size - 1 are replaced.
     Raises:
-        ValueError: for a window that is not 1 to T steps long.
+        ValueError: if ``window_size`` is not between 1 and T.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -140,23 +140,23 @@ def occlusion(score: ScoreFn, xs: ArrayLike, baseline: ArrayLike | None = None, 
         [0.0, 1.0, 0.0]
     """
     xs = jnp.asarray(xs)
-    base = _broadcast_baseline(xs, baseline)
+    replacement = _broadcast_baseline(xs, baseline)
     if not 1 <= window_size <= len(xs):
         raise ValueError(f"window_size: got {window_size}, want 1 to the {len(xs)} steps of xs")
     times = jnp.arange(len(xs))
 
     def occluded_score(start: jax.Array) -> jax.Array:
         occluded = (times >= start) & (times < start + window_size)
-        return score(jnp.where(occluded[:, None], base, xs))
+        return score(jnp.where(occluded[:, None], replacement, xs))
 
     return score(xs) - lax.map(occluded_score, jnp.arange(len(xs) - window_size + 1))
 
 
 def _broadcast_baseline(xs: jax.Array, baseline: ArrayLike | None) -> jax.Array:
-    """Returns the baseline in the shape of the input; zeros for None."""
+    """Returns the baseline broadcast to the shape of the input, zeros if it is None."""
     return jnp.zeros_like(xs) if baseline is None else jnp.broadcast_to(baseline, xs.shape)
 
 
 def _sum_features(per_feature: jax.Array) -> Attribution:
-    """Adds the sum over features to contributions ``[T, D]``."""
+    """Returns the ``Attribution`` of contributions ``[T, D]`` and their sums over features."""
     return Attribution(per_feature, per_feature.sum(axis=tuple(range(1, per_feature.ndim))))

@@ -1,11 +1,11 @@
-"""Dynamics of a recurrent network under a constant input: fixed points, slow points, and the directions around them.
+"""Fixed points and principal components of the dynamics of a recurrent network under a constant input.
 
-    F(s) = the state after one step from s, the input held at x
+    F(s) = the state after one step from state s with the constant input x
     q(s) = |F(s) - s|^2 / 2          0 at a fixed point, small at a slow point
 
-q is minimized from many states at once by Adam, then by Newton's method on F(s) = s (Sussillo and Barak 2013, Neural
-Computation 25). A fixed point is stable if all eigenvalues of dF/ds lie inside the unit circle, a saddle if some of
-them do.
+The search minimizes q from many initial states at once by Adam, then applies Newton's method to F(s) = s (Sussillo and
+Barak 2013, Neural Computation 25). A fixed point is stable if all eigenvalues of dF/ds lie inside the unit circle, and
+a saddle if only some of them do.
 """
 
 from collections.abc import Callable
@@ -26,24 +26,24 @@ from lstm_jax._core.structs import Cell, PyTree, accumulator_dtype
 from lstm_jax.cells import LSTM
 
 UNSTABLE_MARGIN = 1e-4
-"""A direction counts as unstable if its eigenvalue exceeds 1 by this much in size, more than float32 rounds off."""
+"""A direction is unstable if its eigenvalue's magnitude exceeds 1 by more than this, above float32 rounding errors."""
 
 
 class FixedPoints(NamedTuple):
-    """Points that a search ended at, ``N`` of them, fixed or not."""
+    """Final points of a search from ``N`` initial states, which may be fixed or slow points."""
 
     states: PyTree
-    """the points, parts ``[N, H]``"""
+    """the points, a state with parts ``[N, H]``"""
     speeds: jax.Array
-    """``[N]``: |F(s) - s|; a point whose speed is below 1e-5 is usually called fixed"""
+    """``[N]``: |F(s) - s|; usually a point counts as fixed if it is below 1e-5"""
     jacobians: jax.Array
-    """``[N, S, S]``: dF/ds at each point; the S numbers of a state are its parts in their order, h then c"""
+    """``[N, S, S]``: dF/ds at each point; a state is flattened to S values in the order of its parts, h then c"""
     eigenvalues: jax.Array
-    """complex ``[N, S]``: those of dF/ds, the largest first"""
+    """complex ``[N, S]``: eigenvalues of dF/ds, in order of decreasing magnitude"""
 
     @property
     def num_unstable(self) -> jax.Array:
-        """The number of directions that grow at each point, ``[N]``: 0 at a stable point, more at a saddle."""
+        """The number of unstable directions of each point, ``[N]``; 0 for a stable point."""
         return (jnp.abs(self.eigenvalues) > 1 + UNSTABLE_MARGIN).sum(axis=-1)
 
 
@@ -57,22 +57,22 @@ def fixed_points(
     learning_rate: float = 0.02,
     newton_steps: int = 20,
 ) -> FixedPoints:
-    """Searches for fixed points of a cell whose input is held constant, from many initial states at once.
+    """Searches for fixed points of a cell under a constant input, from many initial states at once.
 
     Args:
-        params: parameters of the cell in float32 or float64; half precision cannot tell a slow point from a fixed one.
-        x: the constant input ``[D]``.
-        initial_states: states, parts ``[N, H]``: those of trajectories, with some noise to find saddles between them.
-        cell: any of ``cells.CELLS``, or a cell made of one.
-        adam_steps: steps of Adam on q, over which the learning rate falls to 0 along half a cosine.
-        learning_rate: the first learning rate of Adam, in units of the state.
-        newton_steps: steps of Newton's method that follow, each taken where it comes closer to a fixed point. 0 leaves
-            slow points that are not fixed where Adam found them.
+        params: parameters of the cell, in float32 or float64.
+        x: constant input ``[D]``.
+        initial_states: states with parts ``[N, H]``, for example those of a trajectory plus noise.
+        cell: a cell of ``cells.CELLS``, or one derived from it.
+        adam_steps: number of Adam steps on q, with a cosine decay of the learning rate to 0.
+        learning_rate: initial learning rate of Adam, in units of the state.
+        newton_steps: number of subsequent Newton steps; a step is rejected for points whose speed it does not reduce.
+            Use 0 to keep the slow points that Adam found.
     Returns:
-        ``FixedPoints`` with a point for each initial state, in their order. Many coincide and some are not fixed:
-        ``distinct_points`` leaves those out.
+        ``FixedPoints`` with one point per initial state, in the same order. Duplicates and points that are not fixed
+        can be removed by ``distinct_points``.
     Raises:
-        ValueError: naming the argument, what it got and what it wants.
+        ValueError: if ``params``, ``x`` or ``initial_states`` have the wrong shape or dtype.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -83,18 +83,18 @@ def fixed_points(
     """
     x = jnp.asarray(x)
     cell.check(params, x[None] if x.ndim == 1 else x)
-    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(initial_states)}
-    zeros = jax.eval_shape(lambda: cell.zero_state(params, next(iter(rows))))
-    check_state("initial_states", initial_states, zeros, broadcasts=False)
+    batch_shapes = {leaf.shape[:1] for leaf in jax.tree.leaves(initial_states)}
+    expected_state = jax.eval_shape(lambda: cell.zero_state(params, next(iter(batch_shapes))))
+    check_state("initial_states", initial_states, expected_state, broadcasts=False)
     half_dtypes = [leaf.dtype for leaf in jax.tree.leaves(initial_states) if jnp.finfo(leaf.dtype).bits < 32]
     if half_dtypes or x.ndim != 1:
         got = ", ".join([str(x.shape), *map(str, half_dtypes)])
         raise ValueError(f"x, initial_states: got {got}, want [D] and states in float32 or float64")
-    return _search(cell, adam_steps, newton_steps, params, x, initial_states, learning_rate)
+    return _search_fixed_points(cell, adam_steps, newton_steps, params, x, initial_states, learning_rate)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(
+def _search_fixed_points(
     cell: Cell,
     adam_steps: int,
     newton_steps: int,
@@ -103,6 +103,7 @@ def _search(
     initial_states: PyTree,
     learning_rate: jax.Array,
 ) -> FixedPoints:
+    """Runs Adam, then Newton's method, and linearizes the dynamics at the resulting points."""
     prepared = cell.prepare(params)
     _, unflatten = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], initial_states))
 
@@ -127,7 +128,7 @@ Displacement = Callable[[jax.Array], jax.Array]
 def _minimize_speed(
     displacement: Displacement, points: jax.Array, num_steps: int, learning_rate: jax.Array
 ) -> jax.Array:
-    """Returns the points ``[N, S]`` after so many steps of Adam on q."""
+    """Returns the points ``[N, S]`` after ``num_steps`` steps of Adam on q."""
 
     def schedule(count: jax.Array) -> jax.Array:
         return learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * count.astype(points.dtype) / num_steps))
@@ -138,33 +139,33 @@ def _minimize_speed(
     optimizer = optax.adam(schedule)
 
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
-        points, state = carry
-        updates, state = optimizer.update(jax.grad(sum_of_q)(points), state)
-        return (optax.apply_updates(points, updates), state), None
+        points, opt_state = carry
+        updates, opt_state = optimizer.update(jax.grad(sum_of_q)(points), opt_state)
+        return (optax.apply_updates(points, updates), opt_state), None
 
     return lax.scan(step, (points, optimizer.init(points)), length=num_steps)[0][0]
 
 
 def _newton_step(displacement: Displacement, points: jax.Array) -> jax.Array:
-    """Takes one step of Newton's method on ``F(s) = s`` for each of the points ``[N, S]`` that it brings closer."""
+    """Applies one Newton step on ``F(s) = s`` to those of the points ``[N, S]`` whose speed it reduces."""
     displacements = jax.vmap(displacement)(points)
-    slopes = jax.vmap(jax.jacfwd(displacement))(points)
-    candidates = points - jnp.linalg.solve(slopes, displacements[..., None])[..., 0]
+    jacobians = jax.vmap(jax.jacfwd(displacement))(points)
+    candidates = points - jnp.linalg.solve(jacobians, displacements[..., None])[..., 0]
     speeds = jnp.linalg.norm(displacements, axis=-1)
-    is_closer = jnp.linalg.norm(jax.vmap(displacement)(candidates), axis=-1) < speeds  # False for NaN
-    return jnp.where(is_closer[:, None], candidates, points)
+    candidate_speeds = jnp.linalg.norm(jax.vmap(displacement)(candidates), axis=-1)
+    is_slower = candidate_speeds < speeds  # False for NaN
+    return jnp.where(is_slower[:, None], candidates, points)
 
 
 def distinct_points(points: FixedPoints, *, max_speed: float = 1e-5, min_distance: float = 1e-2) -> FixedPoints:
-    """Selects the points that are slow enough, one of each cluster, the stablest first.
+    """Selects the fixed points of a search, one point per cluster, most stable first; runs on the host.
 
     Args:
-        points: what ``fixed_points`` returned.
-        max_speed: points at least this fast, |F(s) - s|, are left out.
-        min_distance: points closer than this to one that was selected are left out.
+        points: the result of ``fixed_points``.
+        max_speed: points with a speed |F(s) - s| of at least this are removed.
+        min_distance: points closer than this to an already selected point are removed.
     Returns:
-        ``FixedPoints`` with the selected points: those with the fewest unstable directions first, of equals the
-        slowest first. It computes on the host.
+        ``FixedPoints`` with the selected points, sorted by the number of unstable directions, then by speed.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -183,25 +184,25 @@ def distinct_points(points: FixedPoints, *, max_speed: float = 1e-5, min_distanc
 
 
 class PrincipalComponents(NamedTuple):
-    """The orthogonal directions in which states vary most."""
+    """Principal components of a set of states."""
 
     mean: jax.Array
     """``[S]``: the mean state"""
     components: jax.Array
-    """``[K, S]``: unit vectors, in order of falling variance"""
+    """``[K, S]``: orthonormal vectors, in order of decreasing variance"""
     explained_variance_ratio: jax.Array
-    """``[K]``: the fraction of the variance along each"""
+    """``[K]``: the fraction of the variance along each component"""
 
 
 def principal_components(states: PyTree, num_components: int = 2) -> PrincipalComponents:
     """Computes the principal components of states.
 
     Args:
-        states: parts ``[..., H]`` such as an ``LSTMState`` or ``{"h": ..., "c": ...}`` of a trace; every leading index
-            is a sample, and the S numbers of a state are its parts side by side.
-        num_components: how many directions are returned.
+        states: a tree of arrays ``[..., H]`` such as an ``LSTMState``, or ``{"h": ..., "c": ...}`` of a trace. All
+            leading axes are samples; the arrays are concatenated to S values per sample.
+        num_components: number of components to return, K.
     Returns:
-        ``PrincipalComponents`` in float32, or float64 for float64.
+        ``PrincipalComponents`` in float32, or in float64 for float64 states.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -210,20 +211,21 @@ def principal_components(states: PyTree, num_components: int = 2) -> PrincipalCo
         >>> (10 * abs(components.components)).round().tolist(), components.explained_variance_ratio.round().tolist()
         ([[6.0, 8.0]], [1.0])
     """
-    rows = _flatten_states(states)
-    mean = rows.mean(axis=0)
-    _, sizes, axes = jnp.linalg.svd(rows - mean[None], full_matrices=False)
-    return PrincipalComponents(mean, axes[:num_components], sizes[:num_components] ** 2 / jnp.sum(sizes**2))
+    samples = _flatten_states(states)
+    mean = samples.mean(axis=0)
+    _, singular_values, components = jnp.linalg.svd(samples - mean[None], full_matrices=False)
+    variances = singular_values**2
+    return PrincipalComponents(mean, components[:num_components], variances[:num_components] / jnp.sum(variances))
 
 
 def project_onto(components: PrincipalComponents, states: PyTree) -> jax.Array:
-    """Computes the coordinates of states along principal components.
+    """Projects states onto principal components.
 
     Args:
-        components: what ``principal_components`` returned for states of this structure.
-        states: parts ``[..., H]``.
+        components: the result of ``principal_components`` for states of the same structure.
+        states: a tree of arrays ``[..., H]``.
     Returns:
-        ``[..., K]``, 0 for the mean state.
+        coordinates ``[..., K]``, relative to the mean state.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -232,12 +234,12 @@ def project_onto(components: PrincipalComponents, states: PyTree) -> jax.Array:
         >>> abs(lj.diagnostics.project_onto(components, states)).round(3).tolist()
         [[5.0], [0.0], [5.0]]
     """
-    lead = jax.tree.leaves(states)[0].shape[:-1]
+    batch_shape = jax.tree.leaves(states)[0].shape[:-1]
     coordinates = (_flatten_states(states) - components.mean[None]) @ components.components.T
-    return coordinates.reshape(*lead, len(components.components))
+    return coordinates.reshape(*batch_shape, len(components.components))
 
 
 def _flatten_states(states: PyTree) -> jax.Array:
-    """Returns ``[N, S]``: all leading axes as rows, the parts side by side; in float32, or float64 for float64."""
+    """Flattens states to ``[N, S]``: leading axes to N, parts concatenated to S; at least float32."""
     leaves = [jnp.asarray(leaf).astype(accumulator_dtype(leaf.dtype)) for leaf in jax.tree.leaves(states)]
     return jnp.concatenate([leaf.reshape(-1, leaf.shape[-1]) for leaf in leaves], axis=-1)

@@ -1,11 +1,11 @@
-"""Gradients through time: through the state of each step, and through products of the steps' Jacobians.
+"""Gradients through time: gradients of a loss with respect to states, and products of the steps' Jacobians.
 
-    dL/ds_t                                     the gradient of a loss L with respect to the state that enters step t
-    J_t = ds_{t+1} / ds_t                       [S, S], S the size of the state: 2H for an LSTM's h and c
+    dL/ds_t                                     the gradient of a loss L with respect to the state entering step t
+    J_t = ds_{t+1} / ds_t                       [S, S], where S is the size of the state: 2H for an LSTM's h and c
     ds_T / ds_t = J_{T-1} ... J_t               its singular values grow or shrink with T - t
 
-A simple network's gradients vanish or explode because the product does (Hochreiter 1991; Bengio, Simard and Frasconi
-1994); an LSTM's product holds the forget gates on its diagonal.
+In a simple network this product, and with it the gradient, vanishes or explodes (Hochreiter 1991; Bengio, Simard and
+Frasconi 1994). In an LSTM the diagonal of each factor contains the forget gates.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,10 +36,10 @@ from lstm_jax.cells.inputs import with_inputs
 
 
 @cache
-def _perturbed(cell: Cell) -> Cell:
-    """Makes a cell that reads ``Inputs(xs, perturbations)`` and adds a perturbation to the state that enters each step.
+def _perturb_cell(cell: Cell) -> Cell:
+    """Returns a cell that takes ``Inputs(xs, perturbations)`` and adds a perturbation to the state entering each step.
 
-    The gradient with respect to a perturbation of 0 is the gradient with respect to the state.
+    The gradient with respect to a zero perturbation is the gradient with respect to the state.
     """
 
     def perturb(state: PyTree, perturbation: PyTree) -> PyTree:
@@ -53,7 +53,7 @@ def _perturbed(cell: Cell) -> Cell:
 
 
 def _zero_perturbations(num_steps: int, zero_states: PyTree) -> PyTree:
-    """Returns zeros ``[T, ...]`` for each part ``[...]`` of the states."""
+    """Returns zeros ``[T, ...]`` for each array ``[...]`` of the states."""
     return jax.tree.map(lambda leaf: jnp.zeros((num_steps, *leaf.shape), leaf.dtype), zero_states)
 
 
@@ -71,32 +71,31 @@ def state_gradients(
     reverse: bool = False,
     remat: str | int | None = None,
 ) -> PyTree:
-    """Computes the gradient of a loss with respect to the state that enters each step.
+    """Computes the gradient of a loss with respect to the state entering each step.
 
     Args:
-        loss: ``loss(final_state, ys) -> number``, a function of the two results of ``unroll``.
+        loss: ``loss(final_state, ys) -> scalar``, a function of the results of ``unroll``.
         params: parameters of the cell, ``LSTMParams`` for an LSTM.
-        xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell that reads more at each step.
-        initial_state: the state before the first step read; None means zeros.
-        cell: any of ``cells.CELLS``, or a cell made of one, such as by a regularizer.
-        lengths: integers ``[*batch]``; later steps are not taken. None means all T steps.
-        mask: bool ``[T, *batch]``, the steps that are taken; at most one of lengths and mask is given.
-        resets: bool ``[T, *batch]``, steps that start from ``reset_state``; None means none.
-        reset_state: broadcasts to the state; None means zeros.
-        reverse: whether each sequence is read from its last taken step to its first.
-        remat: what is kept for the backward pass, as for ``lstm``.
+        xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell with additional inputs per step.
+        initial_state: the state before the first step; None means zeros.
+        cell: a cell of ``cells.CELLS``, or one derived from it, for example by a regularizer.
+        lengths: integers ``[*batch]``; steps after the length are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, True at steps that are taken; give at most one of ``lengths`` and ``mask``.
+        resets: bool ``[T, *batch]``; no state crosses the boundary before a True step. None means no resets.
+        reset_state: the state after a reset, broadcast to the state's shape; None means zeros.
+        reverse: whether to process each sequence from its last taken step to its first.
+        remat: which values are saved for the backward pass, as for ``lstm``.
     Returns:
-        a state whose parts are ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. Step t has the gradient that flows
-        back through the steps from t on, without what the loss reads of the state directly; it is 0 where no step is
-        taken.
+        a state with parts ``[T, *batch, H]``: an ``LSTMState`` for an LSTM. Entry t contains only the gradient that
+        flows back through step t, not the loss's direct dependence on the state; it is 0 at steps that are not taken.
     Raises:
-        ValueError: naming the argument, what it got and what it wants.
+        ValueError: if an argument has the wrong shape or dtype; the message names it.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
         >>> params, xs = lj.init_params(jax.random.key(0), 3, 8), jnp.ones((5, 3))
         >>> gradients = lj.diagnostics.state_gradients(lambda final, ys: ys[-1].sum(), params, xs)
-        >>> jnp.linalg.norm(gradients.c, axis=-1).shape  # one norm a step
+        >>> jnp.linalg.norm(gradients.c, axis=-1).shape  # one norm per step
         (5,)
     """
     options = SequenceOptions(lengths, mask, resets, reset_state, reverse, remat)
@@ -105,7 +104,7 @@ def state_gradients(
 
     def perturbed_loss(perturbations: PyTree) -> jax.Array:
         inputs: Any = Inputs(xs, perturbations)
-        return loss(*run_cell(_perturbed(cell), params, inputs, initial_state, options))
+        return loss(*run_cell(_perturb_cell(cell), params, inputs, initial_state, options))
 
     return jax.grad(perturbed_loss)(_zero_perturbations(num_steps, cell.zero_state(params, tuple(row_shape))))
 
@@ -125,26 +124,26 @@ def state_gradients_stack(
     reverse: bool = False,
     remat: str | int | None = None,
 ) -> tuple[Any, ...]:
-    """Computes the gradient of a loss with respect to the state that enters each step of each layer of a stack.
+    """Computes the gradient of a loss with respect to the state entering each step of each layer of a stack.
 
     Args:
-        loss: ``loss(final_states, ys) -> number``, a function of the two results of ``lstm_stack``.
-        layers: each layer's parameters, lowest first; ``Bidirectional`` of two for a layer that reads both ways.
+        loss: ``loss(final_states, ys) -> scalar``, a function of the results of ``lstm_stack``.
+        layers: parameters of each layer, lowest first; a ``Bidirectional`` pair for a bidirectional layer.
         xs: inputs ``[T, *batch, D]``.
-        initial_state: one state a layer; None means zeros throughout.
-        cell: the cell of all layers; None means LSTMs, with or without a projection.
-        between: ``between(layer, inputs, outputs)`` returns the next layer's inputs; None means the outputs.
-        lengths: integers ``[*batch]``; later steps are not taken. None means all T steps.
-        mask: bool ``[T, *batch]``, the steps that are taken; at most one of lengths and mask is given.
-        resets: bool ``[T, *batch]``, steps that start from ``reset_state``; None means none.
-        reset_state: one state a layer; None means zeros.
-        reverse: whether every layer reads in reverse; not together with ``Bidirectional`` layers.
-        remat: what is kept for the backward pass, as for ``lstm``.
+        initial_state: the initial state of each layer; None means zeros.
+        cell: the cell of all layers; None means the LSTM, or the projected LSTM, depending on the parameters.
+        between: ``between(layer_index, inputs, outputs)`` returns the inputs of the next layer; None means the outputs.
+        lengths: integers ``[*batch]``; steps after the length are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, True at steps that are taken; give at most one of ``lengths`` and ``mask``.
+        resets: bool ``[T, *batch]``; no state crosses the boundary before a True step. None means no resets.
+        reset_state: the state of each layer after a reset; None means zeros.
+        reverse: whether every layer processes time in reverse; not allowed with ``Bidirectional`` layers.
+        remat: which values are saved for the backward pass, as for ``lstm``.
     Returns:
-        a tuple with one state a layer, lowest first, whose parts are ``[T, *batch, H]`` as ``state_gradients`` has
-        them; ``Bidirectional`` of two for a layer that reads both ways.
+        a tuple with one state per layer, lowest first, with parts ``[T, *batch, H]`` as returned by
+        ``state_gradients``; a ``Bidirectional`` pair of states for a bidirectional layer.
     Raises:
-        ValueError: naming the layer and the argument, what it got and what it wants.
+        ValueError: if an argument has the wrong shape or dtype; the message names the layer and the argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -157,18 +156,18 @@ def state_gradients_stack(
     options = SequenceOptions(lengths, mask, resets, None, reverse, remat)
 
     def perturbed_loss(perturbations: tuple[Any, ...]) -> jax.Array:
-        flat = [
+        by_direction = [
             direction
             for layer in perturbations
             for direction in (layer if isinstance(layer, Bidirectional) else (layer,))
         ]
-        remaining = iter(flat)  # in the order of the runs: layers, forward before backward
+        remaining = iter(by_direction)  # run_layers runs the layers in order, forward before backward
 
         def run_layer(
-            params: PyTree, xs: jax.Array, initial: PyTree, options: SequenceOptions
+            params: PyTree, xs: jax.Array, initial_state: PyTree, options: SequenceOptions
         ) -> tuple[PyTree, jax.Array]:
-            perturbed = _perturbed(cell or cell_of_params(params))
-            return run_cell(perturbed, params, Inputs(xs, next(remaining)), initial, options)
+            perturbed_cell = _perturb_cell(cell or cell_of_params(params))
+            return run_cell(perturbed_cell, params, Inputs(xs, next(remaining)), initial_state, options)
 
         return loss(*run_layers(run_layer, layers, xs, initial_state, reset_state, between, options))
 
@@ -180,14 +179,14 @@ def state_jacobians(params: PyTree, xs: PyTree, initial_state: PyTree | None = N
 
     Args:
         params: parameters of the cell, ``LSTMParams`` for an LSTM.
-        xs: one sequence ``[T, D]``, of which every step is taken; ``jax.vmap`` does batches.
-        initial_state: the state before the first step; None means zeros.
-        cell: any of ``cells.CELLS``, or a cell made of one.
+        xs: one sequence ``[T, D]``; use ``jax.vmap`` for batches.
+        initial_state: the state before step 0; None means zeros.
+        cell: a cell of ``cells.CELLS``, or one derived from it.
     Returns:
-        ``[T, S, S]`` in float32, or float64 for float64. The S numbers of a state are its parts in their order: h,
-        then c, S = 2H, for an LSTM.
+        ``[T, S, S]`` in float32, or in float64 for float64. A state is flattened to S values in the order of its
+        parts: h, then c, and S = 2H, for an LSTM.
     Raises:
-        ValueError: naming the argument, what it got and what it wants.
+        ValueError: if an argument has the wrong shape or dtype; the message names it.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -204,8 +203,8 @@ def state_jacobians(params: PyTree, xs: PyTree, initial_state: PyTree | None = N
 
     def step(flat_state: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         def advance(flat_state: jax.Array) -> jax.Array:
-            new, _ = engine.step(cell, prepared, unflatten(flat_state), x)
-            return ravel_pytree(new)[0]
+            new_state, _ = engine.step(cell, prepared, unflatten(flat_state), x)
+            return ravel_pytree(new_state)[0]
 
         return advance(flat_state), jax.jacfwd(advance)(flat_state).astype(accumulator_dtype(flat_state.dtype))
 
@@ -213,15 +212,15 @@ def state_jacobians(params: PyTree, xs: PyTree, initial_state: PyTree | None = N
 
 
 def product_spectra(jacobians: ArrayLike) -> jax.Array:
-    """Computes log10 of the singular values of ``ds_T / ds_t`` for each t, the product of the Jacobians from t on.
+    """Computes log10 of the singular values of ``ds_T / ds_t``, the product of the Jacobians from t on, for each t.
 
-    The product is rescaled at each step, so that none under- or overflows. Singular values that are smaller than the
-    largest by more than the precision of the dtype are noise.
+    The product is rescaled at each step, which avoids underflow and overflow. Singular values below the largest one
+    times the dtype's machine epsilon are rounding noise.
 
     Args:
         jacobians: ``[T, S, S]`` from ``state_jacobians``.
     Returns:
-        ``[T, S]``, largest first.
+        ``[T, S]``, sorted in decreasing order along the last axis.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -233,8 +232,8 @@ def product_spectra(jacobians: ArrayLike) -> jax.Array:
     def multiply(carry: tuple[jax.Array, jax.Array], jacobian: jax.Array) -> tuple[tuple, tuple]:
         product, log_scale = carry
         product = product @ jacobian
-        size = jnp.maximum(jnp.linalg.norm(product), jnp.finfo(product.dtype).tiny)
-        carry = (product / size, log_scale + jnp.log10(size))
+        norm = jnp.maximum(jnp.linalg.norm(product), jnp.finfo(product.dtype).tiny)
+        carry = (product / norm, log_scale + jnp.log10(norm))
         return carry, carry
 
     identity = jnp.eye(jacobians.shape[-1], dtype=jacobians.dtype)
@@ -248,16 +247,16 @@ def lyapunov_exponents(jacobians: ArrayLike, num_exponents: int | None = None) -
 
         Q_{t+1} R_t = J_t Q_t        exponent k = mean over t of log |R_t[k, k]|
 
-    They are the rates at which neighboring states separate: above 0 the network is chaotic, below 0 it forgets
-    (Benettin et al. 1980, Meccanica 15).
+    The exponents are the rates at which neighboring states separate. If the largest is positive the dynamics are
+    chaotic; if it is negative the network forgets its initial state (Benettin et al. 1980, Meccanica 15).
 
     Args:
-        jacobians: ``[T, S, S]`` from ``state_jacobians``, without the first steps, in which a transient fades.
-        num_exponents: how many are computed, 1 to S; None means S.
+        jacobians: ``[T, S, S]`` from ``state_jacobians``, without the steps of an initial transient.
+        num_exponents: number of exponents to compute, 1 to S; None means S.
     Returns:
-        ``[num_exponents]`` in nats a step, largest first.
+        ``[num_exponents]`` in nats per step, in decreasing order.
     Raises:
-        ValueError: for a number of exponents that is not 1 to S.
+        ValueError: if ``num_exponents`` is not between 1 and S.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -265,16 +264,16 @@ def lyapunov_exponents(jacobians: ArrayLike, num_exponents: int | None = None) -
         [1.0]
     """
     jacobians = jnp.asarray(jacobians)
-    size = jacobians.shape[-1]
-    num_exponents = size if num_exponents is None else num_exponents
-    if not 1 <= num_exponents <= size:
-        raise ValueError(f"num_exponents: got {num_exponents}, want 1 to the {size} numbers of the state")
+    state_size = jacobians.shape[-1]
+    num_exponents = state_size if num_exponents is None else num_exponents
+    if not 1 <= num_exponents <= state_size:
+        raise ValueError(f"num_exponents: got {num_exponents}, want 1 to the {state_size} numbers of the state")
 
     def step(basis: jax.Array, jacobian: jax.Array) -> tuple[jax.Array, jax.Array]:
         basis, triangle = jnp.linalg.qr(jacobian @ basis)
         return basis, jnp.log(jnp.abs(jnp.diagonal(triangle)))
 
-    # A random basis leaves out no direction of the state, as unit vectors of h would leave out c.
-    random_basis = jax.random.normal(jax.random.key(0), (size, num_exponents), jacobians.dtype)
+    # A random basis has a component along every direction of the state; unit vectors of h would miss those of c.
+    random_basis = jax.random.normal(jax.random.key(0), (state_size, num_exponents), jacobians.dtype)
     log_growths = lax.scan(step, jnp.linalg.qr(random_basis)[0], jacobians)[1]
     return jnp.sort(log_growths.mean(axis=0))[::-1]

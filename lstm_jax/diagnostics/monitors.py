@@ -1,4 +1,4 @@
-"""Monitors: the size of each parameter's gradient and update while training goes on."""
+"""Monitoring of gradient norms and update ratios of each parameter during training."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,30 +10,30 @@ import optax
 from lstm_jax._core.structs import PyTree
 
 Row = dict[str, Any]
-"""One row of a training history, values by name."""
+"""One row of a training history: values by name."""
 
 
 class MonitorState(NamedTuple):
-    """State of ``monitor``: the state of the optimizer, and what was measured at the last step."""
+    """State of ``monitor``: the state of the wrapped optimizer and the measurements of the last step."""
 
     inner: Any
-    """the state of the monitored optimizer"""
+    """the state of the wrapped optimizer"""
     gradient_norms: PyTree
-    """for each parameter the norm of its gradient"""
+    """the norm of the gradient of each parameter"""
     update_ratios: PyTree
-    """for each parameter |update| / |parameter|, about 1e-3 for Adam as a rule; NaN for a parameter that is all 0"""
+    """|update| / |parameter| of each parameter, typically about 1e-3 for Adam; NaN for a parameter that is all 0"""
 
 
 def monitor(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """Wraps an optimizer so that its state holds the norms of each parameter's gradient and update.
+    """Wraps an optimizer so that its state records the gradient norm and update ratio of each parameter.
 
-    Updates are those of the optimizer itself. ``monitor_readings`` reads what was measured, and ``recorder`` does so
-    while ``training.fit`` runs.
+    The updates are unchanged. Read the measurements with ``monitor_readings``, or pass ``recorder`` to ``training.fit``
+    as a callback.
 
     Args:
-        optimizer: any transformation of Optax.
+        optimizer: any Optax gradient transformation.
     Returns:
-        an optimizer with the state ``MonitorState``, whose ``update`` needs the parameters.
+        a gradient transformation with state ``MonitorState``, whose ``update`` requires ``params``.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj, optax
@@ -44,31 +44,31 @@ def monitor(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
     """
     inner = optax.with_extra_args_support(optimizer)
 
-    def zeros(params: PyTree) -> PyTree:
+    def zero_scalars(params: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: jnp.zeros((), jnp.float32), params)
 
     def init(params: PyTree) -> MonitorState:
-        return MonitorState(inner.init(params), zeros(params), zeros(params))
+        return MonitorState(inner.init(params), zero_scalars(params), zero_scalars(params))
 
     def update(gradient: PyTree, state: MonitorState, params: Any = None, **extra: Any) -> tuple[PyTree, MonitorState]:
         if params is None:
             raise ValueError("params: got None, want the parameters: ratios are relative to them")
-        updates, new = inner.update(gradient, state.inner, params, **extra)
-        ratios = jax.tree.map(_ratio, updates, params)
-        return updates, MonitorState(new, jax.tree.map(_norm, gradient), ratios)
+        updates, inner_state = inner.update(gradient, state.inner, params, **extra)
+        ratios = jax.tree.map(_update_ratio, updates, params)
+        return updates, MonitorState(inner_state, jax.tree.map(_norm, gradient), ratios)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def monitor_readings(state: Any) -> Row:
-    """Returns what ``monitor`` measured at the last step, by the names of the parameters.
+    """Returns the measurements of ``monitor`` at the last step, by parameter name.
 
     Args:
-        state: the ``opt_state`` of a ``TrainState``, or any tree that holds one ``MonitorState``.
+        state: the ``opt_state`` of a ``TrainState``, or any tree that contains a ``MonitorState``.
     Returns:
-        numbers by names such as ``"gradient_norm layers.0.bias"`` and ``"update_ratio layers.0.bias"``.
+        floats by names such as ``"gradient_norm layers.0.bias"`` and ``"update_ratio layers.0.bias"``.
     Raises:
-        ValueError: if no ``MonitorState`` is in the tree.
+        ValueError: if the tree contains no ``MonitorState``.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj, optax
@@ -77,24 +77,25 @@ def monitor_readings(state: Any) -> Row:
         >>> lj.diagnostics.monitor_readings(state)["gradient_norm w"]
         5.0
     """
-    monitors = [leaf for leaf in jax.tree.leaves(state, is_leaf=_is_monitor_state) if _is_monitor_state(leaf)]
-    if not monitors:
+    monitor_states = [leaf for leaf in jax.tree.leaves(state, is_leaf=_is_monitor_state) if _is_monitor_state(leaf)]
+    if not monitor_states:
         raise ValueError("state: got no state of diagnostics.monitor, want monitor(optimizer) as the optimizer")
     row: Row = {}
-    for quantity, tree in (("gradient_norm", monitors[0].gradient_norms), ("update_ratio", monitors[0].update_ratios)):
+    norms, ratios = monitor_states[0].gradient_norms, monitor_states[0].update_ratios
+    for quantity, tree in (("gradient_norm", norms), ("update_ratio", ratios)):
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             row[f"{quantity} {jax.tree_util.keystr(path, simple=True, separator='.')}"] = float(leaf)
     return row
 
 
 def recorder(rows: list[Row]) -> Callable[[Row, Any], None]:
-    """Makes a callback for ``training.fit`` that appends the readings of each logged step to a list.
+    """Returns a callback for ``training.fit`` that appends the readings of each logged step to a list.
 
     Args:
-        rows: the list; each appended row has ``"step"`` and the entries of ``monitor_readings``.
+        rows: the list to append to; each new row has ``"step"`` and the entries of ``monitor_readings``.
     Returns:
-        a function ``(row, train_state) -> None`` for the argument ``callbacks`` of ``fit``, whose optimizer must come
-        from ``monitor``.
+        a function ``(row, train_state) -> None`` for ``callbacks`` of ``fit``; the optimizer must be wrapped by
+        ``monitor``.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj, optax, types
@@ -115,8 +116,9 @@ def _is_monitor_state(leaf: Any) -> bool:
     return isinstance(leaf, MonitorState)
 
 
-def _ratio(update: jax.Array, leaf: jax.Array) -> jax.Array:
-    norm = _norm(leaf)
+def _update_ratio(update: jax.Array, param: jax.Array) -> jax.Array:
+    """Returns |update| / |param|, or NaN if the parameter is all 0."""
+    norm = _norm(param)
     return jnp.where(norm > 0, _norm(update) / jnp.where(norm > 0, norm, 1), jnp.nan)
 
 

@@ -1,9 +1,9 @@
-"""Traces: the gates, memory and output of a network at every step of a sequence.
+"""Traces: the gates, memory and output of a network at every step of a sequence, and their statistics.
 
-A trace is a dict of arrays ``[T, *batch, H]`` by the letters of the cell's file: ``i, f, g, o, c, h`` for an LSTM, ``r,
-z, n, h`` for a GRU, ``h`` alone for a simple network. An array that is wider or narrower in the cell, such as the ``h``
-of a projected LSTM, is so in the trace. ``traced`` makes of any cell one that outputs its trace. Lengths, masks, resets
-and reverse therefore mean for a trace what they mean for a run, and a run without a trace costs nothing more.
+A trace is a dict of arrays ``[T, *batch, H]``. Its keys are the letters in the equations of the cell: ``i, f, g, o, c,
+h`` for an LSTM, ``r, z, n, h`` for a GRU, ``h`` for a simple network. Arrays keep the size they have in the cell, for
+example P for the ``h`` of a projected LSTM. ``traced`` turns any cell into one that outputs its trace, so lengths,
+masks, resets and ``reverse`` have the same meaning for a trace as for a run. Runs without a trace have no overhead.
 """
 
 from collections.abc import Sequence
@@ -19,38 +19,38 @@ from lstm_jax._core.structs import Bidirectional, Cell, PyTree, SequenceOptions
 from lstm_jax.cells import LSTM
 
 Trace = dict[str, jax.Array]
-"""Arrays ``[T, *batch, H]`` by their letters; 0 at steps that are not taken."""
+"""Arrays ``[T, *batch, H]`` by letter, such as ``"f"`` or ``"c"``; 0 at steps that are not taken."""
 
 SIGMOID_LETTERS = "ifozr"
-"""The letters of the gates whose values lie between 0 and 1."""
+"""Letters of the gates with values between 0 and 1."""
 
 OPEN_ABOVE, CLOSED_BELOW = 0.9, 0.1
-"""A gate counts as open above the first value and as closed below the second (Karpathy, Johnson and Li 2015)."""
+"""Thresholds above which a gate counts as open and below which it counts as closed (Karpathy et al. 2015)."""
 
 SATURATED_ABOVE = 2.0
-"""A memory counts as saturated above this value, where the slope of tanh is below 0.071."""
+"""Magnitude above which a memory counts as saturated: the slope of tanh there is below 0.071."""
 
 
 class TracedState(NamedTuple):
-    """Output of a traced cell at each step."""
+    """Output of a traced cell at one step."""
 
     y: PyTree
-    """the output of the cell itself"""
+    """the output of the original cell"""
     fields: Trace
-    """the gates of the step and the parts of the state after it, by their letters"""
+    """the gates of the step and the parts of the new state, by letter"""
 
 
 @cache
 def traced(cell: Cell) -> Cell:
-    """Makes a cell that outputs ``TracedState(y, fields)``: its own output, its gates, and the parts of its new state.
+    """Returns a cell that outputs ``TracedState(y, fields)``: the original output, the gates and the new state.
 
-    The gates are those that ``cell.gates`` names; a cell without that function is traced with its state alone. The
-    state itself, and therefore every result of a run but the output, is that of ``cell``.
+    The gates are those returned by ``cell.gates``; a cell without ``gates`` has a trace of its state only. The state of
+    the returned cell equals that of ``cell``.
 
     Args:
-        cell: any cell, for example ``cells.GRU``, or one that ``cells.with_inputs`` or a regularizer made.
+        cell: any cell, for example ``cells.GRU``, or one derived by ``cells.with_inputs`` or a regularizer.
     Returns:
-        a cell for ``unroll``, the same object for the same cell, so that programs are compiled once.
+        a cell for ``unroll``. Calls with the same ``cell`` return the same object, so programs compile once.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -68,7 +68,7 @@ def traced(cell: Cell) -> Cell:
 
 
 def state_fields(state: PyTree) -> Trace:
-    """Returns the parts of a state by their names; a state that is one array is named ``h``."""
+    """Returns the parts of a state by name; a state that is a single array is named ``h``."""
     return dict(state._asdict()) if hasattr(state, "_asdict") else {"h": state}
 
 
@@ -86,30 +86,30 @@ def trace(
 ) -> Trace:
     """Runs a cell over a sequence and returns its gates, memory and output at every step.
 
-    It is the ``fields`` of ``unroll(traced(cell), params, xs, ...)``.
+    Equivalent to the ``fields`` output of ``unroll(traced(cell), params, xs, ...)``.
 
     Args:
         params: parameters of the cell, ``LSTMParams`` for an LSTM.
-        xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell that reads more at each step.
-        initial_state: the state before the first step read; None means zeros.
-        cell: any of ``cells.CELLS``, or a cell made of one; its file says what its letters mean.
-        lengths: integers ``[*batch]``; later steps are not taken. None means all T steps.
-        mask: bool ``[T, *batch]``, the steps that are taken; at most one of lengths and mask is given.
-        resets: bool ``[T, *batch]``, steps that start from ``reset_state``; None means none.
-        reset_state: broadcasts to the state; None means zeros.
-        reverse: whether each sequence is read from its last taken step to its first.
+        xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell with additional inputs per step.
+        initial_state: the state before the first step; None means zeros.
+        cell: a cell of ``cells.CELLS``, or one derived from it; its module documents the letters.
+        lengths: integers ``[*batch]``; steps after the length are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, True at steps that are taken; give at most one of ``lengths`` and ``mask``.
+        resets: bool ``[T, *batch]``; no state crosses the boundary before a True step. None means no resets.
+        reset_state: the state after a reset, broadcast to the state's shape; None means zeros.
+        reverse: whether to process each sequence from its last taken step to its first.
     Returns:
-        a dict of arrays ``[T, *batch, H]`` in the order of ``xs``. ``c[t]`` and ``h[t]`` are the state after step t,
-        the gates are those that made it; all are 0 at steps that are not taken.
+        a dict of arrays ``[T, *batch, H]`` in the order of ``xs``. Entry t holds the gates of step t and the state
+        after it; all are 0 at steps that are not taken.
     Raises:
-        ValueError: naming the argument, what it got and what it wants.
+        ValueError: if an argument has the wrong shape or dtype; the message names it.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
         >>> fields = lj.diagnostics.trace(lj.init_params(jax.random.key(0), 3, 8), jnp.ones((5, 3)))
         >>> sorted(fields), fields["f"].shape
         (['c', 'f', 'g', 'h', 'i', 'o'], (5, 8))
-        >>> fields["f"].mean(axis=0).shape  # how much of its memory each unit keeps, on average
+        >>> fields["f"].mean(axis=0).shape  # mean forget gate of each unit
         (8,)
     """
     options = SequenceOptions(lengths, mask, resets, reset_state, reverse)
@@ -133,20 +133,20 @@ def trace_stack(
     """Runs a stack of layers over a sequence and returns the trace of each layer.
 
     Args:
-        layers: each layer's parameters, lowest first; ``Bidirectional`` of two for a layer that reads both ways.
+        layers: parameters of each layer, lowest first; a ``Bidirectional`` pair for a bidirectional layer.
         xs: inputs ``[T, *batch, D]``.
-        initial_state: one state a layer; None means zeros throughout.
-        cell: the cell of all layers; None means LSTMs, with or without a projection.
-        between: ``between(layer, inputs, outputs)`` returns the next layer's inputs; None means the outputs.
-        lengths: integers ``[*batch]``; later steps are not taken. None means all T steps.
-        mask: bool ``[T, *batch]``, the steps that are taken; at most one of lengths and mask is given.
-        resets: bool ``[T, *batch]``, steps that start from ``reset_state``; None means none.
-        reset_state: one state a layer; None means zeros.
-        reverse: whether every layer reads in reverse; not together with ``Bidirectional`` layers.
+        initial_state: the initial state of each layer; None means zeros.
+        cell: the cell of all layers; None means the LSTM, or the projected LSTM, depending on the parameters.
+        between: ``between(layer_index, inputs, outputs)`` returns the inputs of the next layer; None means the outputs.
+        lengths: integers ``[*batch]``; steps after the length are not taken. None means all T steps.
+        mask: bool ``[T, *batch]``, True at steps that are taken; give at most one of ``lengths`` and ``mask``.
+        resets: bool ``[T, *batch]``; no state crosses the boundary before a True step. None means no resets.
+        reset_state: the state of each layer after a reset; None means zeros.
+        reverse: whether every layer processes time in reverse; not allowed with ``Bidirectional`` layers.
     Returns:
-        a tuple with the trace of each layer, lowest first; ``Bidirectional`` of two for a layer that reads both ways.
+        a tuple with the trace of each layer, lowest first; a ``Bidirectional`` pair for a bidirectional layer.
     Raises:
-        ValueError: naming the layer and the argument, what it got and what it wants.
+        ValueError: if an argument has the wrong shape or dtype; the message names the layer and the argument.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -155,12 +155,15 @@ def trace_stack(
         >>> upper.backward["c"].shape
         (5, 8)
     """
-    traces: list[Trace] = []  # in the order of layers, forward before backward
+    traces: list[Trace] = []  # run_layers runs the layers in order, forward before backward
 
-    def run_layer(params: PyTree, xs: jax.Array, initial: PyTree, options: SequenceOptions) -> tuple[PyTree, jax.Array]:
-        final, traced_state = run_cell(traced(cell or cell_of_params(params)), params, xs, initial, options)
+    def run_layer(
+        params: PyTree, xs: jax.Array, initial_state: PyTree, options: SequenceOptions
+    ) -> tuple[PyTree, jax.Array]:
+        traced_cell = traced(cell or cell_of_params(params))
+        final_state, traced_state = run_cell(traced_cell, params, xs, initial_state, options)
         traces.append(traced_state.fields)
-        return final, traced_state.y
+        return final_state, traced_state.y
 
     options = SequenceOptions(lengths, mask, resets, None, reverse)
     run_layers(run_layer, layers, jnp.asarray(xs), initial_state, reset_state, between, options)
@@ -175,30 +178,30 @@ class UnitStats(NamedTuple):
     """Statistics of each unit over the steps of a trace."""
 
     time_constant: jax.Array
-    """``[H]``: steps after which a memory has faded to 1/e if nothing is written, ``-1 / mean(log f)``; z for a GRU"""
+    """``[H]``: steps after which the memory decays to 1/e without new input, ``-1 / mean(log f)``; z for a GRU"""
     retention: jax.Array
-    """``[H]``: the mean of f, or of z: the share of the memory that a step keeps"""
+    """``[H]``: mean of f, or of z for a GRU: the fraction of the memory kept per step"""
     open_fractions: dict[str, jax.Array]
-    """``[H]`` by a gate's letter: the fraction of steps at which the gate is above 0.9"""
+    """``[H]`` by gate letter: fraction of steps with the gate above 0.9"""
     closed_fractions: dict[str, jax.Array]
-    """``[H]`` by a gate's letter: the fraction of steps at which the gate is below 0.1"""
+    """``[H]`` by gate letter: fraction of steps with the gate below 0.1"""
     mean_memory: jax.Array
-    """``[H]``: the mean of abs(c), or of abs(h) for a cell without c"""
+    """``[H]``: mean of abs(c), or of abs(h) for a cell without c"""
     saturated_fraction: jax.Array
-    """``[H]``: the fraction of steps at which abs(c), or abs(h), is above 2"""
+    """``[H]``: fraction of steps with abs(c), or abs(h) for a cell without c, above 2"""
 
 
 def unit_stats(fields: Trace, mask: ArrayLike | None = None) -> UnitStats:
-    """Measures how long each unit remembers, how often its gates are open or closed, and how full its memory is.
+    """Computes for each unit the memory time constant, open and closed fractions of gates, and saturation.
 
     Args:
-        fields: a trace, arrays ``[T, *batch, H]``, with a forget gate ``f`` or an update gate ``z``.
-        mask: bool ``[T, *batch]``, the steps that count: for a padded trace, whose gates are 0 after the lengths,
-            ``lengths_to_mask(lengths, T)``. None means all steps.
+        fields: a trace ``[T, *batch, H]`` with a forget gate ``f`` or an update gate ``z``.
+        mask: bool ``[T, *batch]``, True at steps to include; use ``lengths_to_mask(lengths, T)`` for padded sequences,
+            whose traces are 0 after the length. None means all steps.
     Returns:
-        ``UnitStats``, over all steps that count of all rows of the batch.
+        ``UnitStats`` over all included steps of all sequences.
     Raises:
-        ValueError: for a trace with neither gate, or a mask of another shape or dtype.
+        ValueError: if the trace has neither ``f`` nor ``z``, or the mask has the wrong shape or dtype.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -211,17 +214,20 @@ def unit_stats(fields: Trace, mask: ArrayLike | None = None) -> UnitStats:
         raise ValueError(f"fields: got {sorted(fields)}, want a trace with a gate f or z that keeps the memory")
     keep_gate = fields["f"] if "f" in fields else fields["z"]
     memory = jnp.abs(fields["c"] if "c" in fields else fields["h"])
-    counted = jnp.ones(keep_gate.shape[:1], bool) if mask is None else jnp.asarray(mask)
-    if counted.dtype != bool or counted.shape != keep_gate.shape[: counted.ndim]:
-        raise ValueError(f"mask: got {counted.dtype} {counted.shape}, want bool [T, *batch] as in {keep_gate.shape}")
-    counted = jnp.broadcast_to(jnp.expand_dims(counted, range(counted.ndim, keep_gate.ndim)), keep_gate.shape)
+    step_mask = jnp.ones(keep_gate.shape[:1], bool) if mask is None else jnp.asarray(mask)
+    if step_mask.dtype != bool or step_mask.shape != keep_gate.shape[: step_mask.ndim]:
+        raise ValueError(
+            f"mask: got {step_mask.dtype} {step_mask.shape}, want bool [T, *batch] as in {keep_gate.shape}"
+        )
+    missing_axes = range(step_mask.ndim, keep_gate.ndim)
+    is_included = jnp.broadcast_to(jnp.expand_dims(step_mask, missing_axes), keep_gate.shape)
 
     def mean(values: jax.Array) -> jax.Array:
-        return jnp.mean(values, axis=range(values.ndim - 1), where=counted)
+        return jnp.mean(values, axis=range(values.ndim - 1), where=is_included)
 
     gates = {letter: fields[letter] for letter in SIGMOID_LETTERS if letter in fields}
     tiny = float(jnp.finfo(jnp.float32).tiny)
-    decay_rate = -mean(jnp.log(jnp.clip(jnp.where(counted, keep_gate, 1), tiny, 1)))
+    decay_rate = -mean(jnp.log(jnp.clip(jnp.where(is_included, keep_gate, 1), tiny, 1)))
     return UnitStats(
         1 / jnp.maximum(decay_rate, tiny),
         mean(keep_gate),

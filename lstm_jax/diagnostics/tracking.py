@@ -1,13 +1,13 @@
-"""Tracking: which hidden units follow a feature of the input, with a score that is compared with chance.
+"""Tracking: scores of how well hidden units follow a feature of the input, compared with chance.
 
-    score = |2 AUC - 1|            for a binary feature: how well the value of the unit separates its two values
-    score = |Spearman's rho|       for a numeric feature: how well the order of the unit's values follows the feature's
+    score = |2 AUC - 1|            for a binary feature: how well the unit's value separates the two classes
+    score = |Spearman's rho|       for a numeric feature: the rank correlation of the unit's value and the feature
 
-A perfect unit scores 1, and a long sequence of independent steps scores about 0 for a unit that ignores the feature.
-Among many units, however, some score well above 0 by chance, the more so since neighboring steps are alike; so chance
-is measured by shifting the feature around in time. This presumes that unit and feature behave alike throughout: a trend
-over the whole sequence, in both, passes for tracking. Karpathy, Johnson and Li 2015 (arXiv:1506.02078) found such units
-by eye.
+A perfect unit scores 1. A unit that ignores the feature scores about 0 on a long sequence of independent steps, but
+among many units some score well above 0 by chance, in particular because neighboring steps are correlated. The chance
+level is therefore measured by circular shifts of the feature in time. This assumes stationarity: a trend over the
+whole sequence in both the unit and the feature counts as tracking. Karpathy, Johnson and Li 2015 (arXiv:1506.02078)
+identified such units by eye.
 """
 
 from typing import NamedTuple
@@ -17,52 +17,52 @@ from jax.typing import ArrayLike
 from scipy.stats import rankdata
 
 CHANCE_QUANTILE = 0.95
-"""A chance level is reached in one of twenty shifts of the feature."""
+"""Quantile of the scores under random shifts that defines the chance level."""
 
 MIN_STEPS = 40
-"""The shortest sequence whose shifts measure chance."""
+"""Minimum length of a sequence for which chance can be measured by shifts."""
 
-MIN_SHIFT_FRACTION = 20
-"""A shift is at least the length of the sequence divided by this."""
+MIN_SHIFT_DIVISOR = 20
+"""Shifts are at least the sequence length divided by this."""
 
 
 class TrackingResult(NamedTuple):
-    """Result of ``track``: how well each hidden unit follows a feature, and how well it would by chance."""
+    """Result of ``track``: the score of each hidden unit for a feature, and the scores expected by chance."""
 
     scores: np.ndarray
-    """``[H]``, 0 to 1"""
+    """``[H]``: the score of each unit, from 0 to 1"""
     signs: np.ndarray
-    """``[H]``: 1 if the unit is high where the feature is, -1 if it is low there"""
+    """``[H]``: 1 if the unit increases with the feature, -1 if it decreases"""
     ranking: np.ndarray
-    """``[H]``: the numbers of the units, the best score first"""
+    """``[H]``: unit indices, sorted by decreasing score"""
     chance_scores: np.ndarray
-    """``[num_shifts]``: for each shift of the feature the best score of any unit, sorted"""
+    """``[num_shifts]``: the best score of any unit under each shift of the feature, sorted"""
     unit_chance_levels: np.ndarray
-    """``[H]``: the score that each unit reaches in one of twenty shifts, for a unit that was chosen on other data"""
+    """``[H]``: the 95% quantile of each unit's scores under shifts, for a unit selected on other data"""
 
     @property
     def best_unit(self) -> int:
-        """The number of the unit with the best score."""
+        """The index of the unit with the best score."""
         return int(self.ranking[0])
 
     @property
     def chance_level(self) -> float:
-        """The score that the best unit reaches in one of twenty shifts, for a unit that was chosen on these data."""
+        """The 95% quantile of ``chance_scores``, for a unit selected on the same data."""
         return float(np.quantile(self.chance_scores, CHANCE_QUANTILE))
 
 
 def track(values: ArrayLike, feature: ArrayLike, *, num_shifts: int = 200, seed: int = 0) -> TrackingResult:
-    """Scores hidden units by how well they follow a feature of the input, and measures what scores chance gives.
+    """Scores how well each hidden unit follows a feature of the input, and measures the scores expected by chance.
 
     Args:
-        values: ``[T, H]``: one array of a trace of one sequence, such as its ``"c"``.
-        feature: ``[T]``, booleans or numbers; a feature with two different values is binary.
-        num_shifts: how often the feature is shifted around the sequence, by at least a twentieth of it, for chance.
-        seed: the seed of the random lengths of the shifts.
+        values: ``[T, H]``, one field of the trace of one sequence, such as ``"c"``.
+        feature: ``[T]``, boolean or numeric; a feature with exactly two distinct values is binary.
+        num_shifts: number of random circular shifts of the feature, each by at least T / 20 steps.
+        seed: seed of the random shifts.
     Returns:
-        ``TrackingResult``, NumPy arrays on the host.
+        ``TrackingResult`` with NumPy arrays.
     Raises:
-        ValueError: for shapes that do not fit, numbers that are not finite, or a feature that never changes.
+        ValueError: if shapes do not match, T is below 40, a value is not finite, or the feature is constant.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -72,12 +72,13 @@ def track(values: ArrayLike, feature: ArrayLike, *, num_shifts: int = 200, seed:
         (3, True)
     """
     values, feature = np.asarray(values, np.float64), np.asarray(feature, np.float64)
-    _check(values, feature, num_shifts)
-    weights, ranks = _rank_weights(feature), _centered_ranks(values)
+    _check_arguments(values, feature, num_shifts)
+    weights = _rank_weights(feature)
+    ranks = _centered_ranks(values)
     if len(np.unique(feature)) > 2:
         ranks = ranks / np.maximum(np.linalg.norm(ranks, axis=0), np.finfo(float).tiny)
     signed_scores = weights @ ranks
-    min_shift = len(feature) // MIN_SHIFT_FRACTION
+    min_shift = len(feature) // MIN_SHIFT_DIVISOR
     shifts = np.random.default_rng(seed).integers(min_shift, len(feature) - min_shift, num_shifts)
     shifted_scores = np.stack([np.abs(np.roll(weights, shift) @ ranks) for shift in shifts])
     scores = np.abs(signed_scores)
@@ -91,9 +92,9 @@ def track(values: ArrayLike, feature: ArrayLike, *, num_shifts: int = 200, seed:
 
 
 def _rank_weights(feature: np.ndarray) -> np.ndarray:
-    """Returns ``[T]``, whose product with a unit's ranks is its score with a sign.
+    """Returns weights ``[T]`` whose inner product with a unit's ranks is its signed score.
 
-    For a binary feature the weights are 2 / (number of ones * number of zeros) at the ones, which gives 2 AUC - 1.
+    For a binary feature the weights are 2 / (num_ones * num_zeros) at the ones and 0 elsewhere, which gives 2 AUC - 1.
     """
     distinct = np.unique(feature)
     if len(distinct) == 2:
@@ -104,19 +105,19 @@ def _rank_weights(feature: np.ndarray) -> np.ndarray:
 
 
 def _centered_ranks(values: np.ndarray) -> np.ndarray:
-    """Returns ranks over time less their mean; equal values share their rank."""
+    """Returns the ranks of values over time, minus their mean; ties share a rank."""
     return rankdata(values, axis=0) - (len(values) + 1) / 2
 
 
-def _check(values: np.ndarray, feature: np.ndarray, num_shifts: int) -> None:
+def _check_arguments(values: np.ndarray, feature: np.ndarray, num_shifts: int) -> None:
     if values.ndim != 2 or feature.shape != values.shape[:1]:
         raise ValueError(f"feature: got shape {feature.shape} beside values {values.shape}, want [T] beside [T, H]")
     if len(feature) < MIN_STEPS:
         raise ValueError(
             f"feature: got {len(feature)} steps, want at least {MIN_STEPS}: chance is measured by shifting it"
         )
-    for name, numbers in (("values", values), ("feature", feature)):
-        if not np.isfinite(numbers).all():
+    for name, array in (("values", values), ("feature", feature)):
+        if not np.isfinite(array).all():
             raise ValueError(f"{name}: got numbers that are not finite, want finite ones")
     if (feature == feature[0]).all():
         raise ValueError(f"feature: got {feature[0]:g} throughout, want a feature that changes")

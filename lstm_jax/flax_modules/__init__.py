@@ -1,7 +1,7 @@
-"""Flax modules on the engine: ``lstm_jax.flax_modules.linen`` and ``lstm_jax.flax_modules.nnx``.
+"""Flax modules that run on this package's recurrence: ``flax_modules.linen`` and ``flax_modules.nnx``.
 
-``RNN`` takes the place of Flax's own around Flax's own cells, with the same parameter tree, so a checkpoint loads
-unchanged. ``LSTMStack`` holds our parameters and is called like ``lstm_stack``. Both need Flax:
+``RNN`` is a drop-in replacement for Flax's ``RNN``: it wraps the same Flax cells and has the same parameter tree, so
+checkpoints load unchanged. ``LSTMStack`` is ``lstm_stack`` as a Flax module. Both need Flax:
 ``pip install 'lstm_jax[flax]'``.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["linen", "nnx"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports ``linen`` or ``nnx`` when it is first used, since Flax may not be installed."""
+    """Imports ``linen`` or ``nnx`` on first use, since Flax may not be installed."""
     if name in __all__:
         return importlib.import_module(f"lstm_jax.flax_modules.{name}")
     raise AttributeError(f"module 'lstm_jax.flax_modules' has no attribute {name!r}")

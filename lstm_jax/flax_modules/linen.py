@@ -1,4 +1,4 @@
-"""Flax linen: ``RNN`` in the place of ``nn.RNN``, and ``LSTMStack``."""
+"""Flax linen modules: ``RNN``, a drop-in replacement for ``nn.RNN``, and ``LSTMStack``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +18,8 @@ from lstm_jax.flax_modules.shared import (
     RNNOptions,
     check_activations,
     find_cell_spec,
-    override,
-    run,
+    override_options,
+    run_flax_rnn,
 )
 from lstm_jax.initializers import init_params
 from lstm_jax.interop.arrays import unwrap_variables
@@ -36,25 +36,29 @@ CELL_SPECS: dict[type, FlaxCellSpec] = {
     nn.OptimizedLSTMCell: FlaxCellSpec(LSTM, import_lstm),
     nn.GRUCell: FlaxCellSpec(GRU, import_gru),
 }
-"""The Flax cells that ``RNN`` takes, and the cells of ours that compute the same."""
+"""Maps each supported Flax cell type to the equivalent cell of this package."""
 
 
 class RNN(nn.Module):
-    """Flax's ``nn.RNN`` on the engine, with the same arguments, parameter tree and results.
+    """A drop-in replacement for ``nn.RNN`` that runs on this package's recurrence.
 
-    It differs from ``nn.RNN``, on purpose, as follows. Outputs after a sequence's length are 0; a length of 0 returns
-    the initial carry; NaN in padding reaches no gradient; with ``dtype=bfloat16`` outputs are bfloat16 and the memory
-    float32, where Flax returns float32. ``resets`` and ``remat`` are added, with the meaning they have for
-    ``lstm_jax.lstm``; ``unroll`` and the options of ``nn.scan`` are left out. The carry is Flax's ``(c, h)``, and an
-    ``LSTMState`` is taken as well.
+    Differences from ``nn.RNN``, all deliberate:
+
+    - Outputs after a sequence's length are 0.
+    - A sequence of length 0 returns the initial carry.
+    - NaN in padding does not reach any gradient.
+    - With a cell of ``dtype=bfloat16``, outputs are bfloat16 and the memory float32; Flax returns float32 outputs.
+    - ``resets`` and ``remat`` are added, with the same meaning as in ``lstm_jax.lstm``.
+    - ``unroll`` and the options of ``nn.scan`` are not available.
+    - ``initial_carry`` may also be an ``LSTMState``. The returned carry is Flax's ``(c, h)``.
 
     Args:
-        cell: an ``nn.LSTMCell``, ``nn.OptimizedLSTMCell`` or ``nn.GRUCell``, with sigmoid and tanh.
-        time_major: whether inputs are ``[T, *batch, D]`` and not ``[*batch, T, D]``.
-        return_carry: whether ``(carry, outputs)`` is returned and not outputs alone.
-        reverse: whether each sequence is read from its last valid step to its first.
-        keep_order: whether outputs of a reversed run are in the order of the inputs and not in that of reading.
-        remat: what is kept for the backward pass, as for ``lstm_jax.lstm``.
+        cell: an ``nn.LSTMCell``, ``nn.OptimizedLSTMCell`` or ``nn.GRUCell`` with sigmoid gates and tanh activation.
+        time_major: whether inputs are ``[T, *batch, D]`` instead of ``[*batch, T, D]``.
+        return_carry: whether to return ``(carry, outputs)`` instead of the outputs alone.
+        reverse: whether to process each sequence from its last valid step to its first.
+        keep_order: whether outputs of a reversed run are in input order instead of processing order.
+        remat: which values are saved for the backward pass, as for ``lstm_jax.lstm``.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -85,25 +89,28 @@ class RNN(nn.Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """Runs the cell over sequences, as ``nn.RNN`` does.
+        """Runs the cell over a batch of sequences, like ``nn.RNN``.
 
         Args:
             inputs: ``[*batch, T, D]``, or ``[T, *batch, D]`` if ``time_major``.
-            initial_carry: ``(c, h)`` or an ``LSTMState`` for an LSTM, ``h`` for a GRU; None means the cell's own.
-            init_key: the key for ``cell.initialize_carry``; None means ``jax.random.key(0)``.
-            seq_lengths: integers ``[*batch]``, the valid steps of each sequence; None means T.
-            resets: bool ``[*batch, T]``, or ``[T, *batch]`` if ``time_major``, as for ``lstm_jax.lstm``.
-            return_carry: replaces the attribute of the module, unless it is None.
-            time_major: replaces the attribute of the module, unless it is None.
-            reverse: replaces the attribute of the module, unless it is None.
-            keep_order: replaces the attribute of the module, unless it is None.
+            initial_carry: ``(c, h)`` or an ``LSTMState`` for an LSTM, ``h`` for a GRU; None means
+                ``cell.initialize_carry``.
+            init_key: random key for ``cell.initialize_carry``; None means ``jax.random.key(0)``.
+            seq_lengths: integers ``[*batch]``, the valid steps of each sequence; None means all T steps.
+            resets: bool ``[*batch, T]``, or ``[T, *batch]`` if ``time_major``; True at step t is a boundary
+                between steps t-1 and t that no state crosses. None means no resets.
+            return_carry: overrides the module attribute; None keeps it.
+            time_major: overrides the module attribute; None keeps it.
+            reverse: overrides the module attribute; None keeps it.
+            keep_order: overrides the module attribute; None keeps it.
         Returns:
-            outputs ``[*batch, T, H]``, or ``[T, *batch, H]`` if ``time_major``; or ``(carry, outputs)`` if
-            ``return_carry``.
+            the outputs, ``[*batch, T, H]`` or ``[T, *batch, H]`` if ``time_major``; with ``return_carry`` the pair
+            ``(carry, outputs)``.
         Raises:
-            ValueError: for a cell or activations that the engine does not compute, or arguments that do not fit.
+            ValueError: if the cell type or one of its activations is not supported, or if inputs, ``initial_carry``,
+                ``seq_lengths`` or ``resets`` have the wrong shape, dtype or type.
         """
-        options = override(
+        rnn_options = override_options(
             RNNOptions(self.time_major, self.return_carry, self.reverse, self.keep_order),
             return_carry=return_carry,
             time_major=time_major,
@@ -113,32 +120,42 @@ class RNN(nn.Module):
         spec = find_cell_spec(CELL_SPECS, self.cell)
         check_activations(self.cell, nn.sigmoid, nn.tanh)
         inputs = jnp.asarray(inputs)
-        first = inputs[0] if options.time_major else inputs[..., 0, :]
+        first_step = inputs[0] if rnn_options.time_major else inputs[..., 0, :]
         key = jax.random.key(0) if init_key is None else init_key
-        carry = self.cell.initialize_carry(key, first.shape) if initial_carry is None else initial_carry
+        carry = self.cell.initialize_carry(key, first_step.shape) if initial_carry is None else initial_carry
         if self.is_initializing():
-            self.cell(carry, first)
+            self.cell(carry, first_step)  # creates the parameters
         params = nn.meta.unbox(self.cell.variables["params"])
-        return run(spec, params, carry, inputs, seq_lengths, resets, options, self.cell.dtype, self.remat)
+        return run_flax_rnn(
+            spec,
+            params,
+            carry,
+            inputs,
+            lengths=seq_lengths,
+            resets=resets,
+            rnn_options=rnn_options,
+            dtype=self.cell.dtype,
+            remat=self.remat,
+        )
 
 
 class LSTMStack(nn.Module):
-    """``lstm_stack`` as a module that holds its parameters: layers, directions, dropout between layers.
+    """A stack of LSTM layers with dropout between them: ``lstm_stack`` as a Flax module that owns its parameters.
 
-    The parameters are ours: ``layer_0`` holds ``input_kernel``, ``recurrent_kernel`` and ``bias``; in a bidirectional
-    stack ``layer_0_forward`` and ``layer_0_backward`` do.
+    The parameters have the names and shapes of ``LSTMParams``: ``layer_0`` holds ``input_kernel``,
+    ``recurrent_kernel`` and ``bias``. A bidirectional stack has ``layer_0_forward`` and ``layer_0_backward`` instead.
 
     Args:
-        hidden_size: width of each layer and direction, H.
-        num_layers: layers on top of each other.
-        bidirectional: whether each layer reads in both directions.
-        dropout_rate: rate of dropout between layers, with a new mask at each step, drawn from the stream "dropout".
-        scheme: the initialization, as for ``init_params``.
-        max_time: for the scheme "chrono", as for ``init_params``.
-        dtype: the dtype of the computation; None means that to which inputs and parameters promote.
-        param_dtype: the dtype of the parameters.
-        partitioning: mesh axes of each parameter, for example
-            ``LSTMParams((None, "model"), (None, "model"), ("model",))``; None means none.
+        hidden_size: features of the state of each layer and direction, H.
+        num_layers: number of stacked layers.
+        bidirectional: whether each layer processes the sequence in both directions.
+        dropout_rate: dropout rate between layers; each step has an independent mask. Needs the PRNG stream "dropout".
+        scheme: name of the initialization scheme, as for ``init_params``.
+        max_time: longest expected dependency in steps, for the scheme "chrono"; as for ``init_params``.
+        dtype: computation dtype; None means the promoted dtype of inputs and parameters.
+        param_dtype: dtype of the parameters.
+        partitioning: mesh axis names of each parameter, for example
+            ``LSTMParams((None, "model"), (None, "model"), ("model",))``; None means no partitioning metadata.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -167,59 +184,63 @@ class LSTMStack(nn.Module):
         *,
         deterministic: bool = True,
         between: Between | None = None,
-        **options: Any,
+        **stack_options: Any,
     ) -> tuple[tuple[PyTree, ...], jax.Array]:
-        """Runs the layers over sequences, as ``lstm_stack`` does.
+        """Runs all layers over a batch of sequences, like ``lstm_stack``.
 
         Args:
             xs: ``[T, *batch, D]``, time first.
-            initial_state: one state a layer; None means zeros throughout.
-            deterministic: whether dropout is left out.
-            between: ``between(layer, inputs, outputs)`` returns the next layer's inputs, after dropout of the outputs.
-            options: ``lengths``, ``mask``, ``resets``, ``reset_state``, ``reverse``, ``remat`` and ``implementation``
-                of ``lstm_stack``.
+            initial_state: the initial state of each layer, lowest first; None means zeros.
+            deterministic: whether to disable dropout.
+            between: ``between(layer_index, inputs, outputs)`` returns the inputs of the next layer, given the
+                outputs after dropout. None means these outputs.
+            stack_options: the keyword arguments ``lengths``, ``mask``, ``resets``, ``reset_state``, ``reverse``,
+                ``remat`` and ``implementation`` of ``lstm_stack``.
         Returns:
-            (final_states, ys): one state a layer, and outputs ``[T, *batch, H]``, or ``2H`` if bidirectional.
+            (final_states, ys): the final state of each layer, lowest first, and the last layer's outputs,
+            ``[T, *batch, H]`` or ``[T, *batch, 2H]`` if bidirectional.
         Raises:
-            ValueError: naming the argument, what it got and what it wants.
+            ValueError: if an argument of ``lstm_stack`` has the wrong shape, dtype or value.
         """
         check_rate("dropout_rate", self.dropout_rate)
-        sequence = jnp.asarray(xs)
-        initial_state, options = unwrap_variables((initial_state, options))
-        directions = ("_forward", "_backward") if self.bidirectional else ("",)
-        layers, input_size = [], sequence.shape[-1]
-        for layer in range(self.num_layers):
-            params = [self._layer(f"layer_{layer}{direction}")(input_size) for direction in directions]
+        xs = jnp.asarray(xs)
+        initial_state, stack_options = unwrap_variables((initial_state, stack_options))
+        suffixes = ("_forward", "_backward") if self.bidirectional else ("",)
+        layers = []
+        input_size = xs.shape[-1]
+        for layer_index in range(self.num_layers):
+            params = [self._make_direction(f"layer_{layer_index}{suffix}")(input_size) for suffix in suffixes]
             layers.append(Bidirectional(*params) if self.bidirectional else params[0])
-            input_size = len(directions) * self.hidden_size
-        dtype = self.dtype or jnp.result_type(sequence, *jax.tree.leaves(layers))
-        sequence, layers = jax.tree.map(lambda leaf: leaf.astype(dtype), (sequence, layers))
+            input_size = len(suffixes) * self.hidden_size
+        dtype = self.dtype or jnp.result_type(xs, *jax.tree.leaves(layers))
+        xs, layers = jax.tree.map(lambda leaf: leaf.astype(dtype), (xs, layers))
 
-        def drop(layer: int, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
-            outputs = nn.Dropout(self.dropout_rate, name=f"dropout_{layer}")(outputs, deterministic=deterministic)
-            return outputs if between is None else between(layer, inputs, outputs)
+        def apply_dropout(layer_index: int, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+            outputs = nn.Dropout(self.dropout_rate, name=f"dropout_{layer_index}")(outputs, deterministic=deterministic)
+            return outputs if between is None else between(layer_index, inputs, outputs)
 
-        return lstm_stack(layers, sequence, initial_state, between=drop, **options)
+        return lstm_stack(layers, xs, initial_state, between=apply_dropout, **stack_options)
 
-    def _layer(self, name: str) -> "_Layer":
+    def _make_direction(self, name: str) -> "_DirectionParams":
+        """Creates the submodule that owns the parameters of one direction of one layer."""
         init = partial(init_params, scheme=self.scheme, max_time=self.max_time, dtype=self.param_dtype)
-        return _Layer(self.hidden_size, init, self.partitioning, name=name)
+        return _DirectionParams(self.hidden_size, init, self.partitioning, name=name)
 
 
-class _Layer(nn.Module):
-    """A module that makes and holds the parameters of one direction of a layer."""
+class _DirectionParams(nn.Module):
+    """Initializes and holds the parameters of one direction of one layer."""
 
     hidden_size: int
-    init_layer: Callable[..., LSTMParams]
+    init_direction: Callable[..., LSTMParams]
     partitioning: LSTMParams | None
 
     @nn.compact
     def __call__(self, input_size: int) -> LSTMParams:
         def make_param(field: str) -> Any:
-            def init(key: jax.Array) -> jax.Array:
-                return getattr(self.init_layer(key, input_size, self.hidden_size), field)
+            def init_field(key: jax.Array) -> jax.Array:
+                return getattr(self.init_direction(key, input_size, self.hidden_size), field)
 
-            axes = None if self.partitioning is None else getattr(self.partitioning, field)
-            return self.param(field, init if axes is None else nn.with_partitioning(init, axes))
+            axis_names = None if self.partitioning is None else getattr(self.partitioning, field)
+            return self.param(field, init_field if axis_names is None else nn.with_partitioning(init_field, axis_names))
 
         return LSTMParams(*map(make_param, LSTMParams._fields))

@@ -1,4 +1,4 @@
-"""Carries, axes and reading order, which the modules of linen and of nnx have in common."""
+"""Framework-independent parts of ``RNN``: options, supported cells, carries, axis order and output order."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -16,38 +16,38 @@ from lstm_jax.cells import GRU
 from lstm_jax.interop.arrays import unwrap_variables
 
 MISSING_FLAX = "lstm_jax.flax_modules needs flax: pip install 'lstm_jax[flax]'"
-"""The message of the ImportError where Flax is not installed."""
+"""Message of the ImportError raised when Flax is not installed."""
 
 
 class FlaxCellSpec(NamedTuple):
-    """The cell of ours that computes what a Flax cell does, and the conversion of its parameters."""
+    """Describes how this package runs a Flax cell: the equivalent cell and the conversion of parameters."""
 
     cell: Cell
-    """our cell"""
+    """the cell of this package with the same equations"""
     import_params: Callable[[Any], PyTree]
-    """``import_params(params of the Flax cell) -> params`` of our cell"""
+    """``import_params(flax_params) -> params`` of ``cell``"""
 
 
 class RNNOptions(NamedTuple):
-    """The options of Flax's ``RNN``, which its constructor and its call both take."""
+    """Options that both the constructor and ``__call__`` of Flax's ``RNN`` accept."""
 
     time_major: bool
-    """whether inputs are ``[T, *batch, D]`` and not ``[*batch, T, D]``"""
+    """whether inputs are ``[T, *batch, D]`` instead of ``[*batch, T, D]``"""
     return_carry: bool
-    """whether ``(carry, outputs)`` is returned and not outputs alone"""
+    """whether to return ``(carry, outputs)`` instead of the outputs alone"""
     reverse: bool
-    """whether each sequence is read from its last valid step to its first"""
+    """whether to process each sequence from its last valid step to its first"""
     keep_order: bool
-    """whether outputs of a reversed run are in the order of the inputs and not in that of reading"""
+    """whether outputs of a reversed run are in input order instead of processing order"""
 
 
-def override(options: RNNOptions, **arguments: bool | None) -> RNNOptions:
-    """Returns the options of a module, replaced by the arguments of a call where those are not None."""
-    return options._replace(**{name: value for name, value in arguments.items() if value is not None})
+def override_options(rnn_options: RNNOptions, **overrides: bool | None) -> RNNOptions:
+    """Returns the options with every override that is not None applied."""
+    return rnn_options._replace(**{name: value for name, value in overrides.items() if value is not None})
 
 
 def find_cell_spec(specs: Mapping[type, FlaxCellSpec], cell: Any) -> FlaxCellSpec:
-    """Returns the spec for the type of a Flax cell; raises ValueError if the table has none for it."""
+    """Returns the spec of a Flax cell's type; raises ValueError if the cell is not supported."""
     if type(cell) not in specs:
         names = ", ".join(cell_type.__name__ for cell_type in specs)
         raise ValueError(f"cell: got {type(cell).__name__}, want one of {names}")
@@ -55,48 +55,68 @@ def find_cell_spec(specs: Mapping[type, FlaxCellSpec], cell: Any) -> FlaxCellSpe
 
 
 def check_activations(cell: Any, gate_fn: Callable, activation_fn: Callable) -> None:
-    """Raises ValueError unless the activations of a Flax cell are those that our cells compute, sigmoid and tanh."""
-    computed = {"gate_fn": (gate_fn, jax.nn.sigmoid), "activation_fn": (activation_fn, jnp.tanh, jax.nn.tanh)}
-    for name, functions in computed.items():
-        function = getattr(cell, name)
+    """Raises ValueError unless a Flax cell uses sigmoid for its gates and tanh as its activation."""
+    supported = {"gate_fn": (gate_fn, jax.nn.sigmoid), "activation_fn": (activation_fn, jnp.tanh, jax.nn.tanh)}
+    for field, functions in supported.items():
+        function = getattr(cell, field)
         if function not in functions:
-            got, wanted = getattr(function, "__name__", function), functions[0].__name__
-            raise ValueError(f"cell.{name}: got {got}, want {wanted}: the engine's cells have no other")
+            got = getattr(function, "__name__", function)
+            wanted = functions[0].__name__
+            raise ValueError(f"cell.{field}: got {got}, want {wanted}: the cells of lstm_jax compute no other")
 
 
-def run(
+def run_flax_rnn(
     spec: FlaxCellSpec,
     flax_params: Any,
     carry: Any,
     inputs: ArrayLike,
+    *,
     lengths: ArrayLike | None,
     resets: ArrayLike | None,
-    options: RNNOptions,
+    rnn_options: RNNOptions,
     dtype: Any,
     remat: str | int | None,
 ) -> Any:
-    """Runs ``unroll`` with the arguments and results of Flax's ``RNN``."""
+    """Runs ``unroll`` with the arguments and results of Flax's ``RNN``.
+
+    Args:
+        spec: the equivalent cell and the conversion of parameters.
+        flax_params: the parameters of the Flax cell.
+        carry: the initial carry in Flax's order, ``(c, h)`` for an LSTM and ``h`` for a GRU.
+        inputs: ``[T, *batch, D]`` if ``rnn_options.time_major``, else ``[*batch, T, D]``.
+        lengths: integers ``[*batch]``, the valid steps of each sequence; None means all T steps.
+        resets: bool, in the layout of the inputs without the feature axis; None means no resets.
+        rnn_options: the options of this call, overrides applied.
+        dtype: the computation dtype; None means the promoted dtype of inputs and parameters.
+        remat: which values are saved for the backward pass, as for ``lstm_jax.lstm``.
+    Returns:
+        the outputs in the layout of the inputs, or ``(carry, outputs)`` if ``rnn_options.return_carry``.
+    Raises:
+        ValueError: if an argument has the wrong shape, dtype or type.
+    """
     params = spec.import_params(flax_params)
     inputs, lengths, resets, carry = unwrap_variables((inputs, lengths, resets, carry))
     dtype = dtype or jnp.result_type(inputs, *jax.tree.leaves(params))
     params, xs = jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype), (params, inputs))
-    if not options.time_major:
+    if not rnn_options.time_major:
         xs = jnp.moveaxis(xs, -2, 0)
         resets = None if resets is None else jnp.moveaxis(resets, -1, 0)
-    state = _to_state(spec.cell, carry, dtype)
-    flags: dict[str, Any] = {"lengths": lengths, "resets": resets}
+    state = _carry_to_state(spec.cell, carry, dtype)
+    sequence_flags: dict[str, Any] = {"lengths": lengths, "resets": resets}
     try:
-        final_state, ys = unroll(spec.cell, params, xs, state, reverse=options.reverse, remat=remat, **flags)
+        final_state, ys = unroll(
+            spec.cell, params, xs, state, reverse=rnn_options.reverse, remat=remat, **sequence_flags
+        )
     except ValueError as error:
         raise ValueError(f"{error} (in the engine's terms: time first, lengths for seq_lengths)") from error
-    if options.reverse and not options.keep_order:
+    if rnn_options.reverse and not rnn_options.keep_order:
         ys = reading_order(ys, None if lengths is None else jnp.asarray(lengths))
-    ys = ys if options.time_major else jnp.moveaxis(ys, 0, -2)
-    return (_to_carry(final_state), ys) if options.return_carry else ys
+    outputs = ys if rnn_options.time_major else jnp.moveaxis(ys, 0, -2)
+    return (_state_to_carry(final_state), outputs) if rnn_options.return_carry else outputs
 
 
-def _to_state(cell: Cell, carry: Any, dtype: Any) -> PyTree:
-    """Converts Flax's carry, ``(c, h)`` for an LSTM and ``h`` for a GRU, to our state; ``LSTMState`` goes by name."""
+def _carry_to_state(cell: Cell, carry: Any, dtype: Any) -> PyTree:
+    """Converts a Flax carry, ``(c, h)`` or ``LSTMState`` for an LSTM and ``h`` for a GRU, to the state of ``cell``."""
     if cell is GRU:
         check_type("initial_carry", carry, jax.Array | np.ndarray, "the carry of a GRU is h")
         return jnp.asarray(carry).astype(dtype)
@@ -108,5 +128,6 @@ def _to_state(cell: Cell, carry: Any, dtype: Any) -> PyTree:
     return LSTMState(h=h.astype(dtype), c=c.astype(accumulator_dtype(dtype)))
 
 
-def _to_carry(state: PyTree) -> Any:
+def _state_to_carry(state: PyTree) -> Any:
+    """Converts a state to Flax's carry: ``(c, h)`` for an LSTM, ``h`` for a GRU."""
     return (state.c, state.h) if isinstance(state, LSTMState) else state

@@ -1,9 +1,9 @@
-"""Weights from and to other frameworks, one module for each; none of the frameworks is imported.
+"""Conversion of weights from and to other frameworks: one module per framework, which does not import the framework.
 
-Every module of a framework has ``import_lstm`` and ``export_lstm``, and ``import_gru`` and ``export_gru`` if the
-framework's GRU computes what ``cells.GRU`` does. Conversions only move numbers: an import followed by an export gives
-back the same bits, unless two biases were added into one. Each module states its rule for biases. Wherever an array is
-taken, a NumPy array and an ``nnx.Variable`` are taken as well.
+Each module has ``import_lstm`` and ``export_lstm``, and also ``import_gru`` and ``export_gru`` if the framework's GRU
+has the equations of ``cells.GRU``. Conversions only rearrange values: an import followed by an export returns the same
+bits, unless two biases were added into one. Each module documents how it treats biases. Arguments may hold NumPy
+arrays, JAX arrays or ``nnx.Variable`` objects.
 """
 
 from lstm_jax.interop import cudnn, equinox, haiku, keras, linen, nnx, onnx, safetensors, torch

@@ -1,4 +1,4 @@
-"""Arrays of several libraries, blocks of gates, and checks of names and shapes, for all conversions."""
+"""Helpers for all conversions: arrays of several libraries, gate blocks, and checks of names and shapes."""
 
 import importlib
 from collections.abc import Collection, Mapping, Sequence
@@ -14,11 +14,11 @@ from lstm_jax._core.checks import check_array, check_axes
 from lstm_jax._core.structs import Bidirectional, PyTree
 
 Array = Any
-"""An array of NumPy or of JAX."""
+"""A NumPy or JAX array."""
 
 
 def import_extra(name: str, extra: str) -> ModuleType:
-    """Imports a package that is not required, or names the extra of this package that installs it."""
+    """Imports an optional package; raises ImportError that names the extra of lstm_jax that installs it."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -27,7 +27,7 @@ def import_extra(name: str, extra: str) -> ModuleType:
 
 
 def unwrap_variables(tree: PyTree) -> PyTree:
-    """Replaces each ``nnx.Variable``, and all else with ``__jax_array__``, by its array; arrays stay as they are."""
+    """Replaces each ``nnx.Variable``, or other leaf with ``__jax_array__``, by its array; arrays are unchanged."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if _is_variable(leaf) else leaf, tree, is_leaf=_is_variable)
 
 
@@ -36,17 +36,17 @@ def _is_variable(value: Any) -> bool:
 
 
 def to_numpy(value: Any) -> Array:
-    """Converts a tensor of PyTorch, or an array or variable of JAX, to an array of NumPy."""
+    """Converts a PyTorch tensor, JAX array or ``nnx.Variable`` to a NumPy array."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # a dtype that torch cannot hand to NumPy; float32 holds it exactly
+        if str(value.dtype) == "torch.bfloat16":  # PyTorch cannot convert it to NumPy; float32 holds it exactly
             return value.float().numpy().astype(jnp.bfloat16)
         return value.numpy()
     return np.asarray(value)
 
 
 def to_jax(tree: PyTree, name: str = "weights") -> PyTree:
-    """Converts the arrays of a tree to arrays of JAX; raises ValueError where that would lose bits."""
+    """Converts the leaves of a tree to JAX arrays; raises ValueError if a dtype would be truncated."""
 
     def convert(value: Any) -> jax.Array:
         if isinstance(value, jax.Array):
@@ -64,61 +64,67 @@ def to_jax(tree: PyTree, name: str = "weights") -> PyTree:
 
 
 def join_gates(blocks: Sequence[Array]) -> Array:
-    """Joins blocks along the last axis; blocks of NumPy give an array of NumPy."""
+    """Concatenates gate blocks along the last axis; NumPy blocks give a NumPy array."""
     return (jnp if isinstance(blocks[0], jax.Array) else np).concatenate(blocks, axis=-1)
 
 
 def split_gates(slab: Array, num_gates: int) -> list[Array]:
-    """Splits the last axis into as many blocks: the inverse of ``join_gates``."""
+    """Splits the last axis into ``num_gates`` equal blocks: the inverse of ``join_gates``."""
     return (jnp if isinstance(slab, jax.Array) else np).split(slab, num_gates, axis=-1)
 
 
 def reorder_gates(slab: Array, source: str, target: str) -> Array:
-    """Moves the blocks along the last axis from one order to another, each order with one letter a block."""
+    """Permutes gate blocks along the last axis, from order ``source`` to order ``target``, one letter per gate."""
     blocks = split_gates(slab, len(source))
     return join_gates([blocks[source.index(letter)] for letter in target])
 
 
 def strip_scopes(tree: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
-    """Returns what lies inside mappings whose only key is one of the names."""
+    """Unwraps nested mappings as long as their only key is one of ``names``."""
     while len(tree) == 1 and next(iter(tree)) in names:
         (tree,) = tree.values()
     return tree
 
 
 def check_keys(name: str, keys: Collection[str], wanted: Collection[str]) -> None:
-    """Raises ValueError that lists each missing and each unexpected key, if there are any."""
-    missing, extra = sorted(set(wanted) - set(keys)), sorted(set(keys) - set(wanted))
-    if missing or extra:
-        faults = [f"no {', '.join(missing)}"] * bool(missing) + [f"unexpected {', '.join(extra)}"] * bool(extra)
+    """Raises ValueError listing the missing and unexpected keys, unless ``keys`` equals ``wanted``."""
+    missing = sorted(set(wanted) - set(keys))
+    unexpected = sorted(set(keys) - set(wanted))
+    if missing or unexpected:
+        faults = [f"no {', '.join(missing)}"] if missing else []
+        faults += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
         raise ValueError(f"{name}: got {' and '.join(faults)}, want {', '.join(sorted(wanted))}")
 
 
 def flatten_cell_params(params: Any, axes: Mapping[str, str], unbox: str) -> dict[str, Any]:
-    """Returns the arrays of a Flax cell as arrays of JAX by the names ``"gate.kernel"``, after checking them.
+    """Flattens and checks the parameters of a Flax cell.
 
     Args:
         params: the parameters of each submodule, ``{"gate": {"kernel": array}}``.
-        axes: every name that must be there with its axes, ``{"gate.kernel": "D H"}``; see ``checks.check_axes``.
-        unbox: the function of the framework that turns its boxes into arrays, for the message about a box.
+        axes: the axes of each required parameter, ``{"gate.kernel": "D H"}``; see ``checks.check_axes``.
+        unbox: name of the framework's function that unboxes parameters, for the error message.
+    Returns:
+        JAX arrays by name, ``{"gate.kernel": array}``.
+    Raises:
+        ValueError: if a parameter is missing, unexpected, boxed or has the wrong shape.
     """
     if not isinstance(params, Mapping):
         raise ValueError(f"params: got {type(params).__name__}, want a mapping of the cell's parts")
-    flat: dict[str, Any] = {}
+    flat_params: dict[str, Any] = {}
     for module, leaves in params.items():
         is_module = hasattr(leaves, "items")
-        flat |= {f"{module}.{name}": leaf for name, leaf in leaves.items()} if is_module else {module: leaves}
-    check_keys("params", flat, axes)
-    for name, leaf in flat.items():
+        flat_params |= {f"{module}.{name}": leaf for name, leaf in leaves.items()} if is_module else {module: leaves}
+    check_keys("params", flat_params, axes)
+    for name, leaf in flat_params.items():
         if not hasattr(leaf, "shape") or hasattr(leaf, "unbox"):
             raise ValueError(f"params['{name}']: got {type(leaf).__name__}, want arrays; see {unbox}")
-    arrays: dict[str, Any] = to_jax(flat, "params")
+    arrays: dict[str, Any] = to_jax(flat_params, "params")
     check_named_axes("params", arrays, axes)
     return arrays
 
 
 def check_named_axes(name: str, arrays: Mapping[str, Array], axes: Mapping[str, str]) -> None:
-    """Raises ValueError unless each array of the mapping has the axes of its name, as ``check_axes`` does."""
+    """Raises ValueError unless each named array has the shape given by ``axes[name]``; see ``checks.check_axes``."""
     check_axes(
         {f"{name}[{key!r}]": array.shape for key, array in arrays.items()},
         {f"{name}[{key!r}]": letters for key, letters in axes.items()},
@@ -126,26 +132,27 @@ def check_named_axes(name: str, arrays: Mapping[str, Array], axes: Mapping[str, 
 
 
 def bias_or_zeros(bias: Array | None, like: Array, size: int) -> Array:
-    """Returns the bias, or zeros of this size for a layer without one, in the library and dtype of ``like``."""
+    """Returns the bias, or, if it is None, zeros ``[size]`` in the array library and dtype of ``like``."""
     if bias is not None:
         return bias
     return jnp.zeros(size, like.dtype) if isinstance(like, jax.Array) else np.zeros(size, like.dtype)
 
 
 def check_zero_bias(bias: Array, reason: str) -> None:
-    """Raises ValueError unless a bias that the other framework has no place for is 0."""
+    """Raises ValueError unless the bias, which the target layer does not have, is 0."""
     if np.any(to_numpy(bias)):
         raise ValueError(f"params: got a bias that is not 0, want 0: {reason}")
 
 
 def check_layer_widths(layers: Sequence[PyTree]) -> None:
-    """Raises ValueError unless each layer reads as many features as the layer below it outputs."""
-    for layer, (below, above) in enumerate(pairwise(layers), start=1):
-        width = sum(params.recurrent_kernel.shape[0] for params in directions_of(below))
+    """Raises ValueError unless the input size of each layer is the output size of the layer below."""
+    for layer_index, (below, above) in enumerate(pairwise(layers), start=1):
+        input_size = sum(params.recurrent_kernel.shape[0] for params in directions_of(below))
         for params in directions_of(above):
-            check_array(f"layers[{layer}].input_kernel", params.input_kernel, (width, params.input_kernel.shape[-1]))
+            kernel = params.input_kernel
+            check_array(f"layers[{layer_index}].input_kernel", kernel, (input_size, kernel.shape[-1]))
 
 
 def directions_of(layer: PyTree) -> tuple[PyTree, ...]:
-    """Returns a layer's parameters, or its states, as a tuple: of two if it is ``Bidirectional``, else of one."""
+    """Returns the parameters or states of a layer's directions: two for ``Bidirectional``, else one."""
     return tuple(layer) if isinstance(layer, Bidirectional) else (layer,)

@@ -1,8 +1,9 @@
-"""Equinox: ``eqx.nn.LSTMCell`` and ``eqx.nn.GRUCell``, read by attribute.
+"""Equinox: ``eqx.nn.LSTMCell`` and ``eqx.nn.GRUCell``, converted through their attributes.
 
-An LSTM has ``weight_ih [4H, D]``, ``weight_hh [4H, H]`` and ``bias [4H]``, gates i, f, g, o; a GRU has r, z, n with
-``bias [3H]`` and ``bias_n [H]``, which are our two. A cell with ``use_bias=False`` has None, which becomes 0. The state
-of an LSTM is ``(h, c)``. A cell receives arrays through ``eqx.tree_at``:
+An ``LSTMCell`` has ``weight_ih [4H, D]``, ``weight_hh [4H, H]`` and ``bias [4H]``, with gates in the order i, f, g, o.
+A ``GRUCell`` has gates r, z, n, ``bias [3H]`` and ``bias_n [H]``, which are the two biases of ``GRUParams``. Biases
+that are None (``use_bias=False``) become 0. The state of an LSTM is ``(h, c)``. Exported arrays are written into a cell
+by ``eqx.tree_at``:
 
     cell = eqx.tree_at(lambda cell: (cell.weight_ih, cell.weight_hh, cell.bias), cell, export_lstm(params))
 """
@@ -16,14 +17,14 @@ from lstm_jax.interop.arrays import bias_or_zeros, check_named_axes, to_jax, unw
 
 
 def import_lstm(cell: Any) -> LSTMParams:
-    """Converts an ``eqx.nn.LSTMCell``, or a gradient of one, to our parameters.
+    """Converts an ``eqx.nn.LSTMCell``, or the gradient of one, to ``LSTMParams``.
 
     Args:
         cell: any object with the attributes ``weight_ih``, ``weight_hh`` and ``bias``.
     Returns:
         ``LSTMParams``.
     Raises:
-        ValueError: for a missing attribute or an array of another shape.
+        ValueError: if an attribute is missing or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj, types
@@ -31,18 +32,18 @@ def import_lstm(cell: Any) -> LSTMParams:
         >>> lj.interop.equinox.import_lstm(cell).bias.shape  # an eqx.nn.LSTMCell(3, 8, use_bias=False) has these arrays
         (32,)
     """
-    return LSTMParams(*_cell_arrays(cell, ("weight_ih", "weight_hh", "bias"), 4))
+    return LSTMParams(*_convert_cell_arrays(cell, ("weight_ih", "weight_hh", "bias"), 4))
 
 
 def export_lstm(params: LSTMParams) -> tuple[Any, Any, Any]:
-    """Converts our parameters to the arrays of an ``eqx.nn.LSTMCell``.
+    """Converts ``LSTMParams`` to the arrays of an ``eqx.nn.LSTMCell``.
 
     Args:
         params: ``LSTMParams``.
     Returns:
         ``(weight_ih, weight_hh, bias)``, for ``eqx.tree_at``.
     Raises:
-        ValueError: for parameters of another kind.
+        ValueError: if ``params`` is not ``LSTMParams``.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -56,14 +57,14 @@ def export_lstm(params: LSTMParams) -> tuple[Any, Any, Any]:
 
 
 def import_gru(cell: Any) -> GRUParams:
-    """Converts an ``eqx.nn.GRUCell``, or a gradient of one, to our parameters.
+    """Converts an ``eqx.nn.GRUCell``, or the gradient of one, to ``GRUParams``.
 
     Args:
         cell: any object with the attributes ``weight_ih``, ``weight_hh``, ``bias`` and ``bias_n``.
     Returns:
         ``GRUParams``.
     Raises:
-        ValueError: for a missing attribute or an array of another shape.
+        ValueError: if an attribute is missing or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj, types
@@ -72,18 +73,18 @@ def import_gru(cell: Any) -> GRUParams:
         >>> lj.interop.equinox.import_gru(cell).candidate_bias.shape
         (8,)
     """
-    return GRUParams(*_cell_arrays(cell, ("weight_ih", "weight_hh", "bias", "bias_n"), 3))
+    return GRUParams(*_convert_cell_arrays(cell, ("weight_ih", "weight_hh", "bias", "bias_n"), 3))
 
 
 def export_gru(params: GRUParams) -> tuple[Any, Any, Any, Any]:
-    """Converts our parameters to the arrays of an ``eqx.nn.GRUCell``.
+    """Converts ``GRUParams`` to the arrays of an ``eqx.nn.GRUCell``.
 
     Args:
         params: ``GRUParams``.
     Returns:
         ``(weight_ih, weight_hh, bias, bias_n)``, for ``eqx.tree_at``.
     Raises:
-        ValueError: for parameters of another kind.
+        ValueError: if ``params`` is not ``GRUParams``.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -96,11 +97,11 @@ def export_gru(params: GRUParams) -> tuple[Any, Any, Any, Any]:
     return params.input_kernel.T, params.recurrent_kernel.T, params.bias, params.candidate_bias
 
 
-def _cell_arrays(cell: Any, names: tuple[str, ...], num_gates: int) -> list[Any]:
-    """Reads a cell and returns its two kernels, transposed to our layout, then its biases, with zeros for None."""
-    absent = [name for name in names if not hasattr(cell, name)]
-    if absent:
-        raise ValueError(f"cell: got {type(cell).__name__} without {', '.join(absent)}, want a cell of equinox.nn")
+def _convert_cell_arrays(cell: Any, names: tuple[str, ...], num_gates: int) -> list[Any]:
+    """Returns the two kernels of a cell as ``[D, gates * H]`` and ``[H, gates * H]``, then its biases, 0 if None."""
+    missing = [name for name in names if not hasattr(cell, name)]
+    if missing:
+        raise ValueError(f"cell: got {type(cell).__name__} without {', '.join(missing)}, want a cell of equinox.nn")
     arrays = {name: to_jax(getattr(cell, name), "cell") for name in names if getattr(cell, name) is not None}
     slab = f"{num_gates}H"
     check_named_axes("cell", arrays, {"weight_hh": f"{slab} H", "weight_ih": f"{slab} D", "bias": slab, "bias_n": "H"})

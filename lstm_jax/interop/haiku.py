@@ -1,10 +1,11 @@
 """Haiku: parameters of ``hk.LSTM``, ``{"w": [D + H, 4H], "b": [4H]}`` under the name ``"lstm/linear"``.
 
-The rows of x come first, then those of h; gates are in the order i, g, f, o; and the cell adds 1 to the forget gate at
-each step, which here is a visible part of the bias. That sum rounds, so the forget bias comes back within 2^-23 of its
-value, and all else bit by bit. The state is ``hk.LSTMState(hidden, cell)``.
+The first D rows of ``w`` multiply x and the other H rows multiply h; gates are in the order i, g, f, o. ``hk.LSTM``
+adds 1 to the forget gate's pre-activation at each step; the import adds this 1 to the forget bias instead and the
+export subtracts it. Rounding changes the forget bias by at most 2^-23; all other values are returned bit by bit. The
+state is ``hk.LSTMState(hidden, cell)``.
 
-``hk.GRU`` multiplies the reset gate into h before the matrix product and cannot be converted to ``cells.GRU``.
+``hk.GRU`` multiplies the reset gate into h before the matrix product, so it cannot be converted to ``cells.GRU``.
 """
 
 from collections.abc import Mapping
@@ -23,18 +24,18 @@ from lstm_jax.interop.arrays import (
 )
 
 FORGET_OFFSET = 1
-"""The number that ``hk.LSTM`` adds to the forget gate's pre-activation."""
+"""The constant that ``hk.LSTM`` adds to the forget gate's pre-activation."""
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
-    """Converts the parameters of ``hk.LSTM`` to ours.
+    """Converts the parameters of ``hk.LSTM`` to ``LSTMParams``.
 
     Args:
-        params: ``{"w": ..., "b": ...}``, or ``{"lstm/linear": ...}`` with these inside.
+        params: ``{"w": ..., "b": ...}``, or ``{"lstm/linear": {"w": ..., "b": ...}}``.
     Returns:
         ``LSTMParams``, with 1 added to the forget gate's bias.
     Raises:
-        ValueError: for a missing, unexpected or misshapen array.
+        ValueError: if an array is missing, unexpected or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -55,14 +56,14 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
 
 
 def export_lstm(params: LSTMParams) -> dict[str, Any]:
-    """Converts our parameters to those of ``hk.LSTM``, the inverse of ``import_lstm``.
+    """Converts ``LSTMParams`` to the parameters of ``hk.LSTM``: the inverse of ``import_lstm``.
 
     Args:
         params: ``LSTMParams``.
     Returns:
         ``{"w": ..., "b": ...}``, the parameters of the module ``"lstm/linear"``.
     Raises:
-        ValueError: for parameters of another kind.
+        ValueError: if ``params`` is not ``LSTMParams``.
 
     Example:
         >>> import jax, lstm_jax as lj

@@ -1,10 +1,10 @@
-"""Keras 3: ``layer.get_weights()`` of ``LSTM``, ``GRU`` (``reset_after=True``) and ``Bidirectional`` of them.
+"""Keras 3: ``layer.get_weights()`` of ``LSTM``, ``GRU`` (``reset_after=True``) and ``Bidirectional`` layers of them.
 
-An LSTM has ``[kernel [D, 4H], recurrent_kernel [H, 4H], bias [4H]]``, gates i, f, c, o as ours: nothing moves. A layer
-with ``use_bias=False`` has no bias; ``Bidirectional`` lists the forward layer, then the backward one. The 1 of
-``unit_forget_bias`` is part of the bias. A GRU has gates z, r, n and ``bias [2, 3H]``: the input's and the recurrent
-one; we keep the sum for z and r, written back on the input's side. Layers with other activations than the standard ones
-have the same weights but compute something else.
+An LSTM has ``[kernel [D, 4H], recurrent_kernel [H, 4H], bias [4H]]`` with gates i, f, c, o, the layout of
+``LSTMParams``; ``unit_forget_bias`` is part of the bias. A GRU has gates z, r, n and ``bias [2, 3H]``: an input bias
+and a recurrent bias. The import adds the two for z and r; the export writes the sum as the input bias. A layer with
+``use_bias=False`` has no bias. ``Bidirectional`` lists the weights of the forward layer, then of the backward layer.
+Weights do not contain activations: layers with non-default activations convert but compute different outputs.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +22,11 @@ def import_lstm(weights: Sequence[Any]) -> PyTree:
     """Converts the weights of a Keras ``LSTM`` layer to one layer of ``lstm_stack``.
 
     Args:
-        weights: ``layer.get_weights()``: 2 or 3 arrays, or 4 or 6 for a ``Bidirectional`` layer.
+        weights: ``layer.get_weights()``: 2 or 3 arrays, or 4 or 6 of a ``Bidirectional`` layer.
     Returns:
-        ``LSTMParams``, or ``Bidirectional`` of two.
+        ``LSTMParams``, or a ``Bidirectional`` pair of them.
     Raises:
-        ValueError: for another number of arrays, or arrays of other shapes.
+        ValueError: if the number of arrays or a shape is wrong.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -41,11 +41,11 @@ def import_gru(weights: Sequence[Any]) -> PyTree:
     """Converts the weights of a Keras ``GRU`` layer with ``reset_after=True`` to one layer of ``unroll_stack``.
 
     Args:
-        weights: ``layer.get_weights()``: 2 or 3 arrays, or 4 or 6 for a ``Bidirectional`` layer.
+        weights: ``layer.get_weights()``: 2 or 3 arrays, or 4 or 6 of a ``Bidirectional`` layer.
     Returns:
-        ``GRUParams``, or ``Bidirectional`` of two.
+        ``GRUParams``, or a ``Bidirectional`` pair of them.
     Raises:
-        ValueError: for another number of arrays, arrays of other shapes, or a layer with ``reset_after=False``.
+        ValueError: if the number of arrays or a shape is wrong, or the layer has ``reset_after=False``.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -53,19 +53,19 @@ def import_gru(weights: Sequence[Any]) -> PyTree:
         >>> lj.interop.keras.import_gru(weights).candidate_bias.shape
         (8,)
     """
-    return _import_layer(weights, 3, _gru_params)
+    return _import_layer(weights, 3, _make_gru_params)
 
 
 def export_lstm(params: PyTree, *, use_bias: bool = True) -> list[Array]:
     """Converts one LSTM layer to the weights of a Keras ``LSTM`` layer.
 
     Args:
-        params: ``LSTMParams``, or ``Bidirectional`` of two.
-        use_bias: False for a layer without biases, where ours must be 0.
+        params: ``LSTMParams``, or a ``Bidirectional`` pair of them.
+        use_bias: whether the Keras layer has a bias; if False, the bias of ``params`` must be 0.
     Returns:
-        a list of NumPy arrays, for ``layer.set_weights(...)``.
+        a list of NumPy arrays, for ``layer.set_weights``.
     Raises:
-        ValueError: for parameters of another kind, or a bias that has no place.
+        ValueError: if ``params`` has the wrong type, or ``use_bias`` is False and the bias is not 0.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -79,15 +79,15 @@ def export_lstm(params: PyTree, *, use_bias: bool = True) -> list[Array]:
 def export_gru(params: PyTree, *, use_bias: bool = True) -> list[Array]:
     """Converts one GRU layer to the weights of a Keras ``GRU`` layer.
 
-    Of the two biases, the input's holds b_r, b_z and b_n, and the recurrent one b_hn.
+    The input bias holds b_r, b_z and b_n; the recurrent bias holds b_hn for n and 0 for r and z.
 
     Args:
-        params: ``GRUParams``, or ``Bidirectional`` of two.
-        use_bias: False for a layer without biases, where ours must be 0.
+        params: ``GRUParams``, or a ``Bidirectional`` pair of them.
+        use_bias: whether the Keras layer has a bias; if False, the bias of ``params`` must be 0.
     Returns:
-        a list of NumPy arrays, for ``layer.set_weights(...)``.
+        a list of NumPy arrays, for ``layer.set_weights``.
     Raises:
-        ValueError: for parameters of another kind, or a bias that has no place.
+        ValueError: if ``params`` has the wrong type, or ``use_bias`` is False and a bias is not 0.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -95,27 +95,29 @@ def export_gru(params: PyTree, *, use_bias: bool = True) -> list[Array]:
         >>> [array.shape for array in weights]
         [(3, 24), (8, 24), (2, 24)]
     """
-    return _export_layer(params, use_bias, GRUParams, _gru_weights)
+    return _export_layer(params, use_bias, GRUParams, _make_gru_weights)
 
 
-def _gru_params(kernel: Array, recurrent_kernel: Array, biases: Array) -> GRUParams:
-    """Merges the biases ``[2, 3H]`` of r and z, after all gates were put in our order."""
-    size = recurrent_kernel.shape[0]
+def _make_gru_params(kernel: Array, recurrent_kernel: Array, biases: Array) -> GRUParams:
+    """Reorders the gates from z, r, n to r, z, n and adds the two biases ``[2, 3H]`` of r and z."""
+    hidden_size = recurrent_kernel.shape[0]
     kernel, recurrent_kernel, biases = (
         reorder_gates(leaf, "zrn", "rzn") for leaf in (kernel, recurrent_kernel, biases)
     )
-    merged = join_gates([biases[0, : 2 * size] + biases[1, : 2 * size], biases[0, 2 * size :]])
-    return GRUParams(kernel, recurrent_kernel, merged, biases[1, 2 * size :])
+    merged = join_gates([biases[0, : 2 * hidden_size] + biases[1, : 2 * hidden_size], biases[0, 2 * hidden_size :]])
+    return GRUParams(kernel, recurrent_kernel, merged, biases[1, 2 * hidden_size :])
 
 
-def _gru_weights(params: GRUParams) -> list[Array]:
+def _make_gru_weights(params: GRUParams) -> list[Array]:
+    """Returns the Keras weights of ``GRUParams``, gates in the order z, r, n."""
     kernel, recurrent_kernel, bias, candidate_bias = map(to_numpy, params)
     recurrent_bias = np.concatenate([np.zeros(2 * candidate_bias.shape[0], bias.dtype), candidate_bias])
-    weights = (kernel, recurrent_kernel, np.stack([bias, recurrent_bias]))
-    return [reorder_gates(array, "rzn", "zrn") for array in weights]
+    arrays = (kernel, recurrent_kernel, np.stack([bias, recurrent_bias]))
+    return [reorder_gates(array, "rzn", "zrn") for array in arrays]
 
 
-def _import_layer(weights: Sequence[Any], num_gates: int, build: Callable[..., PyTree]) -> PyTree:
+def _import_layer(weights: Sequence[Any], num_gates: int, make_params: Callable[..., PyTree]) -> PyTree:
+    """Checks the weights of one Keras layer and converts them by ``make_params(kernel, recurrent_kernel, bias)``."""
     arrays = [to_numpy(array) for array in weights]
     if len(arrays) in (4, 6):
         half = len(arrays) // 2
@@ -124,34 +126,40 @@ def _import_layer(weights: Sequence[Any], num_gates: int, build: Callable[..., P
                 f"weights[{half}]: got shape {arrays[half].shape}, want {arrays[0].shape}: both directions of a "
                 "Bidirectional layer read the same inputs; give layers of a model one by one"
             )
-        return Bidirectional(*(_import_layer(side, num_gates, build) for side in (arrays[:half], arrays[half:])))
+        return Bidirectional(
+            *(_import_layer(direction, num_gates, make_params) for direction in (arrays[:half], arrays[half:]))
+        )
     if len(arrays) not in (2, 3):
         raise ValueError(
             f"weights: got {len(arrays)} arrays, want 2 or 3 of one layer, or 4 or 6 of a Bidirectional one"
         )
     kernel, recurrent_kernel = arrays[:2]
-    size = recurrent_kernel.shape[0]
-    check_array("weights[0]", kernel, (kernel.shape[0], num_gates * size))
-    check_array("weights[1]", recurrent_kernel, (size, num_gates * size))
+    hidden_size = recurrent_kernel.shape[0]
+    check_array("weights[0]", kernel, (kernel.shape[0], num_gates * hidden_size))
+    check_array("weights[1]", recurrent_kernel, (hidden_size, num_gates * hidden_size))
     has_bias = len(arrays) == 3
-    bias: Array = arrays[2] if has_bias else bias_or_zeros(None, kernel, num_gates * size)
-    if num_gates == 3 and has_bias and bias.ndim == 1:
+    bias_shape = (2, 3 * hidden_size) if num_gates == 3 else (4 * hidden_size,)
+    if num_gates == 3 and has_bias and arrays[2].ndim == 1:
         raise ValueError(
-            f"weights[2]: got shape {bias.shape}, want {(2, 3 * size)}: with reset_after=False the reset gate acts "
+            f"weights[2]: got shape {arrays[2].shape}, want {bias_shape}: with reset_after=False the reset gate acts "
             "before the matrix product, which cells.GRU does not compute"
         )
-    bias = np.broadcast_to(bias, (2, 3 * size)) if num_gates == 3 and not has_bias else bias
-    check_array("weights[2]", bias, (2, 3 * size) if num_gates == 3 else (4 * size,))
-    return to_jax(build(kernel, recurrent_kernel, bias))
+    zero_bias = np.broadcast_to(bias_or_zeros(None, kernel, num_gates * hidden_size), bias_shape)
+    bias: Array = arrays[2] if has_bias else zero_bias
+    check_array("weights[2]", bias, bias_shape)
+    return to_jax(make_params(kernel, recurrent_kernel, bias))
 
 
 def _export_layer(
-    params: PyTree, use_bias: bool, params_type: type, weights_of: Callable[[PyTree], list[Array]]
+    params: PyTree, use_bias: bool, params_type: type, make_weights: Callable[[PyTree], list[Array]]
 ) -> list[Array]:
+    """Converts one layer, or both directions of a ``Bidirectional`` layer, to Keras weights."""
     if isinstance(params, Bidirectional):
-        return [array for side in params for array in _export_layer(side, use_bias, params_type, weights_of)]
+        return [
+            array for direction in params for array in _export_layer(direction, use_bias, params_type, make_weights)
+        ]
     check_type("params", params, params_type)
-    *kernels, bias = weights_of(params)
+    *kernels, bias = make_weights(params)
     if use_bias:
         return [*kernels, bias]
     check_zero_bias(bias, "a layer with use_bias=False has none")

@@ -1,10 +1,10 @@
-"""Flax linen: parameters of ``LSTMCell`` and ``OptimizedLSTMCell``, whose trees are the same, and of ``GRUCell``.
+"""Flax linen: parameters of ``LSTMCell`` and ``OptimizedLSTMCell``, which have the same tree, and of ``GRUCell``.
 
     ii, if, ig, io: {kernel [D, H]}    hi, hf, hg, ho: {kernel [H, H], bias [H]}
 
-There is one kernel a gate, and the bias is on the recurrent side. The carry is ``(c, h)``: ``LSTMState(h=h, c=c)`` by
-name. A GRU has ``ir, iz, in: {kernel, bias}``, ``hr, hz: {kernel}`` and ``hn: {kernel, bias}``: ours, with its two
-biases.
+Each gate has its own kernels, and the bias is on the recurrent side. The carry is ``(c, h)``, which becomes
+``LSTMState(h=h, c=c)``. A GRU has ``ir, iz, in: {kernel, bias}``, ``hr, hz: {kernel}`` and ``hn: {kernel, bias}``,
+which match the two biases of ``GRUParams``.
 """
 
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ LSTM_AXES |= {f"h{gate}.bias": "H" for gate in "ifgo"}
 GRU_AXES = {f"{side}{gate}.kernel": f"{axis} H" for side, axis in ("hH", "iD") for gate in "rzn"}
 GRU_AXES |= {f"{name}.bias": "H" for name in ("ir", "iz", "in", "hn")}
 UNBOX = "flax.linen.meta.unbox"
-"""The function that turns boxed parameters, such as those of ``nn.with_partitioning``, into arrays."""
+"""Name of the function that unboxes parameters, such as those of ``nn.with_partitioning``."""
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
-    """Converts the parameters of linen's ``LSTMCell`` or ``OptimizedLSTMCell`` to ours.
+    """Converts the parameters of linen's ``LSTMCell`` or ``OptimizedLSTMCell`` to ``LSTMParams``.
 
     Args:
-        params: the parameters of the cell, or ``{"cell": ...}`` or ``{"params": {"cell": ...}}`` with them inside, as
-            ``nn.RNN`` returns them.
+        params: the parameters of the cell, or those of ``nn.RNN``: ``{"cell": ...}`` or
+            ``{"params": {"cell": ...}}``.
     Returns:
         ``LSTMParams``.
     Raises:
-        ValueError: for a missing, unexpected or misshapen array, or one in a box.
+        ValueError: if an array is missing, unexpected, boxed or has the wrong shape.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -50,14 +50,14 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
 
 
 def export_lstm(params: LSTMParams) -> dict[str, dict[str, Any]]:
-    """Converts our parameters to those of linen's ``LSTMCell`` and ``OptimizedLSTMCell``.
+    """Converts ``LSTMParams`` to the parameters of linen's ``LSTMCell`` and ``OptimizedLSTMCell``.
 
     Args:
         params: ``LSTMParams``.
     Returns:
         the parameters of the cell; those of ``nn.RNN`` are ``{"cell": export_lstm(params)}``.
     Raises:
-        ValueError: for parameters of another kind.
+        ValueError: if ``params`` is not ``LSTMParams``.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -73,14 +73,15 @@ def export_lstm(params: LSTMParams) -> dict[str, dict[str, Any]]:
 
 
 def import_gru(params: Mapping[str, Any]) -> GRUParams:
-    """Converts the parameters of linen's ``GRUCell`` to ours.
+    """Converts the parameters of linen's ``GRUCell`` to ``GRUParams``.
 
     Args:
-        params: the parameters of the cell, or ``{"cell": ...}`` or ``{"params": {"cell": ...}}`` with them inside.
+        params: the parameters of the cell, or those of ``nn.RNN``: ``{"cell": ...}`` or
+            ``{"params": {"cell": ...}}``.
     Returns:
         ``GRUParams``.
     Raises:
-        ValueError: for a missing, unexpected or misshapen array, or one in a box.
+        ValueError: if an array is missing, unexpected, boxed or has the wrong shape.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -99,14 +100,14 @@ def import_gru(params: Mapping[str, Any]) -> GRUParams:
 
 
 def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
-    """Converts our parameters to those of linen's ``GRUCell``.
+    """Converts ``GRUParams`` to the parameters of linen's ``GRUCell``.
 
     Args:
         params: ``GRUParams``.
     Returns:
         the parameters of the cell; those of ``nn.RNN`` are ``{"cell": export_gru(params)}``.
     Raises:
-        ValueError: for parameters of another kind.
+        ValueError: if ``params`` is not ``GRUParams``.
 
     Example:
         >>> import jax, lstm_jax as lj

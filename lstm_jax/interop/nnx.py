@@ -1,14 +1,15 @@
 """Flax nnx: parameters of ``OptimizedLSTMCell``, ``LSTMCell`` and ``GRUCell``, as a state or as nested dicts.
 
-    import_lstm(nnx.state(cell, nnx.Param))               the parameters of a cell
+    params = import_lstm(nnx.state(cell, nnx.Param))      # from a cell
 
-    state = nnx.state(cell, nnx.Param)                    and back
+    state = nnx.state(cell, nnx.Param)                    # to a cell
     nnx.replace_by_pure_dict(state, export_lstm(params))
     nnx.update(cell, state)
 
-``OptimizedLSTMCell`` has ``dense_i: {kernel [D, 4H]}`` and ``dense_h: {kernel [H, 4H], bias [4H]}``, gates i, f, g, o
-as ours. ``LSTMCell`` has another tree, with one kernel a gate as in linen, but ``if_`` for the forget gate's.
-``GRUCell`` has ``dense_i: {kernel, bias}`` and ``dense_h: {kernel}`` and no ``b_hn``: ours must be 0 to go there.
+``OptimizedLSTMCell`` has ``dense_i: {kernel [D, 4H]}`` and ``dense_h: {kernel [H, 4H], bias [4H]}`` with gates i, f, g,
+o, the layout of ``LSTMParams``. ``LSTMCell`` has one kernel per gate, like linen's, but names the forget gate's input
+kernel ``if_``. ``GRUCell`` has ``dense_i: {kernel, bias}`` and ``dense_h: {kernel}`` and no b_hn, so ``candidate_bias``
+must be 0 for the export.
 """
 
 from collections.abc import Mapping
@@ -24,19 +25,19 @@ from lstm_jax.interop.arrays import check_zero_bias, flatten_cell_params, strip_
 
 CELL_NAMES = ("OptimizedLSTMCell", "LSTMCell")
 UNBOX = "nnx.to_pure_dict"
-"""The function that turns a state of variables into nested dicts of arrays."""
+"""Name of the function that converts a state of variables to nested dicts of arrays."""
 
 
 def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
-    """Converts the parameters of nnx's ``OptimizedLSTMCell`` or ``LSTMCell`` to ours.
+    """Converts the parameters of nnx's ``OptimizedLSTMCell`` or ``LSTMCell`` to ``LSTMParams``.
 
     Args:
-        params: ``nnx.state(cell, nnx.Param)``, or nested dicts of its arrays; or ``{"cell": ...}`` with these inside,
-            as ``nnx.RNN`` has them.
+        params: ``nnx.state(cell, nnx.Param)`` or nested dicts of arrays, of the cell or of an ``nnx.RNN``:
+            ``{"cell": ...}``.
     Returns:
         ``LSTMParams``.
     Raises:
-        ValueError: for a missing, unexpected or misshapen array.
+        ValueError: if an array is missing, unexpected or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -54,15 +55,15 @@ def import_lstm(params: Mapping[str, Any]) -> LSTMParams:
 
 
 def export_lstm(params: LSTMParams, cell_name: str = "OptimizedLSTMCell") -> dict[str, dict[str, Any]]:
-    """Converts our parameters to those of an LSTM cell of nnx.
+    """Converts ``LSTMParams`` to the parameters of nnx's ``OptimizedLSTMCell`` or ``LSTMCell``.
 
     Args:
         params: ``LSTMParams``.
-        cell_name: the cell, ``"OptimizedLSTMCell"`` or ``"LSTMCell"``.
+        cell_name: type of the target cell, ``"OptimizedLSTMCell"`` or ``"LSTMCell"``.
     Returns:
         nested dicts of arrays, for ``nnx.replace_by_pure_dict``; those of ``nnx.RNN`` are ``{"cell": ...}``.
     Raises:
-        ValueError: for parameters of another kind, or the name of another cell.
+        ValueError: if ``params`` is not ``LSTMParams`` or ``cell_name`` is unknown.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -82,14 +83,15 @@ def export_lstm(params: LSTMParams, cell_name: str = "OptimizedLSTMCell") -> dic
 
 
 def import_gru(params: Mapping[str, Any]) -> GRUParams:
-    """Converts the parameters of nnx's ``GRUCell`` to ours, with ``b_hn``, which it does not have, as 0.
+    """Converts the parameters of nnx's ``GRUCell`` to ``GRUParams`` with a ``candidate_bias`` of 0.
 
     Args:
-        params: ``nnx.state(cell, nnx.Param)``, or nested dicts of its arrays; or ``{"cell": ...}`` with these inside.
+        params: ``nnx.state(cell, nnx.Param)`` or nested dicts of arrays, of the cell or of an ``nnx.RNN``:
+            ``{"cell": ...}``.
     Returns:
         ``GRUParams``.
     Raises:
-        ValueError: for a missing, unexpected or misshapen array.
+        ValueError: if an array is missing, unexpected or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -106,14 +108,14 @@ def import_gru(params: Mapping[str, Any]) -> GRUParams:
 
 
 def export_gru(params: GRUParams) -> dict[str, dict[str, Any]]:
-    """Converts our parameters to those of nnx's ``GRUCell``.
+    """Converts ``GRUParams`` to the parameters of nnx's ``GRUCell``.
 
     Args:
-        params: ``GRUParams`` whose ``candidate_bias`` is 0, since the cell has none.
+        params: ``GRUParams`` whose ``candidate_bias`` is 0, since ``GRUCell`` has no such bias.
     Returns:
         nested dicts of arrays, for ``nnx.replace_by_pure_dict``; those of ``nnx.RNN`` are ``{"cell": ...}``.
     Raises:
-        ValueError: for parameters of another kind, or a ``candidate_bias`` that is not 0.
+        ValueError: if ``params`` is not ``GRUParams`` or ``candidate_bias`` is not 0.
 
     Example:
         >>> import jax, lstm_jax as lj

@@ -1,7 +1,8 @@
-"""safetensors files: any tree of arrays, by the path of each leaf; needs ``pip install 'lstm_jax[interop]'``.
+"""safetensors files of any tree of arrays; needs ``pip install 'lstm_jax[interop]'``.
 
-``LSTMParams`` are stored as ``input_kernel``, ``recurrent_kernel``, ``bias``; a stack as ``0.input_kernel`` or
-``0.forward.input_kernel`` and so on. A file in another framework's names goes through its conversion:
+Each array is stored under its path in the tree: ``LSTMParams`` as ``input_kernel``, ``recurrent_kernel`` and ``bias``,
+a stack as ``0.input_kernel`` or ``0.forward.input_kernel``. Weights of another framework are loaded by name, then
+converted:
 
     layers = lj.interop.torch.import_lstm(lj.interop.safetensors.load_arrays("model.safetensors"), prefix="encoder.")
 """
@@ -19,11 +20,11 @@ from lstm_jax.interop.arrays import check_keys, import_extra, to_jax, to_numpy, 
 
 
 def save(path: str | Path, tree: PyTree) -> None:
-    """Writes the arrays of a tree to a file, completely or not at all: an old file stays until the new one is complete.
+    """Writes the arrays of a tree to a file atomically: an existing file is replaced only by a complete new file.
 
     Args:
         path: the file to write.
-        tree: any tree of arrays; the name of each is its path, joined by dots.
+        tree: any tree of arrays; the name of each array is its path in the tree, joined by dots.
     Raises:
         ValueError: if two arrays have the same name.
         ImportError: if safetensors is not installed.
@@ -36,7 +37,7 @@ def save(path: str | Path, tree: PyTree) -> None:
         ['0.bias', '0.input_kernel', '0.recurrent_kernel']
     """
     serialize = import_extra("safetensors.numpy", "interop").save
-    arrays = {name: np.ascontiguousarray(to_numpy(leaf)) for name, leaf in _named_leaves(tree).items()}
+    arrays = {name: np.ascontiguousarray(to_numpy(leaf)) for name, leaf in _name_leaves(tree).items()}
     partial_path = Path(f"{path}.part")
     try:
         partial_path.write_bytes(serialize(arrays, {"format": "lstm_jax"}))
@@ -46,15 +47,16 @@ def save(path: str | Path, tree: PyTree) -> None:
 
 
 def load(path: str | Path, like: PyTree) -> PyTree:
-    """Reads the arrays of a file that ``save`` wrote as a tree.
+    """Reads a file written by ``save`` into a tree of JAX arrays.
 
     Args:
-        path: the file.
-        like: a tree of arrays or shapes, for example ``jax.eval_shape(lambda: lj.init_stack(key, 40, 256, 2))``.
+        path: the file to read.
+        like: a tree of arrays or ``jax.ShapeDtypeStruct`` with the expected structure, shapes and dtypes, for example
+            ``jax.eval_shape(lambda: lj.init_stack(key, 40, 256, 2))``.
     Returns:
-        a tree of the structure of ``like``, its leaves arrays of JAX.
+        JAX arrays in the structure of ``like``.
     Raises:
-        ValueError: for a missing or unexpected array, or one of another shape or dtype.
+        ValueError: if an array is missing, unexpected, or has the wrong shape or dtype.
         ImportError: if safetensors is not installed.
 
     Example:
@@ -66,23 +68,24 @@ def load(path: str | Path, like: PyTree) -> PyTree:
         (3, 32)
     """
     like = unwrap_variables(like)
-    arrays, wanted = load_arrays(path), _named_leaves(like)
-    check_keys(str(path), arrays, wanted)
-    for name, leaf in wanted.items():
+    arrays = load_arrays(path)
+    expected = _name_leaves(like)
+    check_keys(str(path), arrays, expected)
+    for name, leaf in expected.items():
         check_array(f"{path}: {name}", arrays[name], leaf.shape)
         if arrays[name].dtype != leaf.dtype:
             raise ValueError(f"{path}: {name}: got {arrays[name].dtype}, want {leaf.dtype}")
-    leaves = [to_jax(arrays[name], f"{path}: {name}") for name in wanted]
+    leaves = [to_jax(arrays[name], f"{path}: {name}") for name in expected]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads all arrays of any safetensors file by name, onto the host: a model's file holds more than its LSTM.
+    """Reads all arrays of any safetensors file into host memory, by name.
 
     Args:
-        path: the file.
+        path: the file to read.
     Returns:
-        NumPy arrays by name, in the dtypes of the file.
+        a dict of NumPy arrays by name, with the dtypes of the file.
     Raises:
         ImportError: if safetensors is not installed.
 
@@ -97,13 +100,13 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _named_leaves(tree: PyTree) -> dict[str, Any]:
-    """Returns the leaves of a tree by their paths, joined by dots."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(unwrap_variables(tree))
-    named: dict[str, Any] = {}
-    for path, leaf in leaves:
+def _name_leaves(tree: PyTree) -> dict[str, Any]:
+    """Returns a dict of the leaves of a tree, keyed by their paths joined by dots."""
+    paths_and_leaves, _ = jax.tree_util.tree_flatten_with_path(unwrap_variables(tree))
+    leaves_by_name: dict[str, Any] = {}
+    for path, leaf in paths_and_leaves:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name in named:
+        if name in leaves_by_name:
             raise ValueError(f"tree: got two arrays of the name {name!r}, want keys without a dot")
-        named[name] = leaf
-    return named
+        leaves_by_name[name] = leaf
+    return leaves_by_name

@@ -2,9 +2,9 @@
 
     weight_ih_l{k} [4H, D]    weight_hh_l{k} [4H, H or P]    bias_ih_l{k}, bias_hh_l{k} [4H]    weight_hr_l{k} [P, H]
 
-Names end in ``_reverse`` for the second direction; gates are i, f, g, o, and r, z, n for a GRU. We keep the sum of the
-two biases and write it back as ``bias_ih``, with ``bias_hh`` 0. With two biases an optimizer moves their sum by both
-gradients, which are equal, so training continues with half the step there.
+Names of the reverse direction end in ``_reverse``. Gates are i, f, g, o, and r, z, n for a GRU. The import adds the two
+biases; the export writes their sum as ``bias_ih`` and 0 as ``bias_hh``. In PyTorch an optimizer updates both biases by
+the same gradient, so their sum moves twice as far per step as the single bias of this package.
 """
 
 import re
@@ -33,23 +33,23 @@ from lstm_jax.interop.arrays import (
 TENSOR_NAME = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))_l(\d+)(_reverse)?")
 
 Tensors = dict[str, Array]
-"""The tensors of one layer and direction, by names such as ``"weight_ih"``."""
+"""Tensors of one direction of one layer, by names such as ``"weight_ih"``."""
 
-Place = tuple[int, bool]
-"""A layer, and whether it is the second direction."""
+DirectionKey = tuple[int, bool]
+"""``(layer_index, is_reverse)``"""
 
 
 def import_lstm(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[PyTree, ...]:
     """Converts the state dict of a ``torch.nn.LSTM`` to layers for ``lstm_stack``.
 
     Args:
-        state_dict: names to tensors or arrays, ``model.state_dict()``; other modules may be beside the LSTM.
-        prefix: the text before the LSTM's names, dot included, such as ``"encoder.lstm."``.
+        state_dict: tensors or arrays by name, such as ``model.state_dict()``; may contain other modules.
+        prefix: the prefix of the LSTM's names including the final dot, such as ``"encoder.lstm."``.
     Returns:
-        a tuple, lowest layer first, of ``LSTMParams``, or of ``ProjectedLSTMParams`` with ``proj_size``; of
-        ``Bidirectional`` of two of them if the module is bidirectional.
+        a tuple with the ``LSTMParams`` or ``ProjectedLSTMParams`` of each layer, lowest first, or a ``Bidirectional``
+        pair per layer.
     Raises:
-        ValueError: for a missing, unexpected or misshapen tensor.
+        ValueError: if a tensor is missing, unexpected or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -58,21 +58,21 @@ def import_lstm(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[PyTree
         >>> params.input_kernel.shape
         (3, 32)
     """
-    return _import_layers(state_dict, prefix, 4, _lstm_params)
+    return _import_layers(state_dict, prefix, 4, _make_lstm_params)
 
 
 def import_gru(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[PyTree, ...]:
     """Converts the state dict of a ``torch.nn.GRU`` to layers for ``unroll_stack(cells.GRU, ...)``.
 
-    Of the two biases, b_r and b_z are merged; b_hn stays apart, since the reset gate multiplies it.
+    The two biases of r and z are added; b_hn stays separate, since the reset gate multiplies it.
 
     Args:
-        state_dict: names to tensors or arrays, ``model.state_dict()``; other modules may be beside the GRU.
-        prefix: the text before the GRU's names, dot included.
+        state_dict: tensors or arrays by name, such as ``model.state_dict()``; may contain other modules.
+        prefix: the prefix of the GRU's names including the final dot.
     Returns:
-        a tuple of ``GRUParams``, lowest layer first; of ``Bidirectional`` of two if the module is bidirectional.
+        a tuple with the ``GRUParams`` of each layer, lowest first, or a ``Bidirectional`` pair per layer.
     Raises:
-        ValueError: for a missing, unexpected or misshapen tensor.
+        ValueError: if a tensor is missing, unexpected or has the wrong shape.
 
     Example:
         >>> import numpy as np, lstm_jax as lj
@@ -80,20 +80,20 @@ def import_gru(state_dict: Mapping[str, Any], prefix: str = "") -> tuple[PyTree,
         >>> lj.interop.torch.import_gru(state_dict)[0].candidate_bias.shape
         (8,)
     """
-    return _import_layers(state_dict, prefix, 3, _gru_params)
+    return _import_layers(state_dict, prefix, 3, _make_gru_params)
 
 
 def export_lstm(layers: Sequence[PyTree], prefix: str = "", *, bias: bool = True) -> Tensors:
-    """Converts layers to the state dict of a ``torch.nn.LSTM``, the inverse of ``import_lstm``.
+    """Converts layers to the state dict of a ``torch.nn.LSTM``: the inverse of ``import_lstm``.
 
     Args:
-        layers: a tuple of parameters, as for ``lstm_stack``.
-        prefix: the text before each name, dot included.
-        bias: False for a module without biases, where ours must be 0.
+        layers: the parameters of each layer, as for ``lstm_stack``.
+        prefix: the prefix of each name including the final dot.
+        bias: whether the PyTorch module has biases; if False, the biases of ``layers`` must be 0.
     Returns:
-        names to NumPy arrays; ``load_state_dict`` wants each as ``torch.tensor(array)``.
+        NumPy arrays by name; convert each by ``torch.tensor`` for ``load_state_dict``.
     Raises:
-        ValueError: for parameters of another kind, or a bias that has no place.
+        ValueError: if a layer has the wrong type, or ``bias`` is False and a bias is not 0.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -101,20 +101,20 @@ def export_lstm(layers: Sequence[PyTree], prefix: str = "", *, bias: bool = True
         >>> list(arrays)
         ['lstm.weight_ih_l0', 'lstm.weight_hh_l0', 'lstm.bias_ih_l0', 'lstm.bias_hh_l0']
     """
-    return _export_layers(layers, prefix, bias, (LSTMParams, ProjectedLSTMParams), _lstm_tensors)
+    return _export_layers(layers, prefix, bias, (LSTMParams, ProjectedLSTMParams), _make_lstm_tensors)
 
 
 def export_gru(layers: Sequence[PyTree], prefix: str = "", *, bias: bool = True) -> Tensors:
-    """Converts layers to the state dict of a ``torch.nn.GRU``: b_r, b_z and b_n in ``bias_ih``, b_hn in ``bias_hh``.
+    """Converts layers to the state dict of a ``torch.nn.GRU``: the inverse of ``import_gru``.
 
     Args:
-        layers: a tuple of ``GRUParams``, or of ``Bidirectional`` of two.
-        prefix: the text before each name, dot included.
-        bias: False for a module without biases, where ours must be 0.
+        layers: the ``GRUParams`` of each layer, or a ``Bidirectional`` pair per layer.
+        prefix: the prefix of each name including the final dot.
+        bias: whether the PyTorch module has biases; if False, the biases of ``layers`` must be 0.
     Returns:
-        names to NumPy arrays; ``load_state_dict`` wants each as ``torch.tensor(array)``.
+        NumPy arrays by name, as from ``export_lstm``: b_r, b_z and b_n in ``bias_ih``, b_hn in ``bias_hh``.
     Raises:
-        ValueError: for parameters of another kind, or a bias that has no place.
+        ValueError: if a layer has the wrong type, or ``bias`` is False and a bias is not 0.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -122,20 +122,20 @@ def export_gru(layers: Sequence[PyTree], prefix: str = "", *, bias: bool = True)
         >>> arrays["weight_hh_l0"].shape
         (24, 8)
     """
-    return _export_layers(layers, prefix, bias, (GRUParams,), _gru_tensors)
+    return _export_layers(layers, prefix, bias, (GRUParams,), _make_gru_tensors)
 
 
 def import_state(h: Any, c: Any, *, bidirectional: bool = False) -> tuple[PyTree, ...]:
-    """Converts the states ``h_n`` and ``c_n`` of a ``torch.nn.LSTM`` to one state a layer.
+    """Converts the states ``h_n`` and ``c_n`` of a ``torch.nn.LSTM`` to one state per layer.
 
     Args:
-        h: ``[layers * directions, *batch, H]``, an array or a tensor.
-        c: the memory, of the same shape, or with ``proj_size`` of another last axis.
-        bidirectional: whether each layer has two directions, forward first.
+        h: array or tensor ``[layers * directions, *batch, H]``, whose last axis is P with ``proj_size``.
+        c: array or tensor ``[layers * directions, *batch, H]``, the memories.
+        bidirectional: whether each layer has two states, forward first.
     Returns:
-        a tuple of ``LSTMState``, or of ``Bidirectional`` of two; the memory is at least float32.
+        a tuple with the ``LSTMState`` of each layer, or a ``Bidirectional`` pair; memories are at least float32.
     Raises:
-        ValueError: for shapes that do not fit each other, or an odd number of states of two directions.
+        ValueError: if the leading axes of ``h`` and ``c`` differ, or ``bidirectional`` with an odd number of states.
 
     Example:
         >>> import jax.numpy as jnp, lstm_jax as lj
@@ -153,13 +153,12 @@ def import_state(h: Any, c: Any, *, bidirectional: bool = False) -> tuple[PyTree
 
 
 def export_state(states: Sequence[PyTree]) -> tuple[Array, Array]:
-    """Converts one state a layer to ``(h_0, c_0)`` for a ``torch.nn.LSTM``, the inverse of ``import_state``.
+    """Converts one state per layer to ``(h_0, c_0)`` of a ``torch.nn.LSTM``: the inverse of ``import_state``.
 
     Args:
-        states: a tuple of ``LSTMState``, or of ``Bidirectional`` of two.
+        states: the ``LSTMState`` of each layer, or a ``Bidirectional`` pair per layer.
     Returns:
-        ``(h, c)``, each ``[layers * directions, *batch, H]`` in the dtype of h: NumPy arrays, or arrays of JAX inside
-        a traced function.
+        ``(h, c)``, each ``[layers * directions, *batch, H]`` in the dtype of h: NumPy arrays, or JAX arrays under jit.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -168,21 +167,25 @@ def export_state(states: Sequence[PyTree]) -> tuple[Array, Array]:
         >>> h.shape
         (2, 5, 8)
     """
-    flat = [direction for state in unwrap_variables(states) for direction in directions_of(state)]
-    pair = jnp.stack([state.h for state in flat]), jnp.stack([state.c.astype(state.h.dtype) for state in flat])
-    return pair if any(isinstance(leaf, jax.core.Tracer) for leaf in pair) else tuple(map(to_numpy, pair))
+    direction_states = [direction for state in unwrap_variables(states) for direction in directions_of(state)]
+    h = jnp.stack([state.h for state in direction_states])
+    c = jnp.stack([state.c.astype(state.h.dtype) for state in direction_states])
+    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in (h, c))
+    return (h, c) if is_traced else (to_numpy(h), to_numpy(c))
 
 
-def _lstm_params(tensors: Tensors) -> PyTree:
-    kernels = tensors["weight_ih"].T, tensors["weight_hh"].T
-    bias = tensors["bias_ih"] + tensors["bias_hh"] if "bias_ih" in tensors else None
-    bias = bias_or_zeros(bias, kernels[0], kernels[0].shape[-1])
+def _make_lstm_params(tensors: Tensors) -> PyTree:
+    """Converts the tensors of one LSTM direction, adding its two biases."""
+    kernel, recurrent_kernel = tensors["weight_ih"].T, tensors["weight_hh"].T
+    summed_bias = tensors["bias_ih"] + tensors["bias_hh"] if "bias_ih" in tensors else None
+    bias = bias_or_zeros(summed_bias, kernel, kernel.shape[-1])
     if "weight_hr" in tensors:
-        return ProjectedLSTMParams(*kernels, bias, tensors["weight_hr"].T)
-    return LSTMParams(*kernels, bias)
+        return ProjectedLSTMParams(kernel, recurrent_kernel, bias, tensors["weight_hr"].T)
+    return LSTMParams(kernel, recurrent_kernel, bias)
 
 
-def _lstm_tensors(params: PyTree) -> Tensors:
+def _make_lstm_tensors(params: PyTree) -> Tensors:
+    """Returns the tensors of one LSTM direction, with ``bias_hh`` 0."""
     tensors = {
         "weight_ih": params.input_kernel.T,
         "weight_hh": params.recurrent_kernel.T,
@@ -192,15 +195,17 @@ def _lstm_tensors(params: PyTree) -> Tensors:
     return tensors | ({"weight_hr": params.projection.T} if isinstance(params, ProjectedLSTMParams) else {})
 
 
-def _gru_params(tensors: Tensors) -> GRUParams:
+def _make_gru_params(tensors: Tensors) -> GRUParams:
+    """Converts the tensors of one GRU direction, adding its two biases of r and z."""
     kernel, recurrent_kernel = tensors["weight_ih"].T, tensors["weight_hh"].T
-    size = recurrent_kernel.shape[0]
-    b_ih, b_hh = (bias_or_zeros(tensors.get(name), kernel, 3 * size) for name in ("bias_ih", "bias_hh"))
-    merged = join_gates([b_ih[: 2 * size] + b_hh[: 2 * size], b_ih[2 * size :]])
-    return GRUParams(kernel, recurrent_kernel, merged, b_hh[2 * size :])
+    hidden_size = recurrent_kernel.shape[0]
+    b_ih, b_hh = (bias_or_zeros(tensors.get(name), kernel, 3 * hidden_size) for name in ("bias_ih", "bias_hh"))
+    merged = join_gates([b_ih[: 2 * hidden_size] + b_hh[: 2 * hidden_size], b_ih[2 * hidden_size :]])
+    return GRUParams(kernel, recurrent_kernel, merged, b_hh[2 * hidden_size :])
 
 
-def _gru_tensors(params: GRUParams) -> Tensors:
+def _make_gru_tensors(params: GRUParams) -> Tensors:
+    """Returns the tensors of one GRU direction, with ``bias_hh`` 0 except for n."""
     zeros = np.zeros(2 * params.candidate_bias.shape[0], params.bias.dtype)
     return {
         "weight_ih": params.input_kernel.T,
@@ -211,31 +216,32 @@ def _gru_tensors(params: GRUParams) -> Tensors:
 
 
 def _import_layers(
-    state_dict: Mapping[str, Any], prefix: str, num_gates: int, build: Callable[[Tensors], PyTree]
+    state_dict: Mapping[str, Any], prefix: str, num_gates: int, make_params: Callable[[Tensors], PyTree]
 ) -> tuple[PyTree, ...]:
-    tensors_by_place = _group_tensors(state_dict, prefix)
-    num_directions = 2 if any(reverse for _, reverse in tensors_by_place) else 1
-    num_layers = 1 + max(layer for layer, _ in tensors_by_place)
-    places = [(layer, reverse) for layer in range(num_layers) for reverse in (False, True)[:num_directions]]
-    present = {name for tensors in tensors_by_place.values() for name in tensors}
-    wanted = {"weight_ih", "weight_hh"} | present & {"weight_hr"}
-    wanted |= {"bias_ih", "bias_hh"} if present & {"bias_ih", "bias_hh"} else set()
+    """Checks the names and shapes of all tensors, then converts each direction of each layer by ``make_params``."""
+    groups = _group_tensors(state_dict, prefix)
+    num_directions = 2 if any(is_reverse for _, is_reverse in groups) else 1
+    num_layers = 1 + max(layer_index for layer_index, _ in groups)
+    directions = [(k, is_reverse) for k in range(num_layers) for is_reverse in (False, True)[:num_directions]]
+    present = {name for tensors in groups.values() for name in tensors}
+    expected = {"weight_ih", "weight_hh"} | present & {"weight_hr"}
+    expected |= {"bias_ih", "bias_hh"} if present & {"bias_ih", "bias_hh"} else set()
     title = f"state_dict under {prefix!r}"
-    keys = [f"{name}{_suffix(*place)}" for place, tensors in tensors_by_place.items() for name in tensors]
-    check_keys(title, keys, [f"{name}{_suffix(*place)}" for place in places for name in wanted])
-    shapes_of = _shape_table(tensors_by_place[0, False], num_gates, num_directions)
-    for place in places:
-        for name, tensor in tensors_by_place[place].items():
-            check_array(f"state_dict[{f'{prefix}{name}{_suffix(*place)}'!r}]", tensor, shapes_of(place[0])[name])
-    built = [to_jax(build(tensors_by_place[place]), title) for place in places]
+    keys = [f"{name}{_suffix(*direction)}" for direction, tensors in groups.items() for name in tensors]
+    check_keys(title, keys, [f"{name}{_suffix(*direction)}" for direction in directions for name in expected])
+    for direction in directions:
+        shapes = _expected_shapes(direction[0], groups[0, False], num_gates, num_directions)
+        for name, tensor in groups[direction].items():
+            check_array(f"state_dict[{f'{prefix}{name}{_suffix(*direction)}'!r}]", tensor, shapes[name])
+    built = [to_jax(make_params(groups[direction]), title) for direction in directions]
     return tuple(built) if num_directions == 1 else tuple(map(Bidirectional, built[::2], built[1::2]))
 
 
-def _group_tensors(state_dict: Mapping[str, Any], prefix: str) -> dict[Place, Tensors]:
-    """Returns the tensors under a prefix as NumPy arrays, by layer and direction and then by name."""
+def _group_tensors(state_dict: Mapping[str, Any], prefix: str) -> dict[DirectionKey, Tensors]:
+    """Returns the NumPy arrays of all tensors under a prefix, grouped by layer and direction, then by name."""
     if not isinstance(state_dict, Mapping):
         raise ValueError(f"state_dict: got {type(state_dict).__name__}, want a mapping of names; see state_dict()")
-    groups: dict[Place, Tensors] = {}
+    groups: dict[DirectionKey, Tensors] = {}
     for key in [key for key in state_dict if key.startswith(prefix)]:
         match = TENSOR_NAME.fullmatch(key, len(prefix))
         if match is None:
@@ -243,55 +249,51 @@ def _group_tensors(state_dict: Mapping[str, Any], prefix: str) -> dict[Place, Te
                 f"state_dict: got unexpected {key!r} under the prefix {prefix!r}, want plain weights and biases of one "
                 f"layer stack, without parametrizations; {_prefix_hint(state_dict)}"
             )
-        name, layer, reverse = match.groups()
-        groups.setdefault((int(layer), reverse is not None), {})[name] = to_numpy(state_dict[key])
+        name, layer_index, reverse_suffix = match.groups()
+        groups.setdefault((int(layer_index), reverse_suffix is not None), {})[name] = to_numpy(state_dict[key])
     if not groups:
         raise ValueError(f"state_dict: got no name that begins with prefix {prefix!r}; {_prefix_hint(state_dict)}")
     return groups
 
 
 def _prefix_hint(state_dict: Mapping[str, Any]) -> str:
+    """Returns the part of an error message that lists the prefixes of all recurrent modules in a state dict."""
     prefixes = sorted(key.removesuffix("weight_ih_l0") for key in state_dict if key.endswith("weight_ih_l0"))
     if not prefixes:
         return "it has no weight_ih_l0 at all"
     return f"prefixes with an LSTM or GRU: {', '.join(map(repr, prefixes))}"
 
 
-def _shape_table(first: Tensors, num_gates: int, num_directions: int) -> Callable[[int], dict[str, tuple[int, ...]]]:
-    """Returns a function from a layer to the shapes of its tensors, given the tensors of the first layer."""
-    hidden_size = first["weight_hr" if "weight_hr" in first else "weight_hh"].shape[-1]
-    output_size = first["weight_hr"].shape[0] if "weight_hr" in first else hidden_size
-    rows = num_gates * hidden_size
-
-    def shapes_of(layer: int) -> dict[str, tuple[int, ...]]:
-        input_size = num_directions * output_size if layer else first["weight_ih"].shape[-1]
-        return {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, output_size),
-            "bias_ih": (rows,),
-            "bias_hh": (rows,),
-            "weight_hr": (output_size, hidden_size),
-        }
-
-    return shapes_of
+def _expected_shapes(
+    layer_index: int, first_layer: Tensors, num_gates: int, num_directions: int
+) -> dict[str, tuple[int, ...]]:
+    """Returns the expected shapes of a layer's tensors, given those of the first layer."""
+    hidden_size = first_layer["weight_hr" if "weight_hr" in first_layer else "weight_hh"].shape[-1]
+    output_size = first_layer["weight_hr"].shape[0] if "weight_hr" in first_layer else hidden_size
+    input_size = num_directions * output_size if layer_index else first_layer["weight_ih"].shape[-1]
+    num_rows = num_gates * hidden_size
+    shapes = {"weight_ih": (num_rows, input_size), "weight_hh": (num_rows, output_size)}
+    return shapes | {"bias_ih": (num_rows,), "bias_hh": (num_rows,), "weight_hr": (output_size, hidden_size)}
 
 
-def _suffix(layer: int, reverse: bool) -> str:
-    return f"_l{layer}" + "_reverse" * reverse
+def _suffix(layer_index: int, is_reverse: bool) -> str:
+    return f"_l{layer_index}" + ("_reverse" if is_reverse else "")
 
 
 def _export_layers(
-    layers: Sequence[PyTree], prefix: str, bias: bool, params_types: tuple, tensors_of: Callable[[PyTree], Tensors]
+    layers: Sequence[PyTree], prefix: str, bias: bool, params_types: tuple, make_tensors: Callable[[PyTree], Tensors]
 ) -> Tensors:
+    """Converts each direction of each layer by ``make_tensors`` and names the tensors as PyTorch does."""
     check_layers(layers)
-    result = {}
-    for layer, params_of_layer in enumerate(unwrap_variables(layers)):
-        for reverse, params in enumerate(directions_of(params_of_layer)):
+    state_dict = {}
+    for layer_index, layer in enumerate(unwrap_variables(layers)):
+        for is_reverse, params in zip((False, True), directions_of(layer), strict=False):
             if not isinstance(params, params_types):
-                check_type(f"layers[{layer}]", params, params_types[0])
-            for name, array in tensors_of(type(params)(*map(to_numpy, params))).items():
+                check_type(f"layers[{layer_index}]", params, params_types[0])
+            host_params = type(params)(*map(to_numpy, params))
+            for name, array in make_tensors(host_params).items():
                 if bias or not name.startswith("bias"):
-                    result[f"{prefix}{name}{_suffix(layer, bool(reverse))}"] = np.ascontiguousarray(array)
+                    state_dict[f"{prefix}{name}{_suffix(layer_index, is_reverse)}"] = np.ascontiguousarray(array)
                 else:
                     check_zero_bias(array, "a module with bias=False has none")
-    return result
+    return state_dict

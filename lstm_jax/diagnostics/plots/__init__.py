@@ -1,6 +1,6 @@
-"""Plots of what the other modules of ``diagnostics`` measure, in colors that color-blind readers can tell apart.
+"""Plots of the results of ``diagnostics``, with color-blind-safe palettes; each function writes one image file.
 
-Each function saves one image and returns nothing. They need matplotlib: ``pip install 'lstm_jax[diagnostics]'``.
+Needs matplotlib: ``pip install 'lstm_jax[diagnostics]'``.
 """
 
 from lstm_jax.diagnostics.plots.curves import (

@@ -1,4 +1,4 @@
-"""Plots with lines and points: gradient norms, singular values, statistics of units, fixed points, monitors."""
+"""Line, histogram and scatter plots: gradient norms, spectra, unit statistics, fixed points, monitor readings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,27 +13,27 @@ from lstm_jax.diagnostics.plots.figures import COLORS, Figure, File, new_figure,
 from lstm_jax.diagnostics.traces import CLOSED_BELOW, OPEN_ABOVE, UnitStats
 
 MIN_TIME_CONSTANT, MAX_TIME_CONSTANT = 1e-3, 1e6
-"""Steps; time constants beyond these are plotted at them."""
+"""Range of plotted time constants in steps; values outside are clipped."""
 
 SIGNIFICANT_DIGITS = {"float32": 6, "float64": 14}
-"""Decimal digits to which a product of Jacobians is known."""
+"""Significant decimal digits of a product of Jacobians, by dtype."""
 
 MAX_TRAJECTORIES = 60
-"""A plot of fixed points shows at most so many trajectories."""
+"""Maximum number of trajectories in a plot of fixed points."""
 
 
 def plot_norms(
     norms: Mapping[str, ArrayLike], path: File, *, title: str = "", ylabel: str = "norm of the gradient"
 ) -> None:
-    """Plots norms over the steps of a sequence on a logarithmic scale, a line for each name.
+    """Plots norms over the steps of a sequence on a logarithmic scale, one line per name.
 
     Args:
-        norms: by name arrays ``[T]`` of norms, not of their logarithms, such as those of ``state_gradients``.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        title: the title of the plot.
-        ylabel: what the norms are.
+        norms: arrays ``[T]`` by name, for example norms of ``state_gradients``; not logarithms.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        title: title of the plot.
+        ylabel: label of the y axis.
     Raises:
-        ValueError: for an array that is not ``[T]``.
+        ValueError: if an array is not ``[T]``.
 
     Example:
         >>> import io, lstm_jax as lj
@@ -57,12 +57,12 @@ def plot_norms(
 def plot_spectra(spectra: ArrayLike, path: File, *, title: str = "") -> None:
     """Plots three singular values of ``ds_T / ds_t`` over t: the largest, the upper quartile and the median.
 
-    They show how much of the state at step t reaches the end. Values that are lost in rounding are left out.
+    These show how strongly the state at step t influences the final state. Values below rounding error are omitted.
 
     Args:
-        spectra: ``[T, S]`` from ``product_spectra``, logarithms to base 10.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        title: the title of the plot.
+        spectra: log10 of singular values ``[T, S]`` from ``product_spectra``.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        title: title of the plot.
 
     Example:
         >>> import io, jax.numpy as jnp, lstm_jax as lj
@@ -73,13 +73,13 @@ def plot_spectra(spectra: ArrayLike, path: File, *, title: str = "") -> None:
         True
     """
     logs = np.asarray(spectra)
-    num_steps, size = logs.shape
+    num_steps, state_size = logs.shape
     figure, axes = new_figure(7, 4)
     for fraction, color in ((0.0, COLORS[0]), (0.25, COLORS[5]), (0.5, COLORS[2])):
-        index = int(fraction * (size - 1))
+        index = int(fraction * (state_size - 1))
         is_significant = logs[:, index] > logs[:, 0] - SIGNIFICANT_DIGITS.get(logs.dtype.name, 6)
         line = np.where(is_significant, logs[:, index], np.nan)
-        axes.plot(np.arange(num_steps), line, color=color, label=f"number {index + 1} of {size}")
+        axes.plot(np.arange(num_steps), line, color=color, label=f"number {index + 1} of {state_size}")
     axes.axhline(0, color="0.7", linewidth=1)
     axes.set(xlabel="step t", ylabel="log10 of singular values, d state(T) / d state(t)", title=title)
     axes.grid(alpha=0.3)
@@ -88,11 +88,11 @@ def plot_spectra(spectra: ArrayLike, path: File, *, title: str = "") -> None:
 
 
 def plot_unit_stats(stats: UnitStats, path: File) -> None:
-    """Plots a histogram of the units' time constants, and how often each gate of each unit is open and closed.
+    """Plots a histogram of the units' time constants, and the open and closed fractions of each unit's gates.
 
     Args:
-        stats: what ``unit_stats`` returned.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
+        stats: the result of ``unit_stats``.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
 
     Example:
         >>> import io, jax, jax.numpy as jnp, lstm_jax as lj
@@ -103,18 +103,19 @@ def plot_unit_stats(stats: UnitStats, path: File) -> None:
         True
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    times = np.clip(np.asarray(stats.time_constant), MIN_TIME_CONSTANT, MAX_TIME_CONSTANT)
-    low, high = np.floor(np.log10(times.min())), np.ceil(np.log10(times.max()))
-    left.hist(times, bins=np.logspace(low, max(high, low + 1), 25), color=COLORS[0])
-    left.set(xscale="log", xlabel="time constant of the memory, steps", ylabel="units")
+    histogram_axes, gate_axes = figure.subplots(1, 2)
+    time_constants = np.clip(np.asarray(stats.time_constant), MIN_TIME_CONSTANT, MAX_TIME_CONSTANT)
+    low = np.floor(np.log10(time_constants.min()))
+    high = np.ceil(np.log10(time_constants.max()))
+    histogram_axes.hist(time_constants, bins=np.logspace(low, max(high, low + 1), 25), color=COLORS[0])
+    histogram_axes.set(xscale="log", xlabel="time constant of the memory, steps", ylabel="units")
     for (letter, fractions), color in zip(stats.open_fractions.items(), COLORS, strict=False):
         style: dict[str, Any] = {"color": color, "alpha": 0.6, "markersize": 4, "label": letter}
-        right.plot(fractions, stats.closed_fractions[letter], "o", **style)
-    right.plot([0, 1], [1, 0], color="0.7", linewidth=1)
+        gate_axes.plot(fractions, stats.closed_fractions[letter], "o", **style)
+    gate_axes.plot([0, 1], [1, 0], color="0.7", linewidth=1)
     labels = f"fraction of steps above {OPEN_ABOVE}", f"fraction of steps below {CLOSED_BELOW}"
-    right.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    right.legend(title="gate")
+    gate_axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    gate_axes.legend(title="gate")
     save_figure(figure, path)
 
 
@@ -122,12 +123,12 @@ def plot_fixed_points(points: FixedPoints, trajectories: PyTree, path: File, *, 
     """Plots trajectories and fixed points along the first two principal components of the trajectories.
 
     Args:
-        points: what ``distinct_points`` returned.
-        trajectories: states of the same structure, parts ``[T, *batch, H]``, or a trace.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        title: the title of the plot.
+        points: the result of ``distinct_points``.
+        trajectories: states ``[T, *batch, H]`` of the same structure as ``points.states``, or a trace.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        title: title of the plot.
     Raises:
-        ValueError: for trajectories of another structure than the points.
+        ValueError: if the structures of trajectories and points differ.
 
     Example:
         >>> import io, jax, jax.numpy as jnp, lstm_jax as lj
@@ -154,9 +155,9 @@ def plot_fixed_points(points: FixedPoints, trajectories: PyTree, path: File, *, 
     num_unstable = np.asarray(points.num_unstable)
     for count, color in zip(sorted(set(num_unstable.tolist())), COLORS * len(coordinates), strict=False):
         group = coordinates[num_unstable == count]
-        name = "stable" if count == 0 else f"saddle, {count} direction{'s' * (count > 1)} growing"
+        kind = "stable" if count == 0 else f"saddle, {count} direction{'s' * (count > 1)} growing"
         style: dict[str, Any] = {"marker": "o" if count == 0 else "X", "s": 70, "edgecolor": "white", "zorder": 3}
-        axes.scatter(*group.T, color=color, label=f"{name}: {len(group)}", **style)
+        axes.scatter(*group.T, color=color, label=f"{kind}: {len(group)}", **style)
     ratios = components.explained_variance_ratio
     labels = [f"component {k} ({ratio:.0%} of the variance)" for k, ratio in enumerate(ratios, start=1)]
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
@@ -165,14 +166,14 @@ def plot_fixed_points(points: FixedPoints, trajectories: PyTree, path: File, *, 
 
 
 def plot_readings(rows: Sequence[Mapping[str, float]], path: File, *, quantity: str = "gradient_norm") -> None:
-    """Plots what ``monitor`` measured over training, a line for each parameter.
+    """Plots the readings of ``monitor`` over training, one line per parameter.
 
     Args:
-        rows: the rows that ``recorder`` appended.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        quantity: ``"gradient_norm"`` or ``"update_ratio"``.
+        rows: the rows collected by ``recorder``.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        quantity: the reading to plot, ``"gradient_norm"`` or ``"update_ratio"``.
     Raises:
-        ValueError: if no row has such a reading.
+        ValueError: if the rows do not contain this quantity.
 
     Example:
         >>> import io, lstm_jax as lj
@@ -186,12 +187,13 @@ def plot_readings(rows: Sequence[Mapping[str, float]], path: File, *, quantity: 
     if not names:
         raise ValueError(f"rows: got none with {quantity!r}, want those that diagnostics.recorder gathers")
     figure, axes = new_figure(9, 4)
-    styles = [(color, style) for style in ("-", "--", ":", "-.") for color in COLORS]
-    for number, name in enumerate(names):
-        color, style = styles[number % len(styles)]
-        steps, values = [row["step"] for row in rows], [row[name] or np.nan for row in rows]
+    styles = [(color, linestyle) for linestyle in ("-", "--", ":", "-.") for color in COLORS]
+    for index, name in enumerate(names):
+        color, linestyle = styles[index % len(styles)]
+        steps = [row["step"] for row in rows]
+        values = [row[name] or np.nan for row in rows]
         label = name.removeprefix(quantity).strip()
-        axes.semilogy(steps, values, color=color, linestyle=style, label=label)
+        axes.semilogy(steps, values, color=color, linestyle=linestyle, label=label)
     unit = ", |update| / |parameter|" if quantity == "update_ratio" else ""
     axes.set(xlabel="step", ylabel=quantity.replace("_", " ") + unit)
     axes.grid(alpha=0.3)

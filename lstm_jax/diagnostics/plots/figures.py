@@ -1,4 +1,4 @@
-"""Figures, colors and files for all plots; the one module that imports matplotlib."""
+"""Figure creation, color palettes and image files of all plots; the only module that imports matplotlib."""
 
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,24 +27,24 @@ __all__ = [
 ]
 
 File = str | Path | BinaryIO
-"""A path, whose ending chooses the format, or a file that is open for writing and receives a PNG."""
+"""A path whose suffix selects the image format, or a binary file opened for writing, which receives a PNG."""
 
 DIVERGING, SEQUENTIAL = "PuOr_r", "cividis"
-"""Color maps for values around 0, and for values from 0 to 1."""
+"""Color maps for signed values and for values from 0 to 1."""
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colors of lines and points (Okabe and Ito 2008)."""
 
 DPI = 120
-"""Pixels to the inch of a saved image."""
+"""Resolution of saved images in dots per inch."""
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:
-    """Returns a figure of so many inches, and its axes."""
+    """Returns a figure of the given size in inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def save_figure(figure: Figure, path: File) -> None:
-    """Writes the figure to a file."""
+    """Writes a figure to a file at the common resolution."""
     figure.savefig(path, dpi=DPI)

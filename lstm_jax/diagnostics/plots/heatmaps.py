@@ -1,4 +1,4 @@
-"""Plots with a color for each step of a sequence: heat maps of traces, and texts."""
+"""Plots of per-step values as colors: heat maps of traces and colored texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,13 @@ from lstm_jax.diagnostics.plots.figures import (
 from lstm_jax.diagnostics.traces import SIGMOID_LETTERS
 
 CHARACTERS_PER_LINE = 80
-"""The width of a plotted text."""
+"""Line width of a plotted text."""
 
 MAX_LABELED_STEPS, MAX_NUMBERED_UNITS = 120, 60
-"""Heat maps with more steps or units than these have ticks in their place."""
+"""Largest numbers of steps and units whose labels are written on the axes; above them ticks are used."""
 
 COLOR_LIMIT_QUANTILE = 0.995
-"""The strongest color of a heat map stands for this quantile of the sizes, so that outliers do not pale the rest."""
+"""Quantile of the magnitudes at which the colors of a heat map saturate, so that outliers do not dominate."""
 
 
 def plot_heatmap(
@@ -41,17 +41,17 @@ def plot_heatmap(
     series: ArrayLike | None = None,
     units: Sequence[int] | None = None,
 ) -> None:
-    """Plots one field of a trace as a heat map, with steps from left to right and hidden units from top to bottom.
+    """Plots one field of a trace as a heat map with steps on the x axis and hidden units on the y axis.
 
     Args:
-        values: ``[T, H]`` of one sequence.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        name: the name of the field, such as ``"f"``; colors of a gate go from 0 to 1, of other fields around 0.
-        labels: one a step, characters or words; None means that steps are counted.
-        series: ``[T]``, plotted above the map as a line; None means no line.
-        units: the numbers of the units to plot, in this order; None means all.
+        values: one field ``[T, H]`` of the trace of one sequence.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        name: name of the field, such as ``"f"``; gates use a color scale from 0 to 1, other fields one centered at 0.
+        labels: one character or word per step; None means step numbers.
+        series: ``[T]``, plotted as a line above the heat map; None means no line.
+        units: indices of the units to plot, from top to bottom; None means all.
     Raises:
-        ValueError: for values that are not ``[T, H]``, or labels or a series that are not one a step.
+        ValueError: if ``values`` is not ``[T, H]``, or the length of ``labels`` or ``series`` is not T.
 
     Example:
         >>> import io, numpy as np, lstm_jax as lj
@@ -77,10 +77,10 @@ def plot_heatmap(
         line_axes.plot(np.arange(num_steps), np.asarray(series), color=COLORS[0])
         line_axes.set(ylabel="series")
     is_gate = name in SIGMOID_LETTERS
-    image = _draw_cells(axes, rows, is_gate)
+    image = _draw_image(axes, rows, is_gate)
     figure.colorbar(image, ax=axes, label=f"{name} (gate, 0 to 1)" if is_gate else name)
     if labels is not None and num_steps <= MAX_LABELED_STEPS:
-        axes.set_xticks(range(num_steps), [_printable(label) or "↵" for label in labels], fontsize=8)
+        axes.set_xticks(range(num_steps), [_replace_nonprintable(label) or "↵" for label in labels], fontsize=8)
         axes.tick_params("x", length=0, rotation=90 if max(map(len, labels)) > 2 else 0)
     if num_units <= MAX_NUMBERED_UNITS:
         axes.set_yticks(range(num_units), [str(unit) for unit in unit_numbers], fontsize=8)
@@ -88,11 +88,11 @@ def plot_heatmap(
     save_figure(figure, path)
 
 
-def _draw_cells(axes: Any, rows: np.ndarray, is_gate: bool) -> Any:
-    """Draws values ``[H, T]`` as colored cells of the axes."""
+def _draw_image(axes: Any, rows: np.ndarray, is_gate: bool) -> Any:
+    """Draws values ``[H, T]`` as an image on the axes."""
     bound = 1.0 if is_gate else float(np.quantile(np.abs(rows), COLOR_LIMIT_QUANTILE)) or 1.0
-    color_map, low = (SEQUENTIAL, 0.0) if is_gate else (DIVERGING, -bound)
-    return axes.imshow(rows, cmap=color_map, vmin=low, vmax=bound, aspect="auto", interpolation="none")
+    color_map, lower_bound = (SEQUENTIAL, 0.0) if is_gate else (DIVERGING, -bound)
+    return axes.imshow(rows, cmap=color_map, vmin=lower_bound, vmax=bound, aspect="auto", interpolation="none")
 
 
 def plot_text(
@@ -104,17 +104,17 @@ def plot_text(
     value_label: str = "value",
     separator: str = "",
 ) -> None:
-    """Plots a text whose characters or words are colored by numbers: blue-violet below 0, orange above.
+    """Plots a text with characters or words colored by value: blue-violet below 0, orange above.
 
     Args:
-        labels: the characters or words; a line break ends a line.
-        values: ``[T]``, a number for each label, such as a unit's memory or an attribution.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        title: the title of the plot.
-        value_label: what the numbers are, written beside the color bar.
-        separator: the text between two labels, ``" "`` for words.
+        labels: the characters or words of the text; a label ending in a line break ends the line.
+        values: ``[T]``, one value per label, such as a unit's memory or an attribution.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        title: title of the plot.
+        value_label: label of the color bar.
+        separator: text between labels, such as ``" "`` for words.
     Raises:
-        ValueError: if there is not one finite number for each label.
+        ValueError: if ``values`` is not one finite value per label.
 
     Example:
         >>> import io, lstm_jax as lj
@@ -123,33 +123,33 @@ def plot_text(
         >>> file.getbuffer().nbytes > 0
         True
     """
-    numbers = np.asarray(values, np.float64)
-    if numbers.shape != (len(labels),) or not np.isfinite(numbers).all():
-        raise ValueError(f"values: got {numbers.shape}, want a finite number for each of the {len(labels)} labels")
-    bound = float(np.abs(numbers).max()) or 1.0
-    positions, num_lines = _wrap(labels, len(separator))
+    value_array = np.asarray(values, np.float64)
+    if value_array.shape != (len(labels),) or not np.isfinite(value_array).all():
+        raise ValueError(f"values: got {value_array.shape}, want a finite number for each of the {len(labels)} labels")
+    bound = float(np.abs(value_array).max()) or 1.0
+    positions, num_lines = _wrap_labels(labels, len(separator))
     height = 1.1 + 0.19 * num_lines
     figure, axes = new_figure(8.6, height)
     axes.set(xlim=(0, CHARACTERS_PER_LINE), ylim=(num_lines, 0), title=title)
     axes.set_axis_off()
-    scale = ScalarMappable(Normalize(-bound, bound), colormaps[DIVERGING])
-    for label, number, (line, column) in zip(labels, numbers, positions, strict=True):
-        _draw_label(axes, _printable(label), scale.to_rgba(number), line, column)
-    bar: dict[str, Any] = {"orientation": "horizontal", "shrink": 0.6, "fraction": 0.4 / height, "aspect": 30}
-    figure.colorbar(scale, ax=axes, label=value_label, **bar)
+    color_scale = ScalarMappable(Normalize(-bound, bound), colormaps[DIVERGING])
+    for label, value, (line, column) in zip(labels, value_array, positions, strict=True):
+        _draw_label(axes, _replace_nonprintable(label), color_scale.to_rgba(value), line, column)
+    bar_style: dict[str, Any] = {"orientation": "horizontal", "shrink": 0.6, "fraction": 0.4 / height, "aspect": 30}
+    figure.colorbar(color_scale, ax=axes, label=value_label, **bar_style)
     save_figure(figure, path)
 
 
 def plot_attribution(words: Sequence[str], attribution: Attribution, path: File, *, title: str = "") -> None:
-    """Plots a sentence colored by what each word contributes to a score: orange for it, blue-violet against it.
+    """Plots a sentence colored by each word's contribution to a score: orange if positive, blue-violet if negative.
 
     Args:
-        words: ``T`` words.
-        attribution: what ``integrated_gradients`` or ``gradient_times_input`` returned for them.
-        path: the file to write: a path, whose ending chooses the format, or an open file, which receives a PNG.
-        title: the title of the plot.
+        words: the T words of the sentence.
+        attribution: the result of ``integrated_gradients`` or ``gradient_times_input`` for these words.
+        path: path of the image, whose suffix selects the format, or a binary file opened for writing (PNG).
+        title: title of the plot.
     Raises:
-        ValueError: if there is not one finite contribution for each word.
+        ValueError: if the attribution is not one finite value per word.
 
     Example:
         >>> import io, jax.numpy as jnp, lstm_jax as lj
@@ -162,13 +162,13 @@ def plot_attribution(words: Sequence[str], attribution: Attribution, path: File,
     plot_text(words, attribution.per_step, path, title=title, value_label="contribution to the score", separator=" ")
 
 
-def _printable(label: str) -> str:
-    """Returns the label without its line break, with a dot for each other character that has no shape."""
+def _replace_nonprintable(label: str) -> str:
+    """Returns the label without its final line break and with a dot for each non-printable character."""
     return "".join(character if character.isprintable() else "·" for character in label.rstrip("\n"))
 
 
 def _draw_label(axes: Any, label: str, color: Any, line: int, column: int) -> None:
-    """Draws the characters of a label, one a unit of the axes, on a rectangle of its color."""
+    """Draws a label on a rectangle of its color, one axis unit per character."""
     axes.add_patch(Rectangle((column, line), max(len(label), 1), 1, color=color, linewidth=0))
     is_dark = np.dot(color[:3], (0.3, 0.59, 0.11)) < 0.5
     style: dict[str, Any] = {"family": "monospace", "fontsize": 9, "ha": "center", "va": "center"}
@@ -176,15 +176,16 @@ def _draw_label(axes: Any, label: str, color: Any, line: int, column: int) -> No
         axes.text(column + offset + 0.5, line + 0.5, character, color="white" if is_dark else "black", **style)
 
 
-def _wrap(labels: Sequence[str], gap: int) -> tuple[list[tuple[int, int]], int]:
-    """Returns the line and column of each label in a grid of characters, and the number of lines."""
-    positions, line, column = [], 0, 0
+def _wrap_labels(labels: Sequence[str], separator_width: int) -> tuple[list[tuple[int, int]], int]:
+    """Returns the ``(line, column)`` of each label in a character grid, and the number of lines."""
+    positions = []
+    line, column = 0, 0
     for label in labels:
         width = len(label.rstrip("\n"))
         if column and column + width > CHARACTERS_PER_LINE:
             line, column = line + 1, 0
         positions.append((line, column))
-        column += width + gap
+        column += width + separator_width
         if label.endswith("\n"):
             line, column = line + 1, 0
     return positions, line + 1
