@@ -120,7 +120,7 @@ def write_wav(path: str | Path, samples: np.ndarray) -> None:
 
 
 def mel_filterbank() -> np.ndarray:
-    """Returns triangular filters ``[FRAME_LENGTH / 2 + 1, NUM_MELS]``, evenly spaced in mel = 2595 log10(1 + f / 700)."""
+    """Returns triangular filters ``[FRAME_LENGTH / 2 + 1, NUM_MELS]``, evenly spaced in 2595 log10(1 + f / 700) mel."""
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 1400), NUM_MELS + 2) / 2595) - 1)
     frequencies = np.fft.rfftfreq(FRAME_LENGTH, 1 / SAMPLE_RATE)[:, None]
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
