@@ -50,7 +50,7 @@ class Settings(NamedTuple):
 
 
 def to_story(batch: training.RaggedBatch) -> memory_qa.Story:
-    """Takes the parts of a batch ``[S, B, 1 + W]``: words and their number."""
+    """Converts a batch ``[S, B, 1 + W]``, with the number of words before the words, to a ``Story``."""
     sentences, question = batch.xs, batch.labels["question"]
     return memory_qa.Story(
         jnp.moveaxis(sentences[..., 1:], -1, 0), sentences[..., 0], question[:, 1:].T, question[:, 0]
@@ -58,11 +58,11 @@ def to_story(batch: training.RaggedBatch) -> memory_qa.Story:
 
 
 def make_loss(rate: float) -> Any:
-    """Cross-entropy of the answer."""
+    """Makes the cross-entropy of the answer, with a dropout rate."""
 
     @training.stateless
     def loss(params: memory_qa.MemoryQAParams, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict]:
-        """Scores one batch; dropout where there is a key."""
+        """Computes the loss of a batch and its metrics; a key enables dropout."""
         logits = memory_qa.answer(params, to_story(batch), key=key, dropout_rate=rate).logits
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels["answer"])
         accuracy = metrics.accuracy(logits, batch.labels["answer"], batch.row_mask)
@@ -72,7 +72,7 @@ def make_loss(rate: float) -> Any:
 
 
 def train(task: stories.Task, encoding: stories.Encoding, options: argparse.Namespace) -> saved.Model:
-    """Trains a model for one task; keeps the parameters that were best on a tenth of the training questions."""
+    """Trains a model for one task and returns the best on a held-out tenth of the training questions."""
     keys = jax.random.split(jax.random.key(options.seed))
     split = len(task.train) * 9 // 10
     sizes: dict[str, Any] = {"vocab_size": encoding.tokenizer.get_vocab_size(), "num_answers": len(encoding.answers)}
@@ -93,30 +93,30 @@ def train(task: stories.Task, encoding: stories.Encoding, options: argparse.Name
 
 
 def load(folder: str | Path, task: str) -> saved.Model:
-    """Reads the model of one task that --save kept."""
+    """Loads the model of one task that --save wrote."""
     return saved.load(Path(folder) / task, "answer_questions", memory_qa.init_memory_qa)
 
 
 def encoding_of(model: saved.Model) -> stories.Encoding:
-    """The meaning of the numbers that a model reads."""
+    """Returns the vocabulary and the answers of a model."""
     return stories.Encoding(model.tokenizers["tokenizer"], model.notes["answers"], model.notes["max_words"])
 
 
 def answer(model: saved.Model, story: list[str], question: str, picture: Path | None = None, right: str = "") -> str:
-    """Answers a question about a story; a picture shows how much each hop attended to each sentence."""
-    told = stories.Question([stories.plain(sentence) for sentence in story], stories.plain(question), right)
-    batch = stories.make_batches([told], encoding_of(model), 1, 0)[0]
+    """Answers a question about a story; plots the attention of each hop to each sentence if there is a picture path."""
+    example = stories.Question([stories.plain(sentence) for sentence in story], stories.plain(question), right)
+    batch = stories.make_batches([example], encoding_of(model), 1, 0)[0]
     output = memory_qa.answer(model.params, to_story(batch))
-    given = model.notes["answers"][int(output.logits[0].argmax())]
+    predicted = model.notes["answers"][int(output.logits[0].argmax())]
     if picture:
-        weights, title = output.attention_weights[:, :, 0].T, f"{question}? {given} (right: {right})"
+        weights, title = output.attention_weights[:, :, 0].T, f"{question}? {predicted} (right: {right})"
         hops, size = [f"hop {k + 1}" for k in range(weights.shape[1])], (7, 1.2 + 0.3 * len(story))
         pictures.plot_attention(weights, story, hops, picture, figsize=size, title=title)
-    return given
+    return predicted
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains a model for each task, reports, draws; returns the mean accuracy on the test questions."""
+    """Trains a model per task, reports and plots; returns the mean accuracy on the test questions."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder of tasks, or a file of training stories")
     parser.add_argument("--test", type=Path, help="file of test stories")

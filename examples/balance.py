@@ -1,4 +1,4 @@
-"""Balances a pole whose speeds are hidden: PPO with an LSTM, agent and environment in one compiled program.
+"""Balances a pole whose speeds are not observed: PPO with an LSTM, agent and environment in one compiled program.
 
     python examples/balance.py                     # with memory
     python examples/balance.py --memory none       # without: the speeds stay unknown
@@ -44,7 +44,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--memory", choices=("lstm", "none"), default="lstm", help="(%(default)s)")
     return parse(parser, arguments, __file__, Settings, smoke={"iterations": 2, "hidden": 8})
@@ -59,7 +59,7 @@ class Params(NamedTuple):
 
 
 def init_model(key: jax.Array, hidden: int) -> Params:
-    """Draws one LSTM layer and a dense layer for each head; the actor's is small, so that it tries both actions."""
+    """Initializes an LSTM layer and two dense heads; a small actor head makes both actions about equally probable."""
     keys = jax.random.split(key, 3)
     actor = init_dense(keys[1], hidden, 2)
     critic = init_dense(keys[2], hidden, 1)
@@ -69,7 +69,7 @@ def init_model(key: jax.Array, hidden: int) -> Params:
 def apply_model(
     params: Params, observation: jax.Array, state: lj.LSTMState, is_first: jax.Array, memory: bool
 ) -> tuple[lj.LSTMState, jax.Array, jax.Array]:
-    """Returns (state, logits ``[T, B, 2]``, value ``[T, B]``); without memory every step is an episode of its own."""
+    """Returns (state, logits ``[T, B, 2]``, value ``[T, B]``); without memory the state is reset at every step."""
     resets = is_first if memory else jnp.ones_like(is_first)
     state, ys = lj.lstm(params.lstm, observation, state, resets=resets)
     return state, dense(params.actor, ys), dense(params.critic, ys)[..., 0]
@@ -79,7 +79,7 @@ POLICIES = {"lstm": partial(apply_model, memory=True), "none": partial(apply_mod
 
 
 def train(options: argparse.Namespace) -> tuple[saved.Model, saved.Model, list[tuple[int, float]]]:
-    """Trains until solved; returns the agent before and after, and pairs of environment steps and mean lengths."""
+    """Trains until solved; returns the untrained and the trained agent, and pairs (environment steps, mean length)."""
     policy, keys = POLICIES[options.memory], jax.random.split(jax.random.key(options.seed), 4)
     params = init_model(keys[0], options.hidden)
     untrained = saved.Model(params, {"sizes": {"hidden": options.hidden}, "memory": options.memory})
@@ -102,24 +102,24 @@ def train(options: argparse.Namespace) -> tuple[saved.Model, saved.Model, list[t
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads an agent that --save wrote."""
+    """Loads an agent that --save wrote."""
     return saved.load(folder, "balance", init_model)
 
 
 def play(agent: saved.Model, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Plays 100 episodes by the likelier action; returns angles ``[T, N]`` and which steps belong to the episodes."""
+    """Plays 100 episodes greedily; returns the pole's angles and whether each episode still runs, ``[T, N]`` each."""
     theta, running = play_episodes(POLICIES[agent.notes["memory"]], NUM_TEST_EPISODES, agent.params, key)
     return np.asarray(theta), np.asarray(running)
 
 
 def mean_episode_length(agent: saved.Model, key: jax.Array | int = 99) -> float:
-    """Returns the mean steps that 100 poles stay up; the key or its seed draws where they begin."""
+    """Returns the mean length of 100 episodes in steps; the key, or its seed, determines their initial states."""
     key = jax.random.key(key) if isinstance(key, int) else key
     return float(play(agent, key)[1].sum(axis=0).mean())
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains until solved, plays and draws; returns the mean episode length on new episodes."""
+    """Trains until solved, plays and plots; returns the mean length of new episodes."""
     options = parse_options(arguments)
     with results.Timer() as timer:
         untrained, agent, history = train(options)

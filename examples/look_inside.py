@@ -1,15 +1,15 @@
-"""Looks inside a character model of Python source: which cells track strings, comments, brackets, indentation?
+"""Finds the cells of a character model of Python source that track strings, comments, brackets or indentation.
 
     python examples/char_lm.py --save runs/python --minutes 8    # the model to look into
     python examples/look_inside.py --load runs/python
     python examples/look_inside.py --load runs/python --data FILE.py OTHER.py
 
-Python's own tokenizer says at each character whether it lies inside a string, how many brackets are open and so on. A
-cell is chosen on every other 4,000 characters and scored on those between: 1 when it tells yes from no perfectly, or
-follows a number in perfect order, 0 if they have nothing in common. The level of chance is measured by shifting the
-feature in time: neighboring characters are alike, so it is far from 0. The default texts are modules of the standard
-library, in the last tenth that training held out. Writes pictures and a page to explore, cells.html. Expect, of the
-model above, at least one cell far above chance for each feature.
+Python's own tokenizer gives the features of each character: whether it is inside a string, how many brackets are open
+and so on. A cell is chosen on every other block of 4,000 characters and scored on the blocks between: 1 if it separates
+yes from no perfectly, or has the same order as a number, 0 if it is unrelated. The chance level is measured by shifting
+the feature in time; it is far from 0, since neighboring characters are alike. The default texts are modules of the
+standard library in its last tenth, which training held out. Writes plots and an interactive page, cells.html. Expect at
+least one cell far above chance for each feature with the model above.
 """
 
 import sysconfig
@@ -24,8 +24,9 @@ from common.options import Count, OutputPath, new_parser, parse
 from lstm_jax import diagnostics
 
 BLOCK_CHARACTERS = 4_000
-"""Every other block of so many characters serves to choose a cell."""
+"""length of the blocks that alternately serve to choose and to score a cell"""
 SHOWN_CHARACTERS = 800
+"""characters in the plots and on the page"""
 DEFAULT_MODULES = "webbrowser.py", "weakref.py", "zipfile.py"
 
 
@@ -37,36 +38,42 @@ class Settings(NamedTuple):
 
 
 class TrackedFeature(NamedTuple):
-    """A feature of the text and the cell that follows it."""
+    """A feature of the text and the cell that tracks it best."""
 
     feature: str
     cell: int
     chosen: float
-    """the cell's score where it was chosen"""
+    """score on the blocks where the cell was chosen"""
     score: float
-    """its score on the other blocks; below 0 where it follows the other way round"""
+    """score on the other blocks; negative if the direction is opposite there"""
     chance: float
-    """what that cell reaches there by chance, one time in twenty"""
+    """95 % quantile of the cell's score by chance on the other blocks"""
 
 
 def find_cells(memory: np.ndarray, features: dict[str, np.ndarray]) -> list[TrackedFeature]:
-    """Finds the best cell for each feature that varies in both parts of the text."""
+    """Finds the cell that tracks each feature best, for features that vary in both halves of the blocks.
+
+    Args:
+        memory: memory c of each cell after each character, ``[T, H]``.
+        features: arrays ``[T]`` by name.
+    """
     size = min(BLOCK_CHARACTERS, len(memory) // 2)
-    choosing, cells = np.arange(len(memory)) // size % 2 == 0, []
+    in_choice = np.arange(len(memory)) // size % 2 == 0
+    tracked = []
     for name, feature in features.items():
-        if any((part == part[0]).all() for part in (feature[choosing], feature[~choosing])):
+        if any((part == part[0]).all() for part in (feature[in_choice], feature[~in_choice])):
             print(f"{name}: the same throughout half of the text, left out")
             continue
-        first = diagnostics.track(memory[choosing], feature[choosing])
-        second = diagnostics.track(memory[~choosing], feature[~choosing])
-        cell = first.best_unit
-        score = second.scores[cell] * first.signs[cell] * second.signs[cell]
-        cells.append(TrackedFeature(name, cell, first.scores[cell], score, second.unit_chance_levels[cell]))
-    return cells
+        choice = diagnostics.track(memory[in_choice], feature[in_choice])
+        test = diagnostics.track(memory[~in_choice], feature[~in_choice])
+        cell = choice.best_unit
+        score = test.scores[cell] * choice.signs[cell] * test.signs[cell]
+        tracked.append(TrackedFeature(name, cell, choice.scores[cell], score, test.unit_chance_levels[cell]))
+    return tracked
 
 
 def main(arguments: list[str] | None = None) -> list[TrackedFeature]:
-    """Reads the text with the model, ranks its cells, draws."""
+    """Runs the model over the text, finds the cells and plots them; returns the tracked features."""
     parser = new_parser(__doc__)
     library = Path(sysconfig.get_paths()["stdlib"])
     modules = [library / name for name in DEFAULT_MODULES if (library / name).is_file()]

@@ -1,8 +1,8 @@
-"""Reads handwritten digits row by row with Flax nnx: ``LSTMStack`` inside a module, trained by ``nnx.Optimizer``.
+"""Classifies handwritten digits row by row with Flax nnx: ``LSTMStack`` in a module, trained by ``nnx.Optimizer``.
 
     python examples/nnx_digits.py
 
-Data and task are those of ``linen_digits.py``. Expect 0.91 to 0.93 in about 15 s on two CPU cores.
+Data and task are the same as in ``linen_digits.py``. Expect 0.91 to 0.93 in about 15 s on two CPU cores.
 """
 
 import jax
@@ -23,7 +23,7 @@ DROPOUT_RATE = 0.3
 
 
 class Classifier(nnx.Module):
-    """Two layers in both directions with dropout between them; the last states of the upper one are classified."""
+    """Classifies images by the final states of the second of two bidirectional layers, with dropout between them."""
 
     def __init__(self, *, rngs: nnx.Rngs):
         self.stack = lj.LSTMStack(8, HIDDEN, num_layers=2, bidirectional=True, dropout_rate=DROPOUT_RATE, rngs=rngs)
@@ -36,7 +36,7 @@ class Classifier(nnx.Module):
 
 @nnx.jit
 def train_step(model: Classifier, optimizer: nnx.Optimizer, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Updates the model once by Adam, in place as nnx does it."""
+    """Takes one optimizer step, in place, on images ``[B, 8, 8]`` with labels ``[B]``; returns the loss."""
 
     def loss(model: Classifier) -> jax.Array:
         """Computes the cross-entropy of the digit."""
@@ -48,7 +48,7 @@ def train_step(model: Classifier, optimizer: nnx.Optimizer, images: jax.Array, l
 
 
 def main(epochs: int = EPOCHS) -> float:
-    """Trains, tests, and returns the accuracy."""
+    """Trains and tests; returns the accuracy on the test half."""
     digits = load_digits()
     images, labels = (digits.images / 16).astype(np.float32), digits.target
     half = len(images) // 2

@@ -1,13 +1,14 @@
-"""Recognizes actions in sequences of points: skeletons from a depth camera, the path of a hand.
+"""Recognizes actions in motions: sequences of skeletons from a depth camera, or of positions of a hand.
 
     python examples/recognize_actions.py                                    # synthetic gestures
     python examples/recognize_actions.py --data msraction3d.tar.gz          # 20 joints a frame
     python examples/recognize_actions.py --data movement_libras.data        # a point a frame
 
-A folder or a .tar.gz file holds text files named aACTION_sPERSON_eNUMBER..., such as a07_s03_e02_skeleton.txt, each
-line the coordinates of a joint; persons with odd numbers train, the others test. A .data file has a line for each
-sequence, numbers and then the class, commas between; of each class the first half trains. Published on MSR-Action3D's
-20 actions: LSTM-FCN 71.7 %, MLSTM-FCN 75.4 % (Karim et al. 2018). The sets are small: look at several seeds.
+A folder or .tar.gz file has text files named aACTION_sPERSON_eNUMBER..., such as a07_s03_e02_skeleton.txt, with the
+coordinates of a joint per line; persons with odd numbers are the training part. A .data file has a sequence per line,
+comma-separated values and then the class; the first half of each class is the training part. Published on
+MSR-Action3D's 20 actions: LSTM-FCN 71.7 %, MLSTM-FCN 75.4 % (Karim et al. 2018). The sets are small: compare several
+seeds.
 
 The model that --save keeps, from Python in the folder examples:
 
@@ -42,8 +43,8 @@ MAX_MASKED_FRAMES = NUM_FRAMES // 4
 class Settings(NamedTuple):
     """Settings of the data, the model and its training; --set NAME=VALUE changes one."""
 
-    joints: Count = 20  # lines of a frame in the files of a folder
-    coordinates: Count = 2  # numbers of a frame in a .data file
+    joints: Count = 20  # lines per frame in the files of a folder
+    coordinates: Count = 2  # values per frame in a .data file
     hidden: Count = 96
     dropout: Rate = 0.5
     learning_rate: Positive = 2e-3
@@ -53,14 +54,14 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder, .tar.gz or .data file (default: synthetic gestures)")
     return parse(parser, arguments, __file__, Settings, smoke={"steps": 3, "hidden": 8})
 
 
 def augment(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Adds noise to sequences ``[T, B, F]`` and sets a stretch of frames of each to 0."""
+    """Adds noise to sequences ``[T, B, F]`` and sets a random range of frames of each to 0."""
     start_key, width_key, noise_key = jax.random.split(key, 3)
     start = jax.random.randint(start_key, x.shape[1:2], 0, NUM_FRAMES)
     width = jax.random.randint(width_key, x.shape[1:2], 0, MAX_MASKED_FRAMES)
@@ -70,7 +71,7 @@ def augment(key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def compute_logits(params: Any, x: Any, key: Any = None, rate: float = 0.0) -> jax.Array:
-    """Scores the classes of sequences ``[N, NUM_FRAMES, F]``; with a key they are augmented first."""
+    """Returns class logits ``[N, C]`` of sequences ``[N, NUM_FRAMES, F]``; a key enables augmentation and dropout."""
     xs = jnp.swapaxes(x, 0, 1)
     xs = xs if key is None else augment(jax.random.fold_in(key, 1), xs)
     lengths = jnp.full(xs.shape[1], NUM_FRAMES)
@@ -91,7 +92,7 @@ def make_loss(rate: float) -> Any:
 
 
 def train(data: Examples, sizes: dict[str, Any], options: argparse.Namespace) -> training.FitResult:
-    """Trains for all epochs; no part is held out, since the sets are small."""
+    """Trains for all epochs, without a validation part, since the sets are small."""
     keys = jax.random.split(jax.random.key(options.seed))
     batches = training.Shuffled(data, options.batch_size, seed=options.seed)
     return training.fit(
@@ -105,7 +106,7 @@ def train(data: Examples, sizes: dict[str, Any], options: argparse.Namespace) ->
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     return saved.load(folder, "recognize_actions", classifier.init_classifier)
 
 
@@ -116,17 +117,17 @@ def recognize(model: saved.Model, frames: Any) -> str:
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, tests and draws; returns the accuracy on the test part."""
+    """Trains, tests and plots; returns the accuracy on the test part."""
     options = parse_options(arguments)
     motions = read_motions(options.data, options.joints, options.coordinates)
     names = sorted(set(motions[0].labels))
     data, test = (to_examples(part, names) for part in motions)
     print(f"{len(data.y)} training sequences, {len(test.y)} test sequences, {len(names)} classes")
-    size = {"vocab_size": None, "num_classes": len(names), "embedding_size": data.x.shape[-1]}
-    sizes = {**size, "hidden_size": options.hidden, "num_layers": 2}
+    sizes = {"vocab_size": None, "num_classes": len(names), "embedding_size": data.x.shape[-1]}
+    sizes |= {"hidden_size": options.hidden, "num_layers": 2}
+    notes = {"sizes": sizes, "names": names}
     with results.Timer() as timer:
-        new = {"sizes": sizes, "names": names}
-        model = load(options.load) if options.load else saved.Model(train(data, sizes, options).params, new)
+        model = load(options.load) if options.load else saved.Model(train(data, sizes, options).params, notes)
     saved.save(options.save, options.example, model)
     confusion = metrics.confusion(compute_logits(model.params, test.x), jnp.asarray(test.y))
     accuracy, naive = float(confusion.value()), nearest_neighbor_accuracy(*data, *test)

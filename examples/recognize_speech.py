@@ -6,9 +6,9 @@
     python examples/recognize_speech.py --load runs/words --wav clip.wav
 
 --data is a folder or a .tar.gz file of WAV files, 8 kHz, 16 bits, one channel, named LABEL_SPEAKER_NUMBER.wav; numbers
-below 5 are the test part, as in the README of Jakobovski/free-spoken-digit-dataset, and numbers 5 to 9 choose the best
-epoch. Letters: recordings of one speaker are joined at random, and nothing says where a letter is. Expect 99.3 % of the
-words (a two-way LSTM is reported at 97.3 %, by another split), 1.8 % of the letters wrong, after 7 and 9 minutes.
+below 5 are the test part, as in the README of Jakobovski/free-spoken-digit-dataset, and numbers 5 to 9 the validation
+part. Letters: recordings of one speaker are joined at random, without alignment. Expect 99.3 % of words right (97.3 %
+is reported for a bidirectional LSTM on another split), and 1.8 % of letters wrong, after 7 and 9 minutes.
 
 The model that --save keeps, from Python in the folder examples:
 
@@ -55,7 +55,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder or .tar.gz file of clips (default: telephone tones)")
     parser.add_argument("--task", choices=tuple(EPOCHS), default="words", help="(%(default)s)")
@@ -65,7 +65,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def word_loss(params: Any, batch: training.RaggedBatch, key: Any, *, rate: float) -> tuple:
-    """Computes the cross-entropy of the word."""
+    """Computes the cross-entropy of the word and its metrics; a key enables masking and dropout."""
     frames = batch.xs if key is None else speech.mask_frames(jax.random.fold_in(key, 1), batch.xs)
     logits = classifier.classify(params, frames, batch.lengths, key=key, dropout_rate=rate).logits
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
@@ -74,7 +74,7 @@ def word_loss(params: Any, batch: training.RaggedBatch, key: Any, *, rate: float
 
 
 def letter_loss(params: Any, batch: training.RaggedBatch, key: Any, *, rate: float) -> tuple:
-    """Computes the CTC loss a letter."""
+    """Computes the CTC loss per letter and its metrics; a key enables masking and dropout."""
     (frames, letters), (lengths, counts) = batch.xs, batch.lengths
     frames = frames if key is None else speech.mask_frames(jax.random.fold_in(key, 1), frames)
     logits, lengths = ctc_recognizer.recognize(params, frames, lengths, key=key, dropout_rate=rate)
@@ -87,7 +87,7 @@ LOSSES = {"words": word_loss, "letters": letter_loss}
 
 
 def train(corpus: speech.Corpus, options: argparse.Namespace) -> saved.Model:
-    """Trains and returns the model that was best on the validation part."""
+    """Trains and returns the best model on the validation part."""
     words = corpus.words() if options.task == "words" else []
     sizes: dict[str, Any] = {"num_features": sounds.NUM_MELS, "num_labels": len(LETTERS)}
     if words:
@@ -111,20 +111,20 @@ def train(corpus: speech.Corpus, options: argparse.Namespace) -> saved.Model:
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     task = saved.read_notes(Path(folder), "recognize_speech")["task"]
     return saved.load(folder, "recognize_speech", INIT[task])
 
 
 def recognize(model: saved.Model, clips: Any) -> list[str]:
-    """Returns what is said in clips of samples from -1 to 1 at 8 kHz."""
+    """Returns the word or letters of each clip of samples ``[N]`` from -1 to 1 at 8 kHz."""
     scaler = training.Scaler(*np.array(model.notes["scaler"], np.float32))
     frames = [scaler.transform(sounds.log_mel(np.asarray(samples, np.float32))) for samples in clips]
     return transcribe(model, frames)
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, tests and draws; returns the share of words right, or the character error of beam search."""
+    """Trains, tests and plots; returns the word accuracy, or the character error of beam search."""
     options = parse_options(arguments)
     if options.wav and not options.load:
         raise SystemExit("--wav: got no --load, want a folder that --save wrote")

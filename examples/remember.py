@@ -1,4 +1,4 @@
-"""Remembers over hundreds of steps: the adding problem, and copying.
+"""Tests long-term memory over hundreds of steps: the adding problem and copying.
 
     python examples/remember.py                                  # adding at T = 200
     python examples/remember.py --time-lag 600 --set minutes=15
@@ -6,11 +6,11 @@
     python examples/remember.py --set scheme=keras               # without chrono initialization
 
 Adding (Hochreiter and Schmidhuber 1997): the input is T random numbers with marks on two of them, the target the sum of
-the two; always predicting 1 gives a squared error of 0.167. Copying: ten symbols, T - 1 blanks, then the ten symbols
-are to be repeated; remembering nothing gives 10 ln 8 / (T + 20) nats a step. Chrono initialization (Tallec and Ollivier
-2018) draws forget biases so that the memory times of the units spread up to T. Expect 0.00014 for adding at T = 200
-and 0.005 at T = 600, after 13 and 15 minutes; at T = 600 an LSTM of 130 units is published at 0.164 (Bai et al. 2018):
-it has learned nothing.
+the two; always predicting 1 gives a squared error of 0.167. Copying: the input is ten symbols, T - 1 blanks and a cue,
+after which the model repeats the ten symbols; a model without memory has 10 ln 8 / (T + 20) nats per step. Chrono
+initialization (Tallec and Ollivier 2018) samples forget biases so that the memory times of the units spread up to T.
+Expect 0.00014 for adding at T = 200 and 0.005 at T = 600, after 13 and 15 minutes; a published LSTM of 130 units has
+0.164 at T = 600 (Bai et al. 2018), as without memory.
 
 The model that --save keeps, from Python in the folder examples:
 
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     """Settings of the model and its training; --set NAME=VALUE changes one."""
 
     hidden: Count = 128
-    scheme: str = "chrono"  # initializer of the weights
+    scheme: str = "chrono"  # initialization of the LSTM
     learning_rate: Positive = 2e-3
     batch_size: Count = 64
     steps: Count = 6000
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--task", choices=tuple(TASKS), default="adding", help="(%(default)s)")
     parser.add_argument("--time-lag", type=whole, default=200, help="T (%(default)s)")
@@ -66,7 +66,7 @@ class Params(NamedTuple):
 
 
 def init_model(key: jax.Array, task: str, hidden: int, scheme: str, time_lag: int) -> Params:
-    """Draws one LSTM layer and a dense one."""
+    """Initializes an LSTM layer and a dense layer for a task."""
     lstm_key, head_key = jax.random.split(key)
     max_time = time_lag if scheme == "chrono" else None
     lstm = lj.init_params(lstm_key, TASKS[task].input_size, hidden, scheme=scheme, max_time=max_time)
@@ -75,7 +75,7 @@ def init_model(key: jax.Array, task: str, hidden: int, scheme: str, time_lag: in
 
 @training.stateless
 def adding_loss(params: Params, batch: Any, key: Any) -> tuple[jax.Array, dict[str, Any]]:
-    """Computes the squared error of the sum, from the last state."""
+    """Computes the squared error of the sum, predicted from the final state."""
     xs, sums = batch
     state, _ = lj.lstm(params.lstm, xs)
     error = metrics.squared_error(dense(params.head, state.h)[:, 0], sums)
@@ -84,7 +84,7 @@ def adding_loss(params: Params, batch: Any, key: Any) -> tuple[jax.Array, dict[s
 
 @training.stateless
 def copy_loss(params: Params, batch: Any, key: Any) -> tuple[jax.Array, dict[str, Any]]:
-    """Computes nats a step, blanks included as is usual, and the share of copied symbols that are right."""
+    """Computes nats per step, blanks included as is usual, and the accuracy of the copied symbols as a metric."""
     xs, targets = batch
     logits = dense(params.head, lj.lstm(params.lstm, xs)[1])
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
@@ -96,7 +96,7 @@ LOSSES = {"adding": adding_loss, "copy": copy_loss}
 
 
 def train(options: argparse.Namespace) -> training.FitResult:
-    """Trains and returns the parameters that were best on batches of their own."""
+    """Trains; the best parameters on separate validation batches are kept."""
     task, time_lag = options.task, options.time_lag
     keys = jax.random.split(jax.random.key(options.seed))
     return training.fit(
@@ -112,18 +112,18 @@ def train(options: argparse.Namespace) -> training.FitResult:
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     return saved.load(folder, "remember", init_model)
 
 
 def evaluate(model: saved.Model, time_lag: int) -> dict[str, float]:
-    """Returns the scores of a model on new batches, whose time lag may differ from that of training."""
+    """Returns the metrics of a model on new batches; their time lag may differ from that of training."""
     task: str = model.notes["sizes"]["task"]
     return results.evaluate(LOSSES[task], model.params, TASKS[task](time_lag, 500, 10, 2))
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, tests and draws; returns the loss on new batches."""
+    """Trains, tests and plots; returns the loss on new batches."""
     options = parse_options(arguments)
     naive, title = naive_loss(options.task, options.time_lag), f"{options.task}, T = {options.time_lag}"
     with results.Timer() as timer:

@@ -1,12 +1,12 @@
-"""Searches learning rate and dropout of a small LSTM by training 32 of them at once, and again one after another.
+"""Searches learning rate and dropout of a small LSTM by training 32 models at once, and again one after another.
 
     python examples/search_strokes.py                       # digits by rows of pixels, from scikit-learn
     python examples/search_strokes.py --data DIR            # pen strokes: a folder with pendigits.tra and pendigits.tes
-    python examples/search_strokes.py --optuna 12           # hidden size and layers too, which need a program each
+    python examples/search_strokes.py --optuna 12           # also hidden size and layers, one program per shape
 
-Expect the same winner both ways, about 97 % of the test digits right on the pen strokes (published: 97 to 98.5 %), and
-32 models together two to three times as fast as one after another on two CPU cores: each core takes half of them, and
-one call serves 50 steps of all. Pen strokes, lines of 16 coordinates and a digit: https://archive.ics.uci.edu/dataset/81
+Expect the same best model both ways, an accuracy of about 97 % on the pen strokes (published: 97 to 98.5 %), and 32
+models together to train two to three times as fast as one after another on two CPU cores: each core trains half of
+them, and one call takes 50 steps of all. Pen strokes: https://archive.ics.uci.edu/dataset/81
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder with pendigits.tra and pendigits.tes")
     parser.add_argument("--halve", action="store_true", help="only the better half continues after 1/4 and 1/2")
@@ -53,14 +53,14 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def init_model(key: jax.Array, input_size: int, hidden: int, num_layers: int) -> Any:
-    """Draws LSTM layers and the kernel of a last one."""
+    """Initializes LSTM layers and the kernel of a dense layer."""
     lstm_key, dense_key = jax.random.split(key)
     kernel = jax.random.normal(dense_key, (hidden, NUM_DIGITS)) * hidden**-0.5
     return {"lstm": lj.init_stack(lstm_key, input_size, hidden, num_layers), "dense": kernel}
 
 
 def build(hyper: dict[str, Any]) -> tuple[Any, optax.GradientTransformation]:
-    """Returns a member's loss and optimizer."""
+    """Returns the loss and the optimizer of a member with the hyperparameters "rate" and "dropout"."""
 
     @training.stateless
     def loss(params: Any, batch: Digits, key: Any) -> tuple[jax.Array, dict[str, Any]]:
@@ -77,17 +77,18 @@ def build(hyper: dict[str, Any]) -> tuple[Any, optax.GradientTransformation]:
 
 
 def whole_part(part: Digits) -> training.Shuffled:
-    """Returns the one batch of all rows."""
+    """Returns all rows as a single batch."""
     return training.Shuffled(part, len(part.y), shuffle=False)
 
 
 def search_shape(num_trials: int, train: Digits, valid: Digits, options: argparse.Namespace) -> None:
-    """Searches hidden size and layers by Optuna; each trial is a population that tries learning rates."""
+    """Searches hidden size and number of layers with Optuna; each trial trains a population of learning rates."""
     import optuna
 
     def objective(trial: "optuna.Trial") -> float:
-        """Returns the error of the trial's best member."""
-        hidden, layers = trial.suggest_categorical("hidden", [16, 32, 64]), trial.suggest_int("layers", 1, 2)
+        """Returns the validation error of the trial's best member."""
+        hidden = trial.suggest_categorical("hidden", [16, 32, 64])
+        layers = trial.suggest_int("layers", 1, 2)
         init = partial(init_model, input_size=train.x.shape[-1], hidden=hidden, num_layers=layers)
         hypers = training.grid(rate=[3e-3, 1e-2, 3e-2, 1e-1], dropout=[0.1])
         population, key = training.Population(build, init), jax.random.key(trial.number)
@@ -101,7 +102,7 @@ def search_shape(num_trials: int, train: Digits, valid: Digits, options: argpars
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Searches, compares and draws; returns the accuracy of the best member on the test part."""
+    """Searches, compares and plots; returns the accuracy of the best member on the test part."""
     options = parse_options(arguments)
     train, valid, test = read_pen_strokes(options.data)
     batches, valid_batch = training.Shuffled(train, options.batch_size), whole_part(valid)

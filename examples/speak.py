@@ -1,13 +1,13 @@
-"""Speaks: predicts frames of sound from a word, one after another, and turns them into a WAV file.
+"""Synthesizes speech: predicts the log-mel frames of a word one after another and writes a WAV file.
 
     python examples/speak.py                                                     # telephone tones
-    python examples/speak.py --data recordings.tar.gz --recognizer runs/words    # digits, judged by recognize_speech.py
+    python examples/speak.py --data recordings.tar.gz --recognizer runs/words    # digits, scored by recognize_speech.py
     python examples/speak.py --data recordings.tar.gz --load runs/speak --say 7
 
-Clips as for recognize_speech.py. An LSTM reads the frame before, with dropout (Wang et al. 2017, Tacotron: else it
-copies), the word, the speaker and the time, and predicts the next frame of log-mel energies and whether it is the last;
-phases come from Griffin and Lim 1984. The recognizer is a folder that recognize_speech.py --save wrote, or one trained
-here for a minute. Expect it to recognize each of 180 spoken digits as the word meant, after 19 minutes.
+Clips are as for recognize_speech.py. An LSTM reads the previous frame, with dropout against copying (Tacotron, Wang et
+al. 2017), the word, the speaker and the time, and predicts the next log-mel frame and whether it is the last; phases
+come from Griffin and Lim 1984. The recognizer is a model that recognize_speech.py --save wrote, or is trained here for
+a minute. Expect it to recognize all of 180 synthetic digits after 19 minutes.
 
 The model that --save keeps, from Python in the folder examples:
 
@@ -46,12 +46,12 @@ class Settings(NamedTuple):
     epochs: Count = 60
     steps: Count | None = None  # in place of epochs
     minutes: Positive | None = None
-    recordings: Count = 3  # of each word by each speaker, to judge
+    recordings: Count = 3  # clips to score of each word by each speaker
     sound: OutputPath = Path("speak.wav")
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder or .tar.gz file of clips (default: telephone tones)")
     parser.add_argument("--recognizer", type=Path, help="a folder that recognize_speech.py --save wrote")
@@ -63,7 +63,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
 
 @training.stateless
 def loss_fn(params: SynthesizerParams, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict[str, Any]]:
-    """Computes absolute and squared error of each next frame, and the cross-entropy of its being the last."""
+    """Computes the absolute plus squared error of each next frame, plus the cross-entropy of its being the last."""
     frames, lengths = batch.xs, batch.lengths
     previous = jnp.concatenate([jnp.zeros_like(frames[:1]), frames[:-1]])
     key = jax.random.key(0) if key is None else key  # the model is never without dropout
@@ -77,7 +77,7 @@ def loss_fn(params: SynthesizerParams, batch: training.RaggedBatch, key: Any) ->
 
 
 def train(corpus: VoiceCorpus, options: argparse.Namespace) -> saved.Model:
-    """Trains and returns the last parameters: the error of a frame does not tell how well it sounds."""
+    """Trains and returns the last parameters, since the validation error of frames does not measure how they sound."""
     sizes = {"words": len(corpus.words), "speakers": len(corpus.speakers), "hidden": options.hidden}
     keys = jax.random.split(jax.random.key(options.seed))
     result = training.fit(
@@ -95,12 +95,12 @@ def train(corpus: VoiceCorpus, options: argparse.Namespace) -> saved.Model:
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     return saved.load(folder, "speak", init_synthesizer)
 
 
 def synthesize(model: saved.Model, voices: Voices, seed: int) -> list[np.ndarray]:
-    """Returns the samples of so many clips, each of a word by a speaker."""
+    """Generates a clip for each word and speaker of ``voices``; returns the samples ``[N]`` of each."""
     scaler = training.Scaler(*np.array(model.notes["scaler"], np.float32))
     frames, lengths = generate_frames(model.params, voices, jax.random.key(seed))
     clips = (np.asarray(frames[: int(length), row]) for row, length in enumerate(lengths))
@@ -108,14 +108,14 @@ def synthesize(model: saved.Model, voices: Voices, seed: int) -> list[np.ndarray
 
 
 def speak(model: saved.Model, word: str, speaker: str | None = None, seed: int = 0) -> np.ndarray:
-    """Returns samples at 8 kHz of a word by a speaker, the first one by default."""
-    numbers = model.notes["words"].index(word), model.notes["speakers"].index(speaker) if speaker else 0
-    voices = Voices(*(jnp.array([number]) for number in numbers))
+    """Returns the samples ``[N]`` at 8 kHz of a word by a speaker, by default the first."""
+    indices = model.notes["words"].index(word), model.notes["speakers"].index(speaker) if speaker else 0
+    voices = Voices(*(jnp.array([index]) for index in indices))
     return synthesize(model, voices, seed)[0]
 
 
 def recognize(clips: list[np.ndarray], options: argparse.Namespace) -> list[str]:
-    """Returns the word in each clip, by the model in --recognizer or by one trained here."""
+    """Returns the word in each clip, by the model in --recognizer or by a model that is trained here."""
     if options.recognizer:
         return recognize_speech.recognize(recognize_speech.load(options.recognizer), clips)
     settings = recognize_speech.parse_options(["--smoke"] if options.smoke else ["--set", "epochs=10"])
@@ -124,10 +124,10 @@ def recognize(clips: list[np.ndarray], options: argparse.Namespace) -> list[str]
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, speaks every word by every speaker and recognizes it; returns the share that is recognized rightly."""
+    """Trains, synthesizes and recognizes every word by every speaker; returns the recognizer's accuracy."""
     options = parse_options(arguments)
     corpus = read_voices(options.data, options.batch_size, options.buckets, options.seed)
-    said = corpus.find(options.say, options.speaker)
+    sound_row = corpus.find(options.say, options.speaker)
     with results.Timer() as timer:
         model = load(options.load) if options.load else train(corpus, options)
     saved.save(options.save, options.example, model)
@@ -139,8 +139,8 @@ def main(arguments: list[str] | None = None) -> float:
     shown = [row for row, speaker in enumerate(voices.speaker) if speaker == 0][: min(10, len(corpus.words))]
     titles = [f"{words[row]}, recognized {recognized[row]}" for row in shown]
     speech.plot_spectrograms([clips[row] for row in shown], titles, options.picture)
-    write_wav(options.sound, clips[said])
-    print(f"{words[said]!r} by {corpus.speakers[voices.speaker[said]]}: {options.sound}")
+    write_wav(options.sound, clips[sound_row])
+    print(f"{words[sound_row]!r} by {corpus.speakers[voices.speaker[sound_row]]}: {options.sound}")
     scores, chance = {"heard rightly": accuracy}, {"chance": 1 / len(corpus.words)}
     results.record(options, params=model.params, seconds=timer.seconds, measured=scores, naive=chance)
     return accuracy

@@ -1,13 +1,13 @@
-"""Translates: an encoder that reads both ways, a decoder with or without attention, beam search.
+"""Translates sentences: a bidirectional encoder, a decoder with or without attention, beam search.
 
     python examples/translate.py                                                  # numbers from words to digits
     python examples/translate.py --data train.de train.en --valid val.de val.en --test test.de test.en
     python examples/translate.py --data ... --set attention=none                  # and --valid, --test as above
     python examples/translate.py --load runs/de-en --text "ein hund rennt durch den schnee ."
 
-Of two files, plain or ending in .gz, line by line the second translates the first. Words are cut into the subwords that
-byte-pair encoding finds in the training text, in lower case. Expect BLEU (sacrebleu, lower case) of 42 from German to
-English on Multi30k with attention after the default 10 epochs, and of 30 without, an hour on one CPU core each. The
+Each line of the second file, plain or ending in .gz, translates the same line of the first. Byte-pair encoding of the
+training text splits lower-case words into subwords. Expect a BLEU (sacrebleu, lower case) of 42 from German to English
+on Multi30k with attention after the default 10 epochs, and of 30 without, an hour on one CPU core each. The
 files are in data/task1/raw of the repository multi30k/dataset. In Python, in the folder examples:
 
     import translate
@@ -54,11 +54,11 @@ class Settings(NamedTuple):
 
 
 def make_loss(rate: float) -> Any:
-    """Cross-entropy of each next subword; smoothed labels (Szegedy et al. 2016) in training."""
+    """Makes the cross-entropy of each next subword, with label smoothing (Szegedy et al. 2016) in training."""
 
     @training.stateless
     def loss(params: seq2seq.Seq2SeqParams, batch: training.RaggedBatch, key: Any) -> tuple[jax.Array, dict]:
-        """Scores one batch; dropout where there is a key."""
+        """Computes the loss of a batch and its metrics; a key enables dropout and label smoothing."""
         (source, target), (source_lengths, target_lengths) = batch.xs, batch.lengths
         logits = seq2seq.teacher_force(params, source, source_lengths, target[:-1], key=key, dropout_rate=rate).logits
         mask = lj.lengths_to_mask(target_lengths - 1, len(target) - 1) & batch.row_mask[None]
@@ -73,7 +73,7 @@ def make_loss(rate: float) -> Any:
 
 
 def train(corpus: sentences.Corpus, sizes: dict[str, Any], options: argparse.Namespace) -> training.FitResult:
-    """Trains; keeps the parameters that were best on the validation part."""
+    """Trains and keeps the best parameters on the validation part."""
     keys = jax.random.split(jax.random.key(options.seed))
     data = sentences.make_batches(corpus.train, corpus, options.buckets, options.seed)
     held_out = sentences.make_batches(corpus.valid, corpus, options.buckets)
@@ -91,7 +91,7 @@ def train(corpus: sentences.Corpus, sizes: dict[str, Any], options: argparse.Nam
 
 @partial(jax.jit, static_argnames=("beam_size", "max_length"))
 def search(params: Any, source: Any, lengths: Any, max_length: int, *, beam_size: int) -> decoding.DecodeResult:
-    """The best translation of every sentence ``[S, B]``; a beam of 0 searches greedily."""
+    """Finds the best translation of each sentence ``[S, B]`` with lengths ``[B]``; beam size 0 decodes greedily."""
     memory, states = seq2seq.encode(params, source, lengths)
     ends = {"max_length": max_length, "eos_token": END}
     if beam_size == 0:
@@ -103,7 +103,7 @@ def search(params: Any, source: Any, lengths: Any, max_length: int, *, beam_size
 
 
 def translate(model: saved.Model, lines: Sequence[str], beam_size: int = 5) -> list[str]:
-    """Translates each line."""
+    """Translates each line by beam search; beam size 0 decodes greedily."""
     search_lines = partial(search, model.params, beam_size=beam_size)
     return sentences.translate_lines(search_lines, model.tokenizers["source"], model.tokenizers["target"], lines)
 
@@ -112,7 +112,7 @@ load = partial(saved.load, example="translate", init=seq2seq.init_seq2seq)
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, translates, reports, draws; returns the BLEU of the test sentences."""
+    """Trains, translates, reports and plots; returns the BLEU of the test sentences."""
     parser = new_parser(__doc__)
     for name, part in (("data", "training"), ("valid", "validation"), ("test", "test")):
         parser.add_argument(f"--{name}", type=Path, nargs=2, metavar="FILE", help=f"{part} sentences, translations")
@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> float:
     check_texts(parser, options)
     if options.load:
         translations = translate(load(options.load), options.text, options.beam_size)
-        print("\n".join(f"{line}\n  {made}" for line, made in zip(options.text, translations, strict=True)))
+        print("\n".join(f"{line}\n  {output}" for line, output in zip(options.text, translations, strict=True)))
         return math.nan
     corpus = sentences.read_corpus(options)
     sizes = {f"{side}_vocab_size": getattr(corpus, side).get_vocab_size() for side in ("source", "target")}

@@ -1,14 +1,14 @@
-"""Predicts video: a digit that moves, bounces and passes behind a screen; its next frame, and where it is.
+"""Predicts the next frame of a video and the position of a digit that moves, bounces and passes behind a screen.
 
     python examples/watch_digits.py                         # scikit-learn's digits
     python examples/watch_digits.py --data DIR              # MNIST's four files
 
-Frames of 32 x 32 pixels are made from images of 14 x 14: each digit starts anywhere, moves evenly and bounces off the
-walls; a screen hides the middle third. A convolutional LSTM (Shi et al. 2015) reads frame after frame, predicts the
-next one, and locates the digit by the mean of a map of where it may be. Its squared error stands beside that of
-copying the last frame, its position behind the screen beside continuing evenly from where the digit was last visible.
-Expect 0.46 of the copy's error after half an hour, and positions 2.1 pixels off behind the screen; continuing from the
-two exact positions before, which no model is told, is 1.75 off.
+Frames of 32 x 32 pixels show images of 14 x 14: each digit starts anywhere, moves at constant speed and bounces off the
+walls; a screen hides the middle third. A convolutional LSTM (Shi et al. 2015) reads the frames, predicts each next one,
+and locates the digit by the mean of a probability map. The baseline of the frame is a copy of the last one, that of the
+position behind the screen an extrapolation of the last two visible positions. Expect 0.46 of the copy's squared error
+after half an hour, and positions off by 2.1 pixels behind the screen; the extrapolation, which is given the exact
+positions, is off by 1.75.
 
 The model that --save keeps, from Python in the folder examples:
 
@@ -35,7 +35,7 @@ from lstm_jax.training import metrics
 
 PATCH_SIZE = 2
 MAP_SIZE = FRAME_SIZE // PATCH_SIZE
-"""patches of a side, each one pixel of the LSTM's maps"""
+"""height and width of the LSTM's maps, in patches"""
 
 
 class Settings(NamedTuple):
@@ -50,7 +50,7 @@ class Settings(NamedTuple):
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder with MNIST's files (default: scikit-learn's digits)")
     return parse(parser, arguments, __file__, Settings, smoke={"steps": 2, "hidden": 4})
@@ -60,22 +60,22 @@ class Params(NamedTuple):
     """Parameters of the model."""
 
     lstm: Any
-    """of the cell "conv_2d", over maps of patches of 2 x 2 pixels"""
+    """parameters of the cell "conv_2d", over maps of patches of 2 x 2 pixels"""
     frame: DenseParams
-    """``[H, 4]``, to the next frame's patch"""
+    """``[H, 4]``, gives a patch of the next frame"""
     position: DenseParams
-    """``[H, 1]``, to the score of the digit's center being here"""
+    """``[H, 1]``, gives the logit of a patch containing the digit's center"""
 
 
 def init_model(key: jax.Array, hidden: int) -> Params:
-    """Draws one convolutional LSTM with kernels of 5 x 5, and dense layers at each pixel of its maps."""
+    """Initializes a convolutional LSTM with kernels of 5 x 5, and dense layers that apply to each patch."""
     keys = jax.random.split(key, 3)
     lstm = lj.cells.CELLS["conv_2d"].init(keys[0], PATCH_SIZE**2, hidden, kernel_size=(5, 5))
     return Params(lstm, init_dense(keys[1], hidden, PATCH_SIZE**2), init_dense(keys[2], hidden, 1))
 
 
 def apply_model(params: Params, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the predicted successor of each frame ``[T, B, 32, 32]`` and the position in each ``[T, B, 2]``."""
+    """Returns the predicted next frame ``[T, B, 32, 32]`` and the position ``[T, B, 2]`` for each frame."""
     batch = frames.shape[:2]
     patches = frames.reshape(*batch, MAP_SIZE, PATCH_SIZE, MAP_SIZE, PATCH_SIZE).swapaxes(3, 4)
     _, ys = lj.unroll(lj.cells.CELLS["conv_2d"], params.lstm, patches.reshape(*batch, MAP_SIZE, MAP_SIZE, -1))
@@ -88,11 +88,11 @@ def apply_model(params: Params, frames: jax.Array) -> tuple[jax.Array, jax.Array
 
 @training.stateless
 def loss_fn(params: Params, video: Video, key: Any) -> tuple[jax.Array, dict[str, Any]]:
-    """Computes squared errors of the next frame, and of the position in units of the frame's side."""
+    """Computes the squared errors of the next frame, and of the position relative to the size of a frame."""
     next_frames, position = apply_model(params, video.frames)
     frame_error = metrics.squared_error(next_frames[CONTEXT_FRAMES:-1], video.frames[CONTEXT_FRAMES + 1 :])
-    shares = position / FRAME_SIZE, video.position / FRAME_SIZE
-    position_error = metrics.squared_error(shares[0][CONTEXT_FRAMES:], shares[1][CONTEXT_FRAMES:])
+    relative_position, relative_target = position / FRAME_SIZE, video.position / FRAME_SIZE
+    position_error = metrics.squared_error(relative_position[CONTEXT_FRAMES:], relative_target[CONTEXT_FRAMES:])
     distance = jnp.linalg.norm(position - video.position, axis=-1)[CONTEXT_FRAMES:]
     hidden = jnp.asarray(video.hidden)[CONTEXT_FRAMES:]
     measured = {"frame": frame_error, "place": metrics.mean(distance), "hidden": metrics.mean(distance, hidden)}
@@ -100,7 +100,7 @@ def loss_fn(params: Params, video: Video, key: Any) -> tuple[jax.Array, dict[str
 
 
 def train(options: argparse.Namespace) -> training.FitResult:
-    """Trains and returns the parameters that were best on videos of their own."""
+    """Trains; the best parameters on separate validation videos are kept."""
     keys = jax.random.split(jax.random.key(options.seed))
     return training.fit(
         loss_fn,
@@ -115,18 +115,18 @@ def train(options: argparse.Namespace) -> training.FitResult:
 
 
 def load(folder: str | Path) -> saved.Model:
-    """Reads a model that --save wrote."""
+    """Loads a model that --save wrote."""
     return saved.load(folder, "watch_digits", init_model)
 
 
 def predict(model: saved.Model, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the predicted successor of each frame ``[T, B, 32, 32]`` and the position in each, row and column."""
+    """Returns the predicted next frames ``[T, B, 32, 32]``, and row and column of each digit ``[T, B, 2]``."""
     next_frames, position = apply_model(model.params, jnp.asarray(frames))
     return np.asarray(next_frames), np.asarray(position)
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, tests and draws; returns the ratio of the squared error to that of copying the last frame."""
+    """Trains, tests and plots; returns the squared error of the next frame relative to copying the last one."""
     options = parse_options(arguments)
     with results.Timer() as timer:
         notes = {"sizes": {"hidden": options.hidden}}

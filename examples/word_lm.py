@@ -1,13 +1,13 @@
-"""Trains a language model of words and lets it write.
+"""Trains a word language model on a text and samples from it.
 
     python examples/word_lm.py                                                   # Python's own manual, from pydoc
     python examples/word_lm.py --data train.txt --valid valid.txt --test test.txt --set minutes=30
     python examples/word_lm.py --load runs/words --prompt "the king of"
 
-Files hold words divided by blanks; each line ends with a token of its own. Two LSTM layers, the embedding tied to the
-last layer, dropout with one mask for all steps, windows of random length whose state is carried on, as in AWD-LSTM
-(Merity, Keskar and Socher 2018). In training a sample of words stands for all others in the softmax; perplexities are
-of the full one. Expect 161 on WikiText-2 after 30 minutes on two CPU cores; pairs of words give 279. In Python:
+Files have words separated by blanks; an end token follows each line. As in AWD-LSTM (Merity, Keskar and Socher 2018),
+the model has an embedding tied to the last layer, dropout with one mask for all steps, and windows of random length
+that pass on their state; here with two LSTM layers. Training uses a sampled softmax, perplexities the full one. Expect
+161 on WikiText-2 after 30 minutes on two CPU cores; a bigram model has 279. In Python, in the folder examples:
 
     import word_lm
     model = word_lm.load("runs/words")
@@ -32,7 +32,7 @@ from lstm_jax.models import language_model as lm
 from lstm_jax.models.layers import split_key
 from lstm_jax.training import metrics
 
-WORD_DROPOUT_SHARE = 1 / 3  # the rate at which whole words are dropped, as a share of ``dropout``
+WORD_DROPOUT_SHARE = 1 / 3  # dropout rate of whole words relative to ``dropout``
 
 
 class Settings(NamedTuple):
@@ -60,12 +60,12 @@ class Settings(NamedTuple):
 
 
 def make_loss(options: argparse.Namespace, log_shares: jax.Array) -> Any:
-    """Nats of the next word: of a sampled softmax where there is a key, else of the full one."""
+    """Makes the loss in nats per word: of a sampled softmax if the loss gets a key, else of the full softmax."""
     rate, word_rate = options.dropout, WORD_DROPOUT_SHARE * options.dropout
     rates = lm.DropoutRates(word_rate, input=rate, hidden=rate, output=rate, weight=options.weight_drop)
 
     def loss(params: lm.LanguageModelParams, states: Any, text: training.TextWindow, key: Any) -> tuple:
-        """Reads one window from the states that the window before it left."""
+        """Computes the loss of a window; returns it with the final states and metrics."""
         dropout_key, sample_key = split_key(key, 2)
         masks = {"resets": text.resets, "mask": text.mask}
         output = lm.apply(params, states, text.inputs, **masks, key=dropout_key, dropout_rates=rates)
@@ -80,7 +80,7 @@ def make_loss(options: argparse.Namespace, log_shares: jax.Array) -> Any:
 
 
 def train(corpus: words.Corpus, params: Any, loss: Any, options: argparse.Namespace, key: Any) -> training.FitResult:
-    """Trains until the steps or the minutes are over, or Ctrl-C; keeps the best parameters on the validation text."""
+    """Trains until the limit of steps or minutes, or Ctrl-C; keeps the best parameters on the validation text."""
     optimizer, kept_params = words.make_optimizer(options.optimizer, options.learning_rate)
     batches = words.stream_train(corpus.train, options)
     held_out = words.stream_held_out("--valid", corpus.valid, options)
@@ -100,7 +100,7 @@ def train(corpus: words.Corpus, params: Any, loss: Any, options: argparse.Namesp
 
 
 def write(model: saved.Model, prompt: str, options: Any = None) -> str:
-    """Writes the prompt and what the model continues it with, as the Settings, or options, say."""
+    """Returns the prompt and a sampled continuation; options (default: Settings) set its length and temperature."""
     params, tokenizer, options = model.params, model.tokenizers["tokenizer"], options or Settings()
     codes = words.encode_prompt(tokenizer, prompt)
     states = lm.apply(params, None, codes[:-1]).states if len(codes) > 1 else lj.stack_zero_state(params.layers)
@@ -114,7 +114,7 @@ load = partial(saved.load, example="word_lm", init=lm.init_language_model)
 
 
 def main(arguments: list[str] | None = None) -> float:
-    """Trains, reports, draws, writes; returns the perplexity on the test text."""
+    """Trains, reports, plots and samples; returns the perplexity on the test text."""
     parser = new_parser(__doc__)
     uses = {"data": "train on (default: Python's manual)", "valid": "choose the best epoch by", "test": "report on"}
     for name, use in uses.items():

@@ -1,8 +1,8 @@
-"""What the examples share.
+"""Modules that several examples share: command line, saved models, records, data, baselines and pictures.
 
-``options`` reads the command line, ``saved`` keeps a model in a folder, ``results`` writes the record of a run and the
-table of all records, ``pictures`` draws. ``texts`` reads text files and makes tokens; ``characters``, ``words``,
-``reviews``, ``sentences``, ``stories``, ``python_source``, ``flip_flops`` and ``synthetic`` make the data of one
-example each. ``ngrams`` and ``baselines`` are the naive models, ``explanations`` weighs the words of a text. Each other
-module says in its first line what it holds.
+``options`` parses the command line, ``saved`` keeps a model in a folder, ``results`` writes the record of a run and the
+table of all records, ``pictures`` plots. ``texts`` reads text files and trains tokenizers; ``characters``, ``words``,
+``reviews``, ``sentences``, ``stories``, ``python_source``, ``flip_flops`` and ``synthetic`` provide the data of one
+example each. ``ngrams`` and ``baselines`` are models without a network, ``explanations`` attributes a classification to
+words. The first line of every other module says what it contains.
 """

@@ -1,4 +1,4 @@
-"""A text as numbers, one for each character, divided for training, validation and test."""
+"""Reads a text as integer codes of its characters, split into training, validation and test part."""
 
 import argparse
 import math
@@ -15,23 +15,32 @@ from common import texts
 from lstm_jax import training
 
 SMOKE_CHARACTERS = 200_000
-"""The number of characters that --smoke reads."""
+"""characters that --smoke reads"""
 
 
 class Corpus(NamedTuple):
-    """A text as integers below ``len(alphabet)``."""
+    """The three parts of a text; the code of a character is its index in the alphabet."""
 
     alphabet: list[str]
     train: np.ndarray
-    """the first nine tenths, if there is no test part"""
+    """``[T]``, all codes before the validation part"""
     valid: np.ndarray
-    """the last tenth, or the tenth before the test part"""
+    """``[T]``, a tenth of the text, before the test part"""
     test: np.ndarray
-    """the last part, whose share may be 0"""
+    """``[T]``, the last ``test_share`` of the text; may be empty"""
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
-    """Reads --data, by default the standard library's source; SystemExit if it is too short to serve."""
+    """Reads a text, by default the standard library's source, and splits it into three parts.
+
+    Args:
+        options: the flags ``data``, ``prompt`` and ``smoke``; the settings ``batch``, ``window``, ``test_share`` and
+            ``encoding``.
+    Returns:
+        The corpus.
+    Raises:
+        SystemExit: a part is too short, or the prompt has a character that the text lacks.
+    """
     batch, window = options.batch, options.window
     if options.data is None:
         files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
@@ -51,16 +60,27 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
     if 0 < len(text) - test_start <= window:
         raise SystemExit(f"--set test_share: {len(text) - test_start} characters, want more than window={window}")
     alphabet = sorted(set(text))
-    number = {character: code for code, character in enumerate(alphabet)}
-    codes = np.array([number[character] for character in text], np.int32)
-    encode(alphabet, options.prompt, options.encoding)  # a prompt that cannot be read ends the program here
+    code_by_character = {character: code for code, character in enumerate(alphabet)}
+    codes = np.array([code_by_character[character] for character in text], np.int32)
+    encode(alphabet, options.prompt, options.encoding)  # checks the prompt before training
     train, valid, test = np.split(codes, [valid_start, test_start])
     print(f"{len(train):,} characters to train on, {len(valid):,} held out, {len(alphabet)} different ones")
     return Corpus(alphabet, train, valid, test)
 
 
 def encode(alphabet: list[str], text: str | None, encoding: str = "utf-8", flag: str = "--prompt") -> np.ndarray:
-    """Turns a text into codes ``[T]``, an empty one into a line break; SystemExit if a character has no code."""
+    """Converts a text to character codes.
+
+    Args:
+        alphabet: the characters, by code.
+        text: the text; empty or None means a line break.
+        encoding: "bytes" makes each byte of the UTF-8 text a character; other values have no effect.
+        flag: the command-line flag that the error message names.
+    Returns:
+        Codes ``[T]``.
+    Raises:
+        SystemExit: a character is not in the alphabet.
+    """
     if not text:
         text = "\n" if "\n" in alphabet else alphabet[0]
     if encoding == "bytes":
@@ -73,7 +93,7 @@ def encode(alphabet: list[str], text: str | None, encoding: str = "utf-8", flag:
 
 
 def decode(alphabet: list[str], codes: Iterable[int], encoding: str = "utf-8") -> str:
-    """Turns codes into text."""
+    """Converts character codes to text; with encoding "bytes" each code is a byte of UTF-8."""
     text = "".join(alphabet[code] for code in codes)
     return text.encode("latin-1").decode(errors="replace") if encoding == "bytes" else text
 
@@ -81,14 +101,27 @@ def decode(alphabet: list[str], codes: Iterable[int], encoding: str = "utf-8") -
 def stream_held_out(
     codes: np.ndarray, options: argparse.Namespace, num_devices: int = 1
 ) -> tuple[training.Stream, int]:
-    """Divides a held-out text into as many streams as it fills, at most ``batch``; also returns their number."""
-    rows = min(options.batch, max(1, (len(codes) - 1) // options.window))
-    rows -= rows % num_devices
-    return training.Stream(codes, rows, min(options.window, len(codes) - 1)), rows
+    """Divides a held-out text into parallel streams, at most ``batch`` and each at least one window long.
+
+    Args:
+        codes: the text, ``[T]``.
+        options: the settings ``batch`` and ``window``.
+        num_devices: the number of streams is a multiple of this.
+    Returns:
+        (stream, num_streams).
+    """
+    max_streams = min(options.batch, max(1, (len(codes) - 1) // options.window))
+    num_streams = max_streams - max_streams % num_devices
+    return training.Stream(codes, num_streams, min(options.window, len(codes) - 1)), num_streams
 
 
 def join_processes(processes: str | None) -> None:
-    """Joins the processes that share a mesh: "HOST:PORT,NUMBER,INDEX", the address of process 0, or None."""
+    """Connects this process to the others that share a mesh.
+
+    Args:
+        processes: "HOST:PORT,NUMBER,INDEX": address of process 0, number of processes, index of this one. None means a
+            single process.
+    """
     if processes is None:
         return
     match = re.fullmatch(r"(\S+:\d+),(\d+),(\d+)", processes)

@@ -1,6 +1,6 @@
 """Reads images and pen strokes of digits: scikit-learn's images, MNIST's four files, the UCI pen strokes.
 
-A file that cannot be used is explained by option and file.
+Readers end the program with a message that names option and file where a file cannot be used.
 """
 
 import gzip
@@ -11,26 +11,26 @@ import numpy as np
 
 NUM_DIGITS = 10
 NUM_SKLEARN_TRAIN = 1297
-"""of scikit-learn's 1797 images, the rest are for testing"""
+"""training images among scikit-learn's 1797; the rest are the test part"""
 PERMUTATION_SEED = 92916
-"""of the order of permuted pixels; papers do not tell theirs"""
+"""seed of the order of permuted pixels; papers do not report theirs"""
 
 
 class Digits(NamedTuple):
-    """N images or sequences and the digit that each shows."""
+    """N images or sequences with their labels."""
 
     x: np.ndarray
-    """``[N, height, width]`` from 0 to 1, or sequences ``[N, T, D]``"""
+    """images ``[N, height, width]`` from 0 to 1, or sequences ``[N, T, D]``"""
     y: np.ndarray
-    """``[N]``"""
+    """digits ``[N]``"""
 
     def split(self, index: int) -> tuple["Digits", "Digits"]:
-        """Returns the rows before an index and those from it on."""
+        """Splits the rows into those before an index and those from it on."""
         return Digits(self.x[:index], self.y[:index]), Digits(self.x[index:], self.y[index:])
 
 
 def sklearn_digits() -> Digits:
-    """Loads scikit-learn's 1797 images of 8 x 8 pixels."""
+    """Loads scikit-learn's 1797 images of 8 x 8 pixels, ``[1797, 8, 8]`` from 0 to 1."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -38,22 +38,29 @@ def sklearn_digits() -> Digits:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads an IDX file: two zero bytes, the type 8 for bytes, the number of axes, their sizes, the bytes."""
+    """Reads a gzipped IDX file of unsigned bytes into an array of the shape that the file declares.
+
+    The format is two zero bytes, the type 8, the number of axes, the size of each axis (big-endian int32), the data.
+    """
     try:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
         raise SystemExit(f"--data: {path} cannot be read: {error}") from None
-    axes = data[3] if data[:3] == b"\0\0\x08" else 0
-    shape = tuple(np.frombuffer(data, ">i4", axes, 4)) if len(data) >= 4 + 4 * axes else (0,)
-    if not axes or len(data) != 4 + 4 * axes + np.prod(shape):
+    num_axes = data[3] if data[:3] == b"\0\0\x08" else 0
+    header_size = 4 + 4 * num_axes
+    shape = tuple(np.frombuffer(data, ">i4", num_axes, 4)) if len(data) >= header_size else (0,)
+    if not num_axes or len(data) != header_size + np.prod(shape):
         raise SystemExit(f"--data: {path} is no whole IDX file of bytes")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    return np.frombuffer(data, np.uint8, offset=header_size).reshape(shape)
 
 
 def read_images(folder: Path | None = None) -> tuple[Digits, Digits]:
-    """Reads training and test part of MNIST's four files in a folder.
+    """Reads MNIST's training and test images.
 
-    Without a folder it splits scikit-learn's images: the first 1297 are the training part.
+    Args:
+        folder: contains MNIST's four files; None means scikit-learn's images, the first 1297 for training.
+    Returns:
+        (train, test): images ``[N, height, width]`` from 0 to 1 with their digits.
     """
     if folder is None:
         return sklearn_digits().split(NUM_SKLEARN_TRAIN)
@@ -67,12 +74,12 @@ def read_images(folder: Path | None = None) -> tuple[Digits, Digits]:
 
 
 def to_sequences(images: Digits, order: str) -> Digits:
-    """Turns images into sequences.
+    """Converts images to sequences of rows or pixels.
 
     Args:
-        images: ``[N, height, width]``.
-        order: "rows" for ``[N, height, width]``; "pixels" for ``[N, height * width, 1]`` in reading order; "permuted"
-            for pixels in a fixed random order.
+        images: N images, ``[N, height, width]``.
+        order: "rows" gives ``[N, height, width]``, one row a step; "pixels" ``[N, height * width, 1]`` in reading
+            order; "permuted" the pixels in a fixed random order.
     Returns:
         Sequences in float32 and labels in int32.
     """
@@ -85,7 +92,10 @@ def to_sequences(images: Digits, order: str) -> Digits:
 
 
 def read_strokes(path: Path) -> Digits:
-    """Reads lines of 8 pen positions of two coordinates and a digit into sequences ``[N, 8, 2]`` from -1 to 1."""
+    """Reads a UCI pen-stroke file into sequences ``[N, 8, 2]`` of pen positions from -1 to 1.
+
+    Each line has 16 coordinates from 0 to 100 and a digit, separated by commas.
+    """
     try:
         table = np.loadtxt(path, delimiter=",", dtype=np.float32, ndmin=2)
     except OSError:
@@ -98,9 +108,12 @@ def read_strokes(path: Path) -> Digits:
 
 
 def read_pen_strokes(folder: Path | None) -> tuple[Digits, Digits, Digits]:
-    """Reads training, validation and test part of pendigits.tra and pendigits.tes; the second is a fifth of the first.
+    """Reads the UCI pen strokes.
 
-    Without a folder they are the rows of scikit-learn's images, from -1 to 1.
+    Args:
+        folder: contains pendigits.tra and pendigits.tes; None means the rows of scikit-learn's images, from -1 to 1.
+    Returns:
+        (train, valid, test): sequences ``[N, T, D]``; the last fifth of the training file is the validation part.
     """
     if folder is None:
         images = sklearn_digits()
@@ -112,7 +125,13 @@ def read_pen_strokes(folder: Path | None) -> tuple[Digits, Digits, Digits]:
 
 
 def plot_reading(images: np.ndarray, probabilities: np.ndarray, path: Path) -> None:
-    """Draws images ``[N, height, width]`` and the probability of each digit after each row, ``[N, height, 10]``."""
+    """Plots images and the probability of each digit after each row that was read.
+
+    Args:
+        images: N images, ``[N, height, width]``.
+        probabilities: probabilities after each row, ``[N, height, 10]``.
+        path: the image file to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2 * len(images), 4.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""The words that decide what a classifier of texts says."""
+"""Explains text classification by word: integrated gradients of the predicted class's lead."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,38 +14,48 @@ from lstm_jax import diagnostics
 from lstm_jax.models import classifier
 
 NUM_PATH_POINTS = 256
-"""The number of gradients on the path to a text; pooling by maxima needs many."""
+"""points on the path of integrated gradients; max pooling needs many"""
 
 
 class Verdict(NamedTuple):
-    """The class that a text was given."""
+    """The predicted class of a text and the contribution of each of its T words."""
 
     name: str
+    """name of the most probable class"""
     probability: float
     words: list[str]
     contributions: np.ndarray
-    """what each word adds to the class's lead over the next one"""
+    """``[T]``, contribution of each word to the lead of the class's logit over the second largest one"""
 
 
 @partial(jax.jit, static_argnames="pooling")
 def explain(params: Any, codes: jax.Array, pooling: str) -> tuple[jax.Array, jax.Array]:
-    """Probabilities of the classes ``[C]``, and what each word adds to the lead of the likeliest one ``[T]``."""
+    """Returns class probabilities and the contribution of each word to the most probable class.
+
+    Args:
+        params: parameters of the classifier.
+        codes: codes of the words, ``[T]``.
+        pooling: the classifier's pooling.
+    Returns:
+        (probabilities, contributions): ``[C]``, and ``[T]``, the contributions to the lead of the largest logit over
+        the second largest.
+    """
     embedded, length = params.embedding[codes], jnp.asarray(len(codes), jnp.int32)
 
     def logits(xs: jax.Array) -> jax.Array:
-        """Scores the classes by embedded words."""
+        """Returns the class logits ``[C]`` of embedded words ``[T, E]``."""
         return classifier.classify(params._replace(embedding=None), xs, length, pooling=pooling).logits
 
-    scores = logits(embedded)
-    second, first = jnp.argsort(scores)[-2:]
-    lead = diagnostics.integrated_gradients(
+    class_logits = logits(embedded)
+    second, first = jnp.argsort(class_logits)[-2:]
+    attribution = diagnostics.integrated_gradients(
         lambda xs: logits(xs)[first] - logits(xs)[second], embedded, num_points=NUM_PATH_POINTS
     )
-    return jax.nn.softmax(scores), lead.per_step
+    return jax.nn.softmax(class_logits), attribution.per_step
 
 
 def judge(model: saved.Model, text: str) -> Verdict:
-    """Classifies a text, and weighs its words."""
+    """Classifies a text with a model of ``classify_text.py`` and computes the contribution of each word."""
     tokens = model.tokenizers["tokenizer"].encode(text)
     codes = jnp.array(tokens.ids, jnp.int32)
     probabilities, contributions = map(np.asarray, explain(model.params, codes, model.notes["pooling"]))
@@ -55,13 +65,19 @@ def judge(model: saved.Model, text: str) -> Verdict:
 
 
 def show(verdicts: Sequence[Verdict], picture: Path | None = None) -> None:
-    """Prints each class and text, deciding words in capitals; in a picture all words have colors by what they say."""
+    """Prints the class of each text, with the words that contribute most in capitals.
+
+    Args:
+        verdicts: the classified texts.
+        picture: an image file in which words are colored by their contribution; None plots nothing.
+    """
     labels, values = [], []
     print("class, probability, text; capitals: words that speak most for the class")
     for name, probability, words, contributions in verdicts:
         threshold = contributions.max() / 2
-        decide = zip(words, contributions > threshold, strict=True)
-        print(f"  {name} {probability:.2f}  {' '.join(word.upper() if decides else word for word, decides in decide)}")
+        flagged_words = zip(words, contributions > threshold, strict=True)
+        marked = " ".join(word.upper() if decides else word for word, decides in flagged_words)
+        print(f"  {name} {probability:.2f}  {marked}")
         labels += [f"{name} {probability:.2f}:", *words[:-1], words[-1] + "\n"]
         values += [0.0, *(contributions / np.abs(contributions).max())]
     if picture:

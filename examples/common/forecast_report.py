@@ -1,4 +1,4 @@
-"""Scores, compares, prints and draws forecasts."""
+"""Scores, prints and plots forecasts beside naive ones."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,37 +10,51 @@ from common.series import Table
 
 MAX_PRINTED_ROWS = 12
 MAX_PLOTTED_FORECASTS = 60
-"""of one step each"""
+"""forecasts in the plot where each has one step"""
 
 
 def point_scores(forecast: np.ndarray, target: np.ndarray, scaled_error: np.ndarray) -> dict[str, float]:
-    """Scores forecasts ``[N, K]`` in the series' own unit, and by their error ``[N, K]`` in scaled units."""
-    share = np.abs(forecast - target) / np.abs(target) if (target != 0).all() else np.full(1, np.nan)
+    """Computes scaled MSE, RMSE, MAE and MAPE of point forecasts.
+
+    Args:
+        forecast: forecasts in the unit of the series, ``[N, K]``.
+        target: outcomes in the same unit, ``[N, K]``.
+        scaled_error: forecast minus outcome of the scaled series, ``[N, K]``.
+    Returns:
+        The scores by name; MAPE is NaN where an outcome is 0.
+    """
+    relative_error = np.abs(forecast - target) / np.abs(target) if (target != 0).all() else np.full(1, np.nan)
     return {
         "scaled MSE": float(np.mean(scaled_error**2)),
         "RMSE": float(np.sqrt(np.mean((forecast - target) ** 2))),
         "MAE": float(np.mean(np.abs(forecast - target))),
-        "MAPE": float(share.mean()),
+        "MAPE": float(relative_error.mean()),
     }
 
 
 class Evaluation(NamedTuple):
-    """What a model's forecasts of the test part are worth."""
+    """Scores and calibrated intervals of N forecasts of K steps of the test part."""
 
     scores: dict[str, dict[str, float]]
-    """of the LSTM and of each naive forecast, by measure"""
+    """scores of the LSTM and of each naive forecast, by measure"""
     coverage: tuple[float, float]
-    """the share of outcomes inside the intervals, before and after calibration"""
+    """share of outcomes inside the intervals, before and after calibration"""
     target: np.ndarray
-    """``[N, K]``, in its own unit"""
+    """outcomes in the unit of the series, ``[N, K]``"""
     quantiles: np.ndarray
-    """``[N, K, Q]``, calibrated, in the target's unit"""
+    """calibrated quantiles in the unit of the series, ``[N, K, Q]``"""
     margin: np.ndarray
-    """``[K]``, scaled, by which an interval after the last row is widened"""
+    """scaled margin that widens a forecast after the last row, ``[K]``"""
 
 
 def print_scores(scores: dict[str, dict[str, float]], coverage: tuple[float, float], corrected: str) -> None:
-    """Prints the naive forecast that is corrected, all scores, coverage, and whether the best naive one is beaten."""
+    """Prints scores and coverage, and compares the LSTM with the naive forecast of smallest RMSE.
+
+    Args:
+        scores: scores of "LSTM" and of each naive forecast, by measure.
+        coverage: share of outcomes inside the intervals, before and after calibration.
+        corrected: name of the naive forecast that the model corrects.
+    """
     print(f"corrects: {corrected}")
     for name, row in scores.items():
         print(f"  {name:18} " + "  ".join(f"{measure} {value:.4g}" for measure, value in row.items()))
@@ -54,7 +68,13 @@ def print_scores(scores: dict[str, dict[str, float]], coverage: tuple[float, flo
 
 
 def report_upcoming(upcoming: pd.DataFrame | None, name: str, path: Path | None) -> None:
-    """Prints what is forecast after the last row, if it is, as far as it fits, and writes it to a CSV file."""
+    """Prints the forecast after the last row and writes it to a CSV file.
+
+    Args:
+        upcoming: the forecast, a row per step; None prints nothing.
+        name: the name of the series.
+        path: the CSV file to write; None writes none.
+    """
     if upcoming is None:
         return
     print(f"after the last row, {name}, with the 80 % interval:")
@@ -65,7 +85,7 @@ def report_upcoming(upcoming: pd.DataFrame | None, name: str, path: Path | None)
 
 
 class Panel(NamedTuple):
-    """One forecast to draw."""
+    """The content of one plot: T past values, a forecast of K steps and its outcome."""
 
     title: str
     dates: pd.DatetimeIndex
@@ -73,15 +93,20 @@ class Panel(NamedTuple):
     past: np.ndarray
     """``[T]``"""
     quantiles: np.ndarray
-    """``[K, 3]``: low, median, high"""
+    """low, median and high, ``[K, 3]``"""
     target: np.ndarray | None
-    """``[K]``, or None where the outcome is unknown"""
+    """outcomes ``[K]``; None where they are unknown"""
 
 
 def test_panel(table: Table, starts: np.ndarray, history: int, target: np.ndarray, quantiles: np.ndarray) -> Panel:
-    """Chooses the middle of the test part, from targets ``[N, K]`` and quantiles ``[N, K, 3]`` in their own unit.
+    """Makes the panel of the forecast in the middle of the test part; forecasts of one step are joined.
 
-    It shows all steps from one start, or, where forecasts have one step, those of successive starts.
+    Args:
+        table: the series.
+        starts: the first row of each forecast, ``[N]``.
+        history: past steps to show.
+        target: outcomes, ``[N, K]``.
+        quantiles: low, median and high, ``[N, K, 3]``.
     """
     middle = len(target) // 2
     if target.shape[1] == 1:
@@ -95,7 +120,13 @@ def test_panel(table: Table, starts: np.ndarray, history: int, target: np.ndarra
 
 
 def upcoming_panel(table: Table, history: int, upcoming: pd.DataFrame) -> Panel:
-    """Shows what is forecast after the last row."""
+    """Makes the panel of the forecast after the last row.
+
+    Args:
+        table: the series.
+        history: past steps to show.
+        upcoming: the columns low, median and high, a row per step.
+    """
     dates = table.local_dates[-history:].append(pd.DatetimeIndex(upcoming.index))
     return Panel("after the last row", dates, table.target[-history:], upcoming.to_numpy(), None)
 
@@ -103,7 +134,16 @@ def upcoming_panel(table: Table, history: int, upcoming: pd.DataFrame) -> Panel:
 def plot_report(
     table: Table, starts: np.ndarray, history: int, evaluation: Evaluation, upcoming: pd.DataFrame | None, path: Path
 ) -> None:
-    """Draws the middle of the test part and, where there is one, the forecast after the last row."""
+    """Plots the middle of the test part and the forecast after the last row.
+
+    Args:
+        table: the series.
+        starts: the first row of each forecast of the test part, ``[N]``.
+        history: past steps to show.
+        evaluation: the forecasts of the test part.
+        upcoming: the forecast after the last row; None leaves it out.
+        path: the image file to write.
+    """
     panels = [test_panel(table, starts, history, evaluation.target, evaluation.quantiles)]
     if upcoming is not None:
         panels.append(upcoming_panel(table, history, upcoming))
@@ -111,7 +151,13 @@ def plot_report(
 
 
 def plot_forecasts(panels: list[Panel], name: str, path: Path) -> None:
-    """Draws forecasts one below the other, each with its past, its interval and its outcome."""
+    """Plots panels one below the other, each with past, forecast, interval and outcome.
+
+    Args:
+        panels: the forecasts, one or two.
+        name: the name of the series.
+        path: the image file to write.
+    """
     from matplotlib.dates import ConciseDateFormatter
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Runs a forecaster on windows, calibrates its intervals, scores it, and forecasts the rows after a file's last."""
+"""Forecasts windows with a model, calibrates and scores the forecasts, and forecasts after the last row of a table."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,26 +15,42 @@ from lstm_jax.models import forecaster
 
 PREDICT_BATCH_SIZE = 512
 INPUT_SETTINGS = "target", "inputs", "future", "calendar", "relative", "log", "history", "horizon"
-"""settings that a model's inputs depend on"""
+"""settings that determine a model's inputs"""
 COLUMNS = ["low", "median", "high"]
-"""of a forecast, the quantiles"""
+"""names of a forecast's quantiles"""
 
 
 def predict_quantiles(params: Any, batch: windows.Windows, key: Any = None, rate: float = 0.0) -> jax.Array:
-    """Returns scaled quantiles ``[K, B, Q]`` of targets less their level."""
+    """Forecasts the scaled quantiles of a batch of windows, without their level.
+
+    Args:
+        params: parameters of the forecaster.
+        batch: B windows of K steps.
+        key: key for dropout; None disables dropout.
+        rate: dropout rate.
+    Returns:
+        Quantiles ``[K, B, Q]``.
+    """
     past, future = jnp.swapaxes(batch.past, 0, 1), jnp.swapaxes(batch.future, 0, 1)
     return forecaster.forecast(params, past, future, jnp.asarray(batch.naive).T, key=key, dropout_rate=rate)
 
 
 def predict(params: Any, data: windows.Windows) -> np.ndarray:
-    """Returns scaled quantiles ``[N, K, Q]``, the level added."""
-    run, batches = jax.jit(predict_quantiles), training.Shuffled(data, PREDICT_BATCH_SIZE, shuffle=False)
-    quantiles = [np.swapaxes(run(params, batches[number]), 0, 1) for number in range(len(batches))]
+    """Forecasts the scaled quantiles ``[N, K, Q]`` of N windows, with their level."""
+    predict_batch = jax.jit(predict_quantiles)
+    batches = training.Shuffled(data, PREDICT_BATCH_SIZE, shuffle=False)
+    quantiles = [np.swapaxes(predict_batch(params, batches[number]), 0, 1) for number in range(len(batches))]
     return np.concatenate(quantiles) + data.level[..., None]
 
 
 def evaluate(params: Any, problem: windows.Problem, log: bool) -> Evaluation:
-    """Forecasts the test part and calibrates its intervals by the forecasts before."""
+    """Forecasts the test part, calibrates its intervals by preceding forecasts, and scores it.
+
+    Args:
+        params: parameters of the forecaster.
+        problem: the windows.
+        log: whether the logarithm of the target is forecast.
+    """
     valid_target, target = (part.target + part.level for part in (problem.valid, problem.test))
     quantiles = predict(params, problem.test)
     valid_scores = intervals.conformity_scores(predict(params, problem.valid), valid_target)
@@ -55,7 +71,7 @@ def evaluate(params: Any, problem: windows.Problem, log: bool) -> Evaluation:
 
 
 def check_settings(model: saved.Model, settings: Mapping[str, Any]) -> None:
-    """Checks that a loaded model was trained with the settings that its inputs depend on."""
+    """Raises SystemExit unless a loaded model was trained with the same INPUT_SETTINGS."""
     for name, value in model.notes.get("settings", {}).items():
         if name in INPUT_SETTINGS and value != settings[name]:
             raise SystemExit(f"--load: got a model with {name} {value}, want the same, not {settings[name]}")
@@ -64,7 +80,14 @@ def check_settings(model: saved.Model, settings: Mapping[str, Any]) -> None:
 def note_settings(
     model: saved.Model, settings: Mapping[str, Any], problem: windows.Problem, evaluation: Evaluation
 ) -> saved.Model:
-    """Returns the model with the notes that ``forecast_table`` needs."""
+    """Adds the notes that ``forecast_table`` needs to a model.
+
+    Args:
+        model: the trained model.
+        settings: settings by name, of which READ_SETTINGS, INPUT_SETTINGS and "seasons" are kept.
+        problem: provides the scalers and the name of the naive forecast.
+        evaluation: provides the margin of the interval.
+    """
     notes = {
         "settings": {
             name: settings[name] for name in dict.fromkeys((*series.READ_SETTINGS, *INPUT_SETTINGS, "seasons"))
@@ -77,22 +100,21 @@ def note_settings(
 
 
 def forecast_table(model: saved.Model, table: series.Table) -> pd.DataFrame:
-    """Forecasts the rows after a table's last: low, median and high by date, in the target's unit.
+    """Forecasts the steps after the last row of a table.
 
-    A model that reads columns known for the future cannot: it forecasts the table's last rows.
+    A model with columns known for the future forecasts the last rows of the table instead, since their future values
+    are unknown.
 
     Args:
-        model: with the notes ``settings``, ``scalers``, ``naive`` and ``margin``.
-        table: the series, as in training.
+        model: a model with the notes that ``note_settings`` adds.
+        table: the series, with the columns of training.
     Returns:
-        The forecasts, one row a step.
+        Low, median and high in the target's unit, a row per step, indexed by date.
     """
     settings, horizon = model.notes["settings"], model.notes["sizes"]["horizon"]
     scalers = {name: training.Scaler(*map(np.array, parts)) for name, parts in model.notes["scalers"].items()}
-    if (
-        model.notes["sizes"]["future_size"]
-        == series.calendar_features(table.local_dates, settings["calendar"]).shape[1]
-    ):
+    num_calendar_features = series.calendar_features(table.local_dates, settings["calendar"]).shape[1]
+    if model.notes["sizes"]["future_size"] == num_calendar_features:
         table = series.extend(table, horizon, settings["calendar"])
     start = np.array([len(table.target) - horizon])
     scaled = windows.scale_table(table, scalers, settings["log"])

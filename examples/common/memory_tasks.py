@@ -1,4 +1,4 @@
-"""Draws batches of two tasks of long memory: the adding problem, and copying."""
+"""Random batches of two tasks for long-term memory: the adding problem and copying."""
 
 import math
 from typing import Any
@@ -7,21 +7,31 @@ import numpy as np
 
 NUM_SYMBOLS = 8
 NUM_COPIED = 10
-"""symbols to repeat"""
+"""symbols to copy"""
 
 
 class Batches:
-    """Batches of a task that are drawn anew for each step."""
+    """Base class of a task's batches; a batch depends on the seed and its index alone.
+
+    Args:
+        time_lag: steps T over which the task requires memory.
+        batch_size: sequences per batch.
+        num_batches: number of batches.
+        seed: seed of all batches.
+    """
 
     def __init__(self, time_lag: int, batch_size: int, num_batches: int, seed: int) -> None:
-        self.time_lag, self.batch_size, self.num_batches, self.seed = time_lag, batch_size, num_batches, seed
+        self.time_lag = time_lag
+        self.batch_size = batch_size
+        self.num_batches = num_batches
+        self.seed = seed
 
     def __len__(self) -> int:
         return self.num_batches
 
 
 class Adding(Batches):
-    """Numbers and marks ``[T, B, 2]``, and sums ``[B]``."""
+    """Batches (inputs, sums) of the adding problem: ``[T, B, 2]``, a random number and a mark per step; ``[B]``."""
 
     input_size, output_size = 2, 1
 
@@ -35,7 +45,7 @@ class Adding(Batches):
 
 
 class Copying(Batches):
-    """One-hot symbols ``[T + 20, B, 10]`` and targets ``[T + 20, B]``."""
+    """Batches (inputs, targets) of the copying task: one-hot symbols ``[T + 20, B, 10]``; symbols ``[T + 20, B]``."""
 
     input_size = output_size = NUM_SYMBOLS + 2
 
@@ -52,5 +62,11 @@ TASKS: dict[str, Any] = {"adding": Adding, "copy": Copying}
 
 
 def naive_loss(task: str, time_lag: int) -> float:
-    """Returns the loss of remembering nothing: predicting 1 always, or any symbol."""
+    """Returns the loss of a model without memory.
+
+    Args:
+        task: "adding", where it predicts 1 (squared error), or "copy", where it predicts all symbols alike (nats per
+            step).
+        time_lag: the task's T.
+    """
     return 1 / 6 if task == "adding" else NUM_COPIED * math.log(NUM_SYMBOLS) / (time_lag + 2 * NUM_COPIED)

@@ -1,6 +1,6 @@
-"""Reads motions, sequences of points such as skeletons or the path of a hand, and turns them into features.
+"""Reads motions (sequences of skeletons or of hand positions) and computes features of them.
 
-A file that cannot be used is explained by option, file and line.
+Readers end the program with a message that names option, file and line where a file cannot be used.
 """
 
 import io
@@ -13,30 +13,32 @@ import numpy as np
 from common.sounds import read_files
 
 NUM_FRAMES = 48
-"""frames that every sequence is resampled to"""
+"""frames to which every sequence is resampled"""
 VELOCITY_SCALE = 10
 NOISE_SCALE = 0.15
 
 
 class Motions(NamedTuple):
-    """Sequences of frames and their classes."""
+    """Sequences of frames with their classes."""
 
     frames: list[np.ndarray]
-    """``[T, points, coordinates]`` each"""
+    """``[T, points, coordinates]`` per sequence"""
     labels: list[str]
+    """class per sequence"""
 
 
 def read_motions(path: Path | None, joints: int, coordinates: int) -> tuple[Motions, Motions]:
-    """Reads training and test part.
+    """Reads the training and test part of a data set of motions.
 
     Args:
-        path: a .data file, or a folder or .tar.gz file; None makes synthetic gestures.
-        joints: lines of a frame in the files of a folder.
-        coordinates: numbers of a frame in a .data file.
+        path: a .data file (see ``read_lines``), or a folder or .tar.gz file (see ``read_folder``); None makes synthetic
+            gestures.
+        joints: lines per frame in the files of a folder.
+        coordinates: values per frame in a .data file.
     Returns:
         (train, test).
     Raises:
-        SystemExit: the files cannot be used.
+        SystemExit: a file has the wrong format, or a class is missing from the training part.
     """
     if path is None:
         return synthetic_gestures(300, 0), synthetic_gestures(200, 1)
@@ -49,7 +51,14 @@ def read_motions(path: Path | None, joints: int, coordinates: int) -> tuple[Moti
 
 
 def read_folder(path: Path, joints: int) -> tuple[Motions, Motions]:
-    """Reads files aACTION_sPERSON_eNUMBER..., each line the numbers of a joint; odd persons train, even ones test."""
+    """Reads one motion per file aACTION_sPERSON_eNUMBER...txt; odd persons are the training part.
+
+    Args:
+        path: a folder or .tar.gz file; each line of a file has the coordinates of a joint.
+        joints: lines per frame.
+    Returns:
+        (train, test).
+    """
     train, test = Motions([], []), Motions([], [])
     for name, data in read_files("--data", path, ".txt"):
         if not path.is_dir() and not Path(name).name.startswith("a"):
@@ -77,7 +86,14 @@ def read_folder(path: Path, joints: int) -> tuple[Motions, Motions]:
 
 
 def read_lines(path: Path, coordinates: int) -> tuple[Motions, Motions]:
-    """Reads a file with a sequence a line, numbers and then the class; of each class the first half trains."""
+    """Reads one motion per line; the first half of each class is the training part.
+
+    Args:
+        path: a file whose lines have the values of all frames and then the class, separated by commas.
+        coordinates: values per frame.
+    Returns:
+        (train, test).
+    """
     motions = Motions([], [])
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         *numbers, label = line.strip().split(",")
@@ -105,7 +121,12 @@ def read_lines(path: Path, coordinates: int) -> tuple[Motions, Motions]:
 
 
 def synthetic_gestures(count: int, seed: int) -> Motions:
-    """Makes paths of a hand that draws circles, lines, zigzags and eights, at its own pace and place."""
+    """Makes noisy hand paths of five shapes; shape, duration, size and position are random.
+
+    Args:
+        count: number of motions.
+        seed: seed of the random numbers.
+    """
     rng = np.random.default_rng(seed)
     shapes = {
         "circle": lambda t: (np.cos(t), np.sin(t)),
@@ -120,22 +141,28 @@ def synthetic_gestures(count: int, seed: int) -> Motions:
         name = names[rng.integers(len(names))]
         steps = rng.integers(30, 70)
         points = np.stack(shapes[name](np.linspace(0, 2 * np.pi, steps)), axis=-1)
-        noise = rng.uniform(0.7, 1.3), rng.normal(size=2), rng.normal(scale=NOISE_SCALE, size=points.shape)
-        motions.frames.append((points * noise[0] + noise[1] + noise[2])[:, None].astype(np.float32))
+        size, position = rng.uniform(0.7, 1.3), rng.normal(size=2)
+        noise = rng.normal(scale=NOISE_SCALE, size=points.shape)
+        motions.frames.append((points * size + position + noise)[:, None].astype(np.float32))
         motions.labels.append(name)
     return motions
 
 
 def motion_features(frames: np.ndarray) -> np.ndarray:
-    """Turns frames ``[T, points, coordinates]`` into features ``[NUM_FRAMES, F]``.
+    """Computes features of a motion, resampled to NUM_FRAMES frames.
 
-    They are the points about their mean in units of the whole sequence's size, the points about each frame's mean, and
-    the points' velocities.
+    The features are the points relative to the mean of the sequence, in units of its size; where a frame has several
+    points, also the points relative to the mean of their frame; and the velocities of the points.
+
+    Args:
+        frames: the motion, ``[T, points, coordinates]``.
+    Returns:
+        Features ``[NUM_FRAMES, F]``.
     """
     time = np.linspace(0, len(frames) - 1, NUM_FRAMES)
-    low, share = np.floor(time).astype(int), (time % 1)[:, None, None]
+    low, high_weight = np.floor(time).astype(int), (time % 1)[:, None, None]
     high = np.minimum(low + 1, len(frames) - 1)
-    resampled = (1 - share) * frames[low] + share * frames[high]
+    resampled = (1 - high_weight) * frames[low] + high_weight * frames[high]
     center = resampled.mean(axis=(0, 1))
     size = resampled.std(axis=(0, 1)).max() + 1e-6
     points = (resampled - center) / size
@@ -146,13 +173,15 @@ def motion_features(frames: np.ndarray) -> np.ndarray:
 
 
 class Examples(NamedTuple):
-    """Features ``[N, NUM_FRAMES, F]`` and numbers of classes ``[N]``."""
+    """Features and class indices of N motions."""
 
     x: np.ndarray
+    """``[N, NUM_FRAMES, F]``"""
     y: np.ndarray
+    """``[N]``"""
 
 
 def to_examples(motions: Motions, names: list[str]) -> Examples:
-    """Turns motions into features and numbers of classes."""
+    """Computes the features of motions and the index of each motion's class in ``names``."""
     x = np.stack([motion_features(frames) for frames in motions.frames])
     return Examples(x, np.array([names.index(label) for label in motions.labels], np.int32))

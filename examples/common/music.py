@@ -1,6 +1,6 @@
-"""Reads, makes, writes and draws polyphonic music as frames of the 88 keys of a piano.
+"""Reads, synthesizes, writes and plots polyphonic music as piano rolls: frames of 88 keys.
 
-A file that cannot be used is explained by option, file and line.
+Readers end the program with a message that names option, file and line where a file cannot be used.
 """
 
 import argparse
@@ -20,11 +20,11 @@ NUM_KEYS = 88
 LOWEST_NOTE = 21
 """MIDI number of the first key"""
 FRAME_TICKS = 240
-"""MIDI ticks of a frame, an eighth note"""
+"""MIDI ticks per frame, an eighth note"""
 
 
 def semitones(text: str) -> int:
-    """Reads a distance in semitones, 0 or more."""
+    """Parses a number of semitones, 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"got {text}, want 0 or more semitones")
     return int(text)
@@ -34,7 +34,7 @@ Semitones = Annotated[int, semitones]
 
 
 class Pieces(NamedTuple):
-    """Pieces ``[T, 88]`` of each part, 1 where a key sounds."""
+    """The pieces of each part; a piece is an array ``[T, 88]``, 1 where a key sounds."""
 
     train: list[np.ndarray]
     valid: list[np.ndarray]
@@ -42,7 +42,13 @@ class Pieces(NamedTuple):
 
 
 def read_parts(train: Path | None, valid: Path | None, test: Path | None) -> Pieces:
-    """Reads three text files, or a .mat file of all parts; without files it makes cadences."""
+    """Reads the training, validation and test pieces.
+
+    Args:
+        train: a text file of training pieces, or a .mat file of all parts; None makes synthetic cadences.
+        valid: a text file of validation pieces; not read with a .mat file.
+        test: a text file of test pieces; not read with a .mat file.
+    """
     if train is None:
         return Pieces(*(synthetic_cadences(count, seed) for seed, count in enumerate((100, 20, 20))))
     if train.suffix == ".mat":
@@ -53,7 +59,14 @@ def read_parts(train: Path | None, valid: Path | None, test: Path | None) -> Pie
 
 
 def read_pieces(option: str, path: Path) -> list[np.ndarray]:
-    """Reads lines of MIDI numbers, "-" for silence, with an empty line between pieces."""
+    """Reads a text file of pieces, one frame per line and an empty line between pieces.
+
+    Args:
+        option: the command-line option that error messages name.
+        path: the file; a line has the MIDI numbers of the keys that sound, or "-" for silence.
+    Returns:
+        The pieces of at least two frames, ``[T, 88]`` each.
+    """
     pieces: list[list[list[int]]] = [[]]
     for number, line in enumerate(texts.read_lines(option, path), start=1):
         if not line.strip():
@@ -73,7 +86,7 @@ def read_pieces(option: str, path: Path) -> list[np.ndarray]:
 
 
 def to_frames(chords: list[list[int]]) -> np.ndarray:
-    """Turns lists of MIDI numbers, one a frame, into frames ``[T, 88]``."""
+    """Converts T lists of MIDI numbers to frames ``[T, 88]``."""
     frames = np.zeros((len(chords), NUM_KEYS), np.float32)
     for frame, notes in zip(frames, chords, strict=True):
         frame[[note - LOWEST_NOTE for note in notes]] = 1
@@ -81,12 +94,12 @@ def to_frames(chords: list[list[int]]) -> np.ndarray:
 
 
 def to_notes(frames: np.ndarray | jax.Array) -> list[list[int]]:
-    """Turns frames ``[T, 88]`` into lists of MIDI numbers."""
+    """Converts frames ``[T, 88]`` to T lists of MIDI numbers."""
     return [[int(key) + LOWEST_NOTE for key in np.flatnonzero(frame)] for frame in np.asarray(frames)]
 
 
 def read_matlab(path: Path) -> Pieces:
-    """Reads the three parts of a .mat file."""
+    """Reads a .mat file with the variables traindata, validdata and testdata."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -102,7 +115,14 @@ def read_matlab(path: Path) -> Pieces:
 
 
 def synthetic_cadences(count: int, seed: int) -> list[np.ndarray]:
-    """Makes cadences in all keys: a bass and three voices above it, some of them held."""
+    """Makes pieces of four-part cadences in random major keys.
+
+    Args:
+        count: number of pieces.
+        seed: seed of the random numbers.
+    Returns:
+        Pieces ``[T, 88]``.
+    """
     rng = random.Random(seed)
     chords = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (9, 12, 16))
     pieces = []
@@ -117,10 +137,18 @@ def synthetic_cadences(count: int, seed: int) -> list[np.ndarray]:
 
 
 class Transposed:
-    """Batches whose pieces are moved by at most ``max_semitones`` up or down, drawn anew for each step."""
+    """Batches whose pieces are transposed at random, differently at every training step.
+
+    Args:
+        batches: batches of pieces, ``[T, B, 88]``.
+        max_semitones: the largest transposition up or down; keys beyond the keyboard are dropped.
+        seed: seed of the transpositions.
+    """
 
     def __init__(self, batches: training.Bucketed, max_semitones: int, seed: int) -> None:
-        self.batches, self.max_semitones, self.seed = batches, max_semitones, seed
+        self.batches = batches
+        self.max_semitones = max_semitones
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -143,22 +171,22 @@ def sample_frames(
     temperature: jax.Array,
     num_frames: int,
 ) -> jax.Array:
-    """Reads frames ``[T, 88]`` and samples more, each key of a frame by itself, each frame read back.
+    """Samples frames that continue a prompt, autoregressively; the keys of a frame are sampled independently.
 
     Args:
         apply_model: ``apply_model(params, frames, states) -> (states, logits)``.
-        params: of the model.
-        prompt: frames to begin with.
-        key: of the samples.
-        temperature: divides the logits.
-        num_frames: to sample.
+        params: parameters of the model.
+        prompt: frames to continue, ``[T, 88]``.
+        key: PRNG key.
+        temperature: divisor of the logits.
+        num_frames: number of frames to sample.
     Returns:
-        The sampled frames ``[num_frames, 88]``.
+        Sampled frames ``[num_frames, 88]``.
     """
     states, logits = apply_model(params, prompt)
 
     def step(carry: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
-        """Samples one frame and reads it."""
+        """Samples one frame and feeds it to the model."""
         states, logits = carry
         frame = jax.random.bernoulli(key, jax.nn.sigmoid(logits / temperature)).astype(prompt.dtype)
         states, logits = apply_model(params, frame[None], states)
@@ -168,32 +196,45 @@ def sample_frames(
 
 
 def naive_nats(train: list[np.ndarray], test: list[np.ndarray]) -> dict[str, float]:
-    """Returns nats a frame of two models that take each key by itself.
+    """Returns nats per frame of two models that treat the 88 keys as independent.
 
-    The first knows how often each key sounds, the second also whether it sounded in the frame before.
+    The first uses the frequency of each key, the second its frequency given whether it sounded in the previous frame.
+
+    Args:
+        train: pieces ``[T, 88]`` to count.
+        test: pieces ``[T, 88]`` to score.
+    Returns:
+        Mean nats per frame by name of the model.
     """
     current, previous = (np.concatenate([piece[part] for piece in train]) for part in (slice(1, None), slice(-1)))
     target, context = (np.concatenate([piece[part] for piece in test]) for part in (slice(1, None), slice(-1)))
 
     def nats(probability: np.ndarray) -> float:
-        """Returns the mean cross-entropy of the target's frames, summed over keys."""
+        """Returns the cross-entropy of the test frames, summed over keys, averaged over frames."""
         return float(-np.log(np.where(target == 1, probability, 1 - probability)).sum(axis=1).mean())
 
-    share = (current.sum(axis=0) + 1) / (len(current) + 2)
+    frequency = (current.sum(axis=0) + 1) / (len(current) + 2)
     held, struck = (((current * mask).sum(axis=0) + 1) / (mask.sum(axis=0) + 2) for mask in (previous, 1 - previous))
     by_previous = np.where(context == 1, held, struck)
-    return {"frequencies": nats(share + 0 * target), "each key from its frame before": nats(by_previous)}
+    return {"frequencies": nats(frequency + 0 * target), "each key from its frame before": nats(by_previous)}
 
 
 def print_nats(nats: dict[str, float]) -> None:
-    """Prints nats a frame by the name of the model."""
+    """Prints the nats per frame of each model."""
     print("\nNats a frame of the test part:")
     for name, value in nats.items():
         print(f"  {name:32} {value:6.2f}")
 
 
 def save_piece(chords: list[list[int]], prompt_length: int, midi: Path, picture: Path) -> None:
-    """Writes a piece and draws it; the first frames are the prompt."""
+    """Writes a piece as MIDI file and plots it.
+
+    Args:
+        chords: MIDI numbers of each frame, prompt included.
+        prompt_length: number of frames of the prompt.
+        midi: the MIDI file to write.
+        picture: the image file to write.
+    """
     frames = to_frames(chords)
     save_midi(frames, midi)
     plot_piece(frames, prompt_length, picture)
@@ -201,7 +242,7 @@ def save_piece(chords: list[list[int]], prompt_length: int, midi: Path, picture:
 
 
 def save_midi(frames: np.ndarray, path: Path) -> None:
-    """Writes frames ``[T, 88]`` as eighth notes; a key that sounds in successive frames is held."""
+    """Writes frames ``[T, 88]`` as a MIDI file of eighth notes; a key that sounds in successive frames is held."""
     import mido
 
     song, track = mido.MidiFile(), mido.MidiTrack()
@@ -217,7 +258,7 @@ def save_midi(frames: np.ndarray, path: Path) -> None:
 
 
 def plot_piece(frames: np.ndarray, prompt_length: int, path: Path) -> None:
-    """Draws a piano roll of frames ``[T, 88]``, with a line where the composition begins."""
+    """Plots frames ``[T, 88]`` as a piano roll, with a line at the end of the prompt."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Pictures that several examples draw."""
+"""Plots that several examples share: a confusion matrix and attention weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,13 @@ from lstm_jax.training.metrics import Confusion
 
 
 def plot_confusion(confusion: Confusion, names: Sequence[str], path: Path) -> None:
-    """Draws how often each class was taken for each other one."""
+    """Plots a confusion matrix.
+
+    Args:
+        confusion: counts of C true and predicted classes, ``[C, C]``.
+        names: names of the classes, ``C`` of them.
+        path: the image file to write.
+    """
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -32,7 +38,18 @@ def plot_attention(
     labels: tuple[str, str] = ("", ""),
     rotation: float = 0,
 ) -> None:
-    """Draws attention weights ``[R, C]`` with a text at each row and column, and the axes' labels (x, y)."""
+    """Plots attention weights as a heat map.
+
+    Args:
+        weights: weights from 0 to 1, ``[R, C]``.
+        rows: labels of the R rows.
+        columns: labels of the C columns.
+        path: the image file to write.
+        figsize: width and height in inches.
+        title: the title of the plot.
+        labels: labels of the x axis and the y axis.
+        rotation: angle of the column labels in degrees.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=figsize, layout="constrained")

@@ -1,4 +1,4 @@
-"""Simulates poles on carts, many at once: Barto, Sutton and Anderson 1983, with the constants of CartPole-v1."""
+"""Simulates a batch of cart-pole environments (Barto, Sutton and Anderson 1983) with CartPole-v1's constants."""
 
 import math
 from pathlib import Path
@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 MAX_STEPS = 500
-"""an episode ends after this many steps"""
+"""steps after which an episode ends"""
 
 GRAVITY = 9.8
 CART_MASS = 1.0
 POLE_MASS = 0.1
 HALF_LENGTH = 0.5
-"""metres from the hinge to the middle of the pole"""
+"""meters from the hinge to the middle of the pole"""
 FORCE = 10.0
 TIME_STEP = 0.02
 """seconds"""
@@ -24,26 +24,31 @@ THETA_LIMIT = 12 * math.pi / 180
 
 
 class EnvState(NamedTuple):
-    """The state of B environments; each field is ``[B]``."""
+    """State of B environments; each field is ``[B]``."""
 
     x: jax.Array
     x_dot: jax.Array
     theta: jax.Array
     theta_dot: jax.Array
     time: jax.Array
-    """steps since the episode began"""
+    """steps since the start of the episode"""
 
 
 def reset(key: jax.Array, num_envs: int) -> EnvState:
-    """Starts an episode in each environment, with the pole nearly upright and nearly still."""
+    """Starts an episode in each environment; positions and speeds are uniform in [-0.05, 0.05]."""
     x, x_dot, theta, theta_dot = jax.random.uniform(key, (4, num_envs), minval=-0.05, maxval=0.05)
     return EnvState(x, x_dot, theta, theta_dot, jnp.zeros(num_envs, jnp.int32))
 
 
 def step(key: jax.Array, state: EnvState, action: jax.Array) -> tuple[EnvState, jax.Array]:
-    """Pushes each cart to the right where ``action [B]`` is 1, else to the left, and returns (state, done).
+    """Takes one Euler step in each environment and resets those whose episode is done.
 
-    An environment whose episode is done is reset.
+    Args:
+        key: PRNG key of the resets.
+        state: state of B environments.
+        action: 1 pushes the cart to the right, 0 to the left, ``[B]``.
+    Returns:
+        (state, done): the next state, and whether the episode ended with this step, ``[B]``.
     """
     force = jnp.where(action == 1, FORCE, -FORCE)
     cos, sin = jnp.cos(state.theta), jnp.sin(state.theta)
@@ -63,14 +68,21 @@ def step(key: jax.Array, state: EnvState, action: jax.Array) -> tuple[EnvState, 
 
 
 def observe(state: EnvState) -> jax.Array:
-    """Returns position and angle ``[B, 2]`` in units of their limits; the speeds stay hidden."""
+    """Returns the cart's position and the pole's angle in units of their limits, ``[B, 2]``, without the speeds."""
     return jnp.stack([state.x / X_LIMIT, state.theta / THETA_LIMIT], axis=-1)
 
 
 def plot_learning(
     angles: dict[str, np.ndarray], history: list[tuple[int, float]], solved_steps: int, path: Path
 ) -> None:
-    """Draws mean episode length over training, and one pole's angle ``[T]`` in radians by name."""
+    """Plots the mean episode length during training, and the angle of a pole over time.
+
+    Args:
+        angles: the pole's angle in radians at each step, ``[T]``, by label.
+        history: pairs of environment steps and mean episode length.
+        solved_steps: the episode length that counts as solved.
+        path: the image file to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")

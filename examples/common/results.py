@@ -1,10 +1,10 @@
-"""The record of a run, and the table of all records.
+"""Writes the record of a run, and the table of all records.
 
     python examples/translate.py ... --record examples/records/translation-0.json      # any example writes one
     python examples/common/results.py                                                  # writes examples/RESULTS.md
 
-Records whose names differ only after the last dash, sst-0 and sst-1, are runs of one row; examples/published.toml says
-what each row is and what others report.
+Records whose names differ only after the last dash, such as sst-0 and sst-1, are runs of one row of the table.
+examples/published.toml describes the rows and lists published results.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from lstm_jax import training
 
 EXAMPLES_FOLDER = Path(__file__).parent.parent
 COVERAGE = "inside the 80 % interval"
-"""The name by which records of forecasts hold the share of outcomes inside the intervals."""
+"""name of the share of outcomes inside the intervals, in records of forecasts"""
 
 HEAD = """# Results
 
@@ -41,7 +41,7 @@ brackets. What is naive needs no training of a network and was computed in the s
 
 
 class Timer:
-    """Measures the seconds of a ``with`` block; a folder that holds another run ends the program with the reason."""
+    """Context manager that measures the seconds of its block, and turns a CheckpointError into a SystemExit."""
 
     seconds = 0.0
 
@@ -56,14 +56,30 @@ class Timer:
 
 
 def evaluate(loss_fn: Callable[..., Any], params: Any, batches: Any, carry: Any = None) -> dict[str, float]:
-    """The metrics of one epoch of batches, by name."""
+    """Returns the metrics of a model over all batches.
+
+    Args:
+        loss_fn: a loss as for ``training.fit``.
+        params: parameters of the model.
+        batches: the batches of one epoch.
+        carry: initial recurrent state; None for a stateless loss.
+    Returns:
+        The value of each metric by name.
+    """
     return training.metrics.values(training.make_evaluate(loss_fn)(params, batches, carry))
 
 
 def print_scores(
     fitted: training.FitResult, meaning: str, scores: Mapping[str, float | Sequence[float]], form: str
 ) -> None:
-    """Prints why training ended, what the scores mean, and each name with its number or numbers in one format."""
+    """Prints why training ended, and a table of scores.
+
+    Args:
+        fitted: the result of training.
+        meaning: the heading of the scores.
+        scores: one value or several by name.
+        form: format specification of a value, such as ".3f".
+    """
     print(f"\nTraining ended: {fitted.stop_reason}, step {int(fitted.state.step)}. {meaning}:")
     width = max(map(len, scores))
     for name, values in scores.items():
@@ -78,15 +94,15 @@ def record(
     naive: dict[str, float],
     notes: str = "",
 ) -> None:
-    """Ends a run: writes its numbers to --record, says where the picture is and how a model in --save is used.
+    """Writes the record of a run to --record, and prints where the picture is and how to use a model in --save.
 
     Args:
-        options: what ``options.parse`` gave.
-        params: the parameters, which are counted.
-        seconds: the time of training.
-        measured: the model's scores by name, as published.toml names them.
-        naive: scores that need no training of a network.
-        notes: what a reader of the record should know besides.
+        options: the result of ``options.parse``.
+        params: parameters of the model; the record has their number.
+        seconds: training time.
+        measured: scores of the model, by the names in published.toml.
+        naive: scores of baselines without a network, by name.
+        notes: remarks for readers of the record.
     """
     print(f"picture: {options.picture}")
     if options.record is not None:
@@ -109,18 +125,28 @@ def record(
 
 
 def usage(doc: str, folder: Path | None = None) -> str:
-    """The lines of Python at the end of an example's docstring, with the folder in which its model was saved."""
+    """Returns the lines of Python at the end of an example's docstring.
+
+    Args:
+        doc: the docstring.
+        folder: replaces the folder in ``load("...")``; None keeps it.
+    """
     lines = textwrap.dedent(doc.rstrip().rpartition("\n\n")[2])
     return lines if folder is None else re.sub(r'load\("[^"]*"', f'load("{folder.resolve().as_posix()}"', lines)
 
 
 def _num_cores() -> int | None:
-    """The number of cores that this process may use, which ``taskset`` can narrow."""
+    """Returns the number of cores that this process may use, which ``taskset`` can restrict."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def table(records: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]]) -> str:
-    """Writes the rows in the order of ``published.toml``; one without a record says so."""
+    """Returns RESULTS.md as text.
+
+    Args:
+        records: the records of each row, by the row's record name.
+        rows: the rows of published.toml, in order; a row without a record reads "not measured".
+    """
     unknown = set(records) - {row["record"] for row in rows}
     if unknown:
         raise SystemExit(f"published.toml: got no row for the records {sorted(unknown)}, want one for each")
@@ -131,13 +157,13 @@ def table(records: dict[str, list[dict[str, Any]]], rows: list[dict[str, Any]]) 
     commands = ["\n## Commands\n"]
     for row in rows:
         runs = records.get(row["record"], [])
-        lines.append(f"| {row['application']} | {row['data']} | {_cells(row, runs)} |")
+        lines.append(f"| {row['application']} | {row['data']} | {_format_cells(row, runs)} |")
         commands.extend([f"- {row['application']}, {row['data']}: `{runs[0]['command']}`"] if runs else [])
     return "\n".join([*lines, *commands]) + "\n"
 
 
-def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
-    """Writes the columns after the data's name."""
+def _format_cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """Returns the cells of a row after application and data."""
     published = "; ".join(
         f"{entry['value']} {entry['model']} ({entry['source']}{'' if entry['verified'] else ', not verified'})"
         for entry in row.get("published", [])
@@ -146,21 +172,21 @@ def _cells(row: dict[str, Any], runs: list[dict[str, Any]]) -> str:
         return f"not measured | | {published or 'none'} | |"
     show = "{:" + row["show"] + "}"
     values = [run["measured"][row["measure"]] for run in runs]
-    ours = f"{row['measure']} **{show.format(np.mean(values))}**"
-    ours += f" ({', '.join(map(show.format, values))})" if len(runs) > 1 else ""
+    measured = f"{row['measure']} **{show.format(np.mean(values))}**"
+    measured += f" ({', '.join(map(show.format, values))})" if len(runs) > 1 else ""
     coverage = [run["measured"][COVERAGE] for run in runs if COVERAGE in run["measured"]]
-    ours += f"; {np.mean(coverage):.1%} {COVERAGE}" if coverage else ""
+    measured += f"; {np.mean(coverage):.1%} {COVERAGE}" if coverage else ""
     naive = ", ".join(
         f"{show.format(value)} {name}" for name, value in runs[0]["naive"].items() if name in row.get("naive", [name])
     )
     minutes = np.mean([run["seconds"] for run in runs]) / 60
-    first = runs[0]
-    machine = f"{minutes:.1f}, {first['machine']}, jax {first['versions']['jax']}, {first['date']}"
-    return f"{ours} | {naive or 'none'} | {published or 'none'} | {first['parameters']:,} | {machine}"
+    first_run = runs[0]
+    machine = f"{minutes:.1f}, {first_run['machine']}, jax {first_run['versions']['jax']}, {first_run['date']}"
+    return f"{measured} | {naive or 'none'} | {published or 'none'} | {first_run['parameters']:,} | {machine}"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes RESULTS.md."""
+    """Writes RESULTS.md from records/ and published.toml."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=EXAMPLES_FOLDER, help="holds records/ and published.toml")
     folder = parser.parse_args(arguments).folder

@@ -1,4 +1,4 @@
-"""Labeled texts as numbers, divided for training, validation and test; scores by class, and a naive classifier."""
+"""Reads labeled texts and batches them; scores by class; logistic regression as a baseline."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -14,22 +14,29 @@ from lstm_jax import training
 from lstm_jax.training import metrics
 
 MIN_WORD_COUNT = 2
-"""How often a word must occur in the training texts to be a token."""
+"""occurrences in the training texts from which a word is a token"""
 
 
 class Corpus(NamedTuple):
-    """The three parts, and the meaning of their numbers."""
+    """The three parts of a set of labeled texts, with class names and tokenizer."""
 
     train: texts.LabeledTexts
     valid: texts.LabeledTexts
     test: texts.LabeledTexts
     names: list[str]
-    """of the classes"""
+    """names of the classes, by class index"""
     tokenizer: Tokenizer
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
-    """Reads the files, or makes synthetic reviews."""
+    """Reads labeled texts, or makes synthetic reviews, and trains the tokenizer.
+
+    Args:
+        options: the flags ``data``, ``valid`` and ``test``, and the setting ``encoding``. Without ``data`` the reviews
+            are synthetic; without ``valid`` or ``test`` the part is a tenth of the training texts.
+    Raises:
+        SystemExit: a file cannot be read, or the labels are not classes.
+    """
     if options.data is None:
         train, valid, test = (synthetic.reviews(count, seed) for seed, count in enumerate((2000, 400, 400)))
     else:
@@ -53,14 +60,27 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 
 
 def make_batches(corpus: Corpus, part: str, batch_size: int, buckets: int, seed: int = 0) -> training.Bucketed:
-    """Batches the part "train", "valid" or "test" by length: codes of words, and numbers of classes."""
+    """Batches the texts of one part by length: word codes ``[T, B]`` with class indices ``[B]``.
+
+    Args:
+        corpus: the texts.
+        part: "train", "valid" or "test".
+        batch_size: texts per batch.
+        buckets: number of lengths to which texts are padded.
+        seed: seed of the order of the batches.
+    """
     rows = getattr(corpus, part)
     labels = texts.label_numbers("--data" if part == "train" else f"--{part}", rows, corpus.names)
     return training.Bucketed(texts.encode(corpus.tokenizer, rows.texts), labels, batch_size, buckets=buckets, seed=seed)
 
 
 def logistic_regression(train: texts.LabeledTexts, test: texts.LabeledTexts) -> float:
-    """The accuracy of a logistic regression on counts of words and of pairs of words, by scikit-learn."""
+    """Returns the test accuracy of a logistic regression on which words and pairs of words occur.
+
+    Args:
+        train: texts to fit.
+        test: texts to score.
+    """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -72,13 +92,19 @@ def logistic_regression(train: texts.LabeledTexts, test: texts.LabeledTexts) -> 
 
 
 def count_answers(loss_fn: Callable[..., Any], params: Any, tests: training.Bucketed) -> metrics.Confusion:
-    """Counts how often each class of the test texts was given each answer."""
+    """Sums the confusion matrix of a model over all test batches.
+
+    Args:
+        loss_fn: a loss whose metrics include "confusion".
+        params: parameters of the model.
+        tests: batches of the test part.
+    """
     loss = jax.jit(loss_fn)
     return reduce(metrics.add, [loss(params, None, tests[k], None)[1][1]["confusion"] for k in range(len(tests))])
 
 
 def print_classes(confusion: metrics.Confusion, names: Sequence[str]) -> None:
-    """Prints precision, recall and F1 of each class, and their means."""
+    """Prints precision, recall and F1 of each class, then macro F1 and accuracy."""
     width = max(map(len, [*names, "accuracy"]))
     print(f"{'':{width}} precision recall     F1  texts")
     columns = np.stack([confusion.precision(), confusion.recall(), confusion.f1()], axis=1)

@@ -1,4 +1,4 @@
-"""A trained model in a folder: its parameters, tokenizers, and what else its use needs."""
+"""Saves a trained model in a folder and loads it: parameters, tokenizers and notes."""
 
 import json
 from collections.abc import Callable
@@ -14,16 +14,22 @@ from lstm_jax.interop import safetensors
 
 
 class Model(NamedTuple):
-    """A trained model and what its use needs."""
+    """A trained model, with all that its use requires."""
 
     params: Any
     notes: dict[str, Any]
-    """what JSON can hold; ``notes["sizes"]`` are the arguments of the function that initializes the parameters"""
+    """JSON values; ``notes["sizes"]`` has the arguments of the function that initializes the parameters"""
     tokenizers: dict[str, Tokenizer] = {}  # noqa: RUF012  nobody changes it
 
 
 def save(folder: Path | None, example: str, model: Model) -> None:
-    """Writes a model into a folder; without a folder, or by any process but the first, nothing is written."""
+    """Writes a model into a folder; only the first process writes.
+
+    Args:
+        folder: the folder, created if absent; None writes nothing.
+        example: name of the example, which ``load`` checks.
+        model: the model.
+    """
     if folder is None or jax.process_index():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +41,14 @@ def save(folder: Path | None, example: str, model: Model) -> None:
 
 
 def read_notes(folder: Path, example: str) -> dict[str, Any]:
-    """Reads the notes of a model that ``save`` wrote; SystemExit if the folder holds none of this example."""
+    """Reads the notes of a saved model.
+
+    Args:
+        folder: the folder that ``save`` wrote.
+        example: name of the example that saved the model.
+    Raises:
+        SystemExit: the folder has no model of this example.
+    """
     _check_files(folder, example, "model.json", "model.safetensors")
     try:
         notes: dict[str, Any] = json.loads((folder / "model.json").read_text())
@@ -49,7 +62,15 @@ def read_notes(folder: Path, example: str) -> dict[str, Any]:
 
 
 def load(folder: str | Path, example: str, init: Callable[..., Any]) -> Model:
-    """Reads a model that ``save`` wrote, with parameters like those of ``init(key, **notes["sizes"])``."""
+    """Loads a saved model.
+
+    Args:
+        folder: the folder that ``save`` wrote.
+        example: name of the example that saved the model.
+        init: ``init(key, **notes["sizes"])`` gives parameters of the model's structure and shapes.
+    Raises:
+        SystemExit: the folder has no model of this example, or its files do not fit together.
+    """
     folder = Path(folder)
     notes = read_notes(folder, example)
     try:

@@ -1,4 +1,4 @@
-"""Sentences and their translations as subwords, divided for training, validation and test."""
+"""Reads pairs of sentences and translations, batches them as subwords, and scores translations."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -16,22 +16,22 @@ from lstm_jax import decoding, training
 from lstm_jax.models import seq2seq
 
 MAX_SUBWORDS = 50
-"""The number of subwords to which longer sentences are cut."""
+"""subwords to which longer sentences are cut"""
 START, END = 1, 2
 BATCH_SIZE = 64
 SEARCH_BATCH = 100
-"""The number of sentences that are translated at once."""
+"""sentences per batch of the search"""
 
 
 class Pairs(NamedTuple):
-    """Sentences and their translations."""
+    """Sentences with their translations, in the same order."""
 
     source: list[str]
     target: list[str]
 
 
 class Corpus(NamedTuple):
-    """The three parts, and the subwords of both languages."""
+    """The three parts of a parallel corpus, with the subword tokenizer of each language."""
 
     train: Pairs
     valid: Pairs
@@ -41,7 +41,15 @@ class Corpus(NamedTuple):
 
 
 def read_pairs(flag: str, paths: Sequence[Path], encoding: str) -> Pairs:
-    """Reads two files of as many lines."""
+    """Reads two files, of which each line of the second translates the same line of the first.
+
+    Args:
+        flag: the command-line flag that error messages name.
+        paths: the two files.
+        encoding: their encoding.
+    Raises:
+        SystemExit: the numbers of lines differ, or a line is empty.
+    """
     source, target = (texts.read_lines(flag, path, encoding) for path in paths)
     if len(source) != len(target):
         raise SystemExit(f"{flag}: {paths[0]} has {len(source)} lines and {paths[1]} {len(target)}, want as many")
@@ -52,7 +60,11 @@ def read_pairs(flag: str, paths: Sequence[Path], encoding: str) -> Pairs:
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
-    """Reads the files, or makes synthetic pairs of numbers in words and in digits."""
+    """Reads the parallel corpus, or makes synthetic pairs of numbers in words and digits, and trains the tokenizers.
+
+    Args:
+        options: the flags ``data``, ``valid``, ``test`` and ``smoke``, and the settings ``subwords`` and ``encoding``.
+    """
     if options.data is None:
         train, valid, test = (Pairs(*synthetic.numbers(count, seed)) for seed, count in enumerate((5000, 500, 500)))
     else:
@@ -66,7 +78,14 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 
 
 def make_batches(pairs: Pairs, corpus: Corpus, buckets: int, seed: int = 0) -> training.Bucketed:
-    """Batches sentences by length; targets stand between START and END."""
+    """Batches pairs by length: subword codes ``([S, B], [T, B])``, targets between START and END.
+
+    Args:
+        pairs: the sentences.
+        corpus: provides the tokenizers.
+        buckets: number of lengths to which pairs are padded.
+        seed: seed of the order of the batches.
+    """
     source = [codes[:MAX_SUBWORDS] for codes in texts.encode(corpus.source, pairs.source)]
     target = [
         np.array([START, *codes[:MAX_SUBWORDS], END], np.int32) for codes in texts.encode(corpus.target, pairs.target)
@@ -80,47 +99,58 @@ def translate_lines(
     target: Tokenizer,
     lines: Sequence[str],
 ) -> list[str]:
-    """Translates each line, many at once, similar lengths together.
+    """Translates sentences in batches of similar length.
 
     Args:
-        search: ``search(codes, lengths, max_length)``, codes ``[S, B]``.
-        source: the tokenizer of the lines.
-        target: the tokenizer of the translations.
+        search: ``search(codes, lengths, max_length)``, with codes ``[S, B]`` and lengths ``[B]``.
+        source: tokenizer of the sentences.
+        target: tokenizer of the translations.
         lines: the sentences.
+    Returns:
+        The translations, in the order of the sentences.
     """
     codes = [sentence[:MAX_SUBWORDS] for sentence in texts.encode(source, lines)]
-    order = sorted(range(len(codes)), key=lambda place: len(codes[place]))
+    order = sorted(range(len(codes)), key=lambda index: len(codes[index]))
     translations = [""] * len(codes)
-    width = min(SEARCH_BATCH, len(codes))
-    for start in range(0, len(order), width):
-        rows = np.resize(order[start : start + width], width)
-        steps = -(-max(len(codes[row]) for row in rows) // 10) * 10  # a multiple of ten: few programs
-        xs = np.zeros((steps, width), np.int32)
+    batch_size = min(SEARCH_BATCH, len(codes))
+    for start in range(0, len(order), batch_size):
+        rows = np.resize(order[start : start + batch_size], batch_size)
+        num_steps = -(-max(len(codes[row]) for row in rows) // 10) * 10  # a multiple of ten: few programs
+        xs = np.zeros((num_steps, batch_size), np.int32)
         for column, row in enumerate(rows):
             xs[: len(codes[row]), column] = codes[row]
-        best = search(xs, np.array([len(codes[row]) for row in rows], np.int32), 2 * steps + 10)
+        best = search(xs, np.array([len(codes[row]) for row in rows], np.int32), 2 * num_steps + 10)
         for column, row in enumerate(rows):
             translations[row] = target.decode(np.asarray(best.tokens[column, : best.length[column]]).tolist())
     return translations
 
 
 def bleu(translations: Sequence[str], references: Sequence[str]) -> float:
-    """The BLEU of sacrebleu in lower case."""
+    """Returns the lower-case BLEU of translations, by sacrebleu, from 0 to 100."""
     return sacrebleu.corpus_bleu(translations, [references], lowercase=True).score
 
 
 def print_samples(pairs: Pairs, translations: Sequence[str], count: int = 5) -> None:
-    """Prints the first sentences, their translations, and what they should be."""
+    """Prints the first ``count`` sentences with their translations and references."""
     print()
     for line, reference, translation in list(zip(*pairs, translations, strict=True))[:count]:
         print(f"  {line}\n  -> {translation}\n   = {reference}\n")
 
 
 def plot_attention(model: saved.Model, line: str, translation: str, path: Path) -> None:
-    """Draws which subwords of the source each subword of the translation attended to."""
-    source, target = model.tokenizers["source"].encode(line), model.tokenizers["target"].encode(translation)
-    codes, read = jnp.array(source.ids), jnp.array([START, *target.ids])
-    weights = seq2seq.teacher_force(model.params, codes, jnp.int32(len(codes)), read).attention_weights
+    """Plots the attention weights of each subword of a translation over the subwords of the source.
+
+    Args:
+        model: a model of ``translate.py`` with attention.
+        line: the source sentence.
+        translation: its translation.
+        path: the image file to write.
+    """
+    source = model.tokenizers["source"].encode(line)
+    target = model.tokenizers["target"].encode(translation)
+    source_codes, target_inputs = jnp.array(source.ids), jnp.array([START, *target.ids])
+    lengths = jnp.int32(len(source_codes))
+    weights = seq2seq.teacher_force(model.params, source_codes, lengths, target_inputs).attention_weights
     pictures.plot_attention(
         weights,
         [*target.tokens, texts.END],

@@ -1,6 +1,6 @@
-"""Reads CSV files of measurements into series, with the calendar beside them.
+"""Reads CSV files of measurements into time series with calendar features.
 
-A file that cannot be used is explained by option, file, column and row.
+Readers end the program with a message that names option, file, column and row where a file cannot be used.
 """
 
 from collections.abc import Mapping
@@ -11,30 +11,36 @@ import numpy as np
 import pandas as pd
 
 CALENDAR = "hour", "weekday", "year"
-"""the cycles that ``calendar_features`` knows"""
+"""cycles that ``calendar_features`` can encode"""
 READ_SETTINGS = "target", "date", "inputs", "future", "calendar", "fill", "gaps"
 """arguments of ``read_table``"""
 SECONDS_PER_DAY = 86400
 
 
 class Table(NamedTuple):
-    """The series of a file, one row a step."""
+    """The series of a file, N rows of one time step each."""
 
     name: str
-    """of the target's column"""
+    """name of the target's column"""
     dates: pd.DatetimeIndex
+    """dates in UTC"""
     local_dates: pd.DatetimeIndex
-    """as the clock on the wall showed them"""
+    """dates by the local clock"""
     target: np.ndarray
     """``[N]``"""
     past: np.ndarray
-    """``[N, D - 1]``, series that are known for the past only"""
+    """``[N, D - 1]``, series known for the past only"""
     future: np.ndarray
-    """``[N, F]``, series that are known for the future as well: given columns, then the calendar"""
+    """``[N, F]``, series known for the future as well: columns of the file, then calendar features"""
 
 
 def read_series(path: str | Path | None, settings: Mapping[str, Any]) -> Table:
-    """Reads a CSV file by the settings that are arguments of ``read_table``; without a path it makes a load."""
+    """Reads a CSV file by a run's settings.
+
+    Args:
+        path: the file; None makes a synthetic load.
+        settings: settings by name; those in READ_SETTINGS are the arguments of ``read_table``.
+    """
     if path is None:
         return synthetic_load(calendar=settings["calendar"])
     return read_table(Path(path), **{name: settings[name] for name in READ_SETTINGS})
@@ -51,21 +57,21 @@ def read_table(
     fill: float | None = None,
     gaps: bool = False,
 ) -> Table:
-    """Reads columns of a CSV file.
+    """Reads columns of a CSV file as time series.
 
     Args:
-        path: the file, plain or packed.
-        target: the column to forecast; None takes the only one that has no other use.
-        date: the column of dates, or several such as "year,month,day,hour"; None takes the first.
-        inputs: further columns to read of the past, with commas between.
-        future: columns that are known for the future as well.
-        calendar: cycles of the calendar to add to those.
-        fill: the number to take for cells without one; None makes them an error.
-        gaps: whether steps may be uneven.
+        path: the file, plain or compressed.
+        target: the column to forecast; None takes the only column without another use.
+        date: the column of dates, or several, such as "year,month,day,hour"; None takes the first column.
+        inputs: comma-separated columns that are known for the past only.
+        future: comma-separated columns that are known for the future as well.
+        calendar: comma-separated cycles to encode, of CALENDAR.
+        fill: value of cells that are not numbers; None makes such a cell an error.
+        gaps: whether the steps between dates may differ.
     Returns:
         The table.
     Raises:
-        SystemExit: the file cannot be used; the message names option, column and row.
+        SystemExit: the file cannot be read, or a column, date or cell is not as described.
     """
     try:
         frame = pd.read_csv(path)
@@ -91,7 +97,7 @@ def read_table(
 
 
 def _choose_columns(path: Path, frame: pd.DataFrame, target: str | None, columns: dict[str, list[str]]) -> str:
-    """Returns the target's column, having checked that all the columns of each setting exist."""
+    """Checks that the columns of each setting exist, and returns the name of the target's column."""
     if len(frame.columns) < 2:
         hint = "; commas between them, not semicolons" * (";" in frame.columns[0])
         raise SystemExit(f"--data: {path} has the columns {list(frame.columns)}, want dates and numbers{hint}")
@@ -106,7 +112,13 @@ def _choose_columns(path: Path, frame: pd.DataFrame, target: str | None, columns
 
 
 def read_dates(text: pd.Series | pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
-    """Returns dates in UTC and by the local clock, which demand follows whatever its offset from UTC."""
+    """Parses a column of dates.
+
+    Args:
+        text: dates such as 2024-01-31 15:00:00+01:00, ``[N]``, or columns year, month and so on, ``[N, 3]`` or more.
+    Returns:
+        (dates, local_dates): in UTC, and by the local clock, which demand follows.
+    """
     dates = pd.DatetimeIndex(_to_dates(text, utc=True))
     if isinstance(text, pd.DataFrame):
         return dates, dates
@@ -115,12 +127,18 @@ def read_dates(text: pd.Series | pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Dat
 
 
 def _to_dates(text: pd.Series | pd.DataFrame, utc: bool = False) -> pd.Series:
-    """Converts text such as 2024-01-31, 2024-01 or 2024-01-31 15:00:00+01:00, or columns year, month, day, hour."""
+    """Parses text such as 2024-01-31, 2024-01 or 2024-01-31 15:00:00+01:00, or columns year, month, day, hour."""
     return pd.to_datetime(text, utc=utc, **({} if isinstance(text, pd.DataFrame) else {"format": "ISO8601"}))
 
 
 def check_dates(path: Path, dates: pd.DatetimeIndex, gaps: bool) -> None:
-    """Checks that dates ascend and that, unless gaps are allowed, no step is much longer than most."""
+    """Raises SystemExit unless the dates ascend in even steps.
+
+    Args:
+        path: the file that the message names.
+        dates: the dates, ``[N]``.
+        gaps: whether steps longer than 1.5 times the median are allowed.
+    """
     steps = np.diff(dates.to_numpy()).astype("timedelta64[s]").astype(float)
     if len(steps) and steps.min() <= 0:
         row = int(np.argmax(steps <= 0)) + 1
@@ -137,30 +155,37 @@ def check_dates(path: Path, dates: pd.DatetimeIndex, gaps: bool) -> None:
 
 
 def to_numbers(path: Path, column: pd.Series, fill: float | None) -> np.ndarray:
-    """Converts a column to numbers ``[N]``; cells without one become ``fill``."""
-    column_of_flags = column.astype(object).replace({True: 1, False: 0, "TRUE": 1, "FALSE": 0})
-    numbers = pd.to_numeric(column_of_flags, errors="coerce").to_numpy(float)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad) and fill is None:
+    """Converts a column to floats ``[N]``; true and false become 1 and 0.
+
+    Args:
+        path: the file that the error message names.
+        column: the column, ``[N]``.
+        fill: value of cells that are not finite numbers; None makes such a cell an error.
+    """
+    without_flags = column.astype(object).replace({True: 1, False: 0, "TRUE": 1, "FALSE": 0})
+    numbers = pd.to_numeric(without_flags, errors="coerce").to_numpy(float)
+    invalid_rows = np.flatnonzero(~np.isfinite(numbers))
+    if len(invalid_rows) and fill is None:
+        count, first = len(invalid_rows), invalid_rows[0]
         raise SystemExit(
-            f"--data: {path}: column {column.name} has {len(bad)} cell{'s' * (len(bad) > 1)} without a number, the "
-            f"first '{column.iloc[bad[0]]}' in row {bad[0] + 2}; write numbers there, or set fill if they mean 0"
+            f"--data: {path}: column {column.name} has {count} cell{'s' * (count > 1)} without a number, the "
+            f"first '{column.iloc[first]}' in row {first + 2}; write numbers there, or set fill if they mean 0"
         )
     return np.where(np.isfinite(numbers), numbers, fill or 0.0)
 
 
 def _first_sentence(error: Exception) -> str:
-    """Returns what pandas reports, without its advice to programmers."""
+    """Returns the first sentence of a pandas error, without its advice to programmers."""
     return str(error).split(". You might")[0].splitlines()[0]
 
 
 def days_between(dates: pd.DatetimeIndex) -> float:
-    """Returns the median distance of successive dates in days."""
+    """Returns the median difference of successive dates in days."""
     return float(np.median(np.diff(dates.to_numpy()).astype("timedelta64[s]").astype(float))) / SECONDS_PER_DAY
 
 
 def usual_seasons(dates: pd.DatetimeIndex) -> list[int]:
-    """Returns the steps of a day and a week, or of a week, or of a year, by the distance of the dates."""
+    """Returns the usual seasons in steps: a day and a week for dates within a day, a week for days, else a year."""
     days = days_between(dates)
     if days < 1:
         return [round(1 / days), round(7 / days)]
@@ -168,7 +193,13 @@ def usual_seasons(dates: pd.DatetimeIndex) -> list[int]:
 
 
 def extend(table: Table, steps: int, calendar: str) -> Table:
-    """Appends future rows: dates and calendar continue, the last row's other values are repeated."""
+    """Appends future rows to a table; dates and calendar features continue, other values repeat the last row.
+
+    Args:
+        table: a table whose ``future`` has calendar features only.
+        steps: number of rows to append.
+        calendar: the calendar features of the table.
+    """
     days = days_between(table.dates)
     monthly = days >= 28 and len(set(table.local_dates.day)) == 1
     spacing = pd.DateOffset(months=round(days / 30.44)) if monthly else pd.Timedelta(days=days)
@@ -183,8 +214,15 @@ def extend(table: Table, steps: int, calendar: str) -> Table:
 
 
 def calendar_features(dates: pd.DatetimeIndex, calendar: str = ",".join(CALENDAR)) -> np.ndarray:
-    """Returns sine and cosine ``[N, F]`` of hour, weekday and day of the year: those named that vary."""
-    turns = {
+    """Encodes cycles of the calendar as sine and cosine.
+
+    Args:
+        dates: the dates, ``[N]``.
+        calendar: comma-separated cycles, of CALENDAR; those that do not vary over the dates are left out.
+    Returns:
+        Features ``[N, F]``.
+    """
+    phases = {
         "hour": (dates.hour + dates.minute / 60) / 24,
         "weekday": dates.day_of_week / 7,
         "year": dates.day_of_year / 365.25,
@@ -192,12 +230,17 @@ def calendar_features(dates: pd.DatetimeIndex, calendar: str = ",".join(CALENDAR
     names = [name for name in calendar.split(",") if name]
     if unknown := [name for name in names if name not in CALENDAR]:
         raise SystemExit(f"calendar: got {unknown[0]!r}, want some of {','.join(CALENDAR)}")
-    angles = [2 * np.pi * np.asarray(turns[name]) for name in names if np.ptp(np.asarray(turns[name]))]
+    angles = [2 * np.pi * np.asarray(phases[name]) for name in names if np.ptp(np.asarray(phases[name]))]
     return np.column_stack([np.zeros((len(dates), 0)), *(wave(angle) for angle in angles for wave in (np.sin, np.cos))])
 
 
 def synthetic_load(num_hours: int = 3000, calendar: str = ",".join(CALENDAR)) -> Table:
-    """Makes an hourly electricity load that follows the hour, the weekday and the temperature."""
+    """Makes an hourly electricity load that depends on hour, weekday and temperature.
+
+    Args:
+        num_hours: number of rows.
+        calendar: calendar features to add to the temperature, which is known for the future.
+    """
     rng = np.random.default_rng(0)
     dates = pd.date_range("2024-01-01", periods=num_hours, freq="h")
     drift = np.convolve(rng.normal(size=num_hours + 71), np.ones(72) / 6, mode="valid")

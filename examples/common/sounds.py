@@ -1,6 +1,6 @@
-"""Turns sound files into frames of log-mel energies and back.
+"""Reads and writes WAV files, and converts between samples and log-mel frames.
 
-A file that cannot be used is explained by option and file.
+Readers end the program with a message that names option and file where a file cannot be used.
 """
 
 import io
@@ -14,29 +14,35 @@ import numpy as np
 from scipy import signal
 
 SAMPLE_RATE = 8000
-"""samples a second"""
+"""samples per second"""
 FRAME_LENGTH = 256
-"""samples of a frame: 32 ms"""
+"""samples per frame: 32 ms"""
 HOP_LENGTH = 80
-"""samples from frame to frame: 10 ms"""
+"""samples between the starts of successive frames: 10 ms"""
 NUM_MELS = 40
-"""mel bands of a frame"""
+"""mel bands per frame"""
 MIN_MAGNITUDE = 1e-5
 
 
 class Clip(NamedTuple):
-    """A recording."""
+    """A recording of N samples."""
 
     label: str
-    """what is said"""
+    """the spoken word or words"""
     speaker: str
     number: int
+    """index among the recordings of this word by this speaker"""
     samples: np.ndarray
-    """from -1 to 1"""
+    """``[N]``, from -1 to 1"""
 
 
 def read_clips(option: str, path: Path | None) -> list[Clip]:
-    """Reads every LABEL_SPEAKER_NUMBER.wav of a folder or a .tar.gz file, by name; without a path, synthetic clips."""
+    """Reads recordings named LABEL_SPEAKER_NUMBER.wav, in the order of their names.
+
+    Args:
+        option: the command-line option that error messages name.
+        path: a folder or .tar.gz file; None makes synthetic clips.
+    """
     if path is None:
         return synthetic_clips(900, 0)
     clips = []
@@ -53,7 +59,15 @@ def read_clips(option: str, path: Path | None) -> list[Clip]:
 
 
 def read_files(option: str, path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of every file with this suffix in a folder or a .tar.gz file, by name."""
+    """Yields the files of a folder or .tar.gz file in the order of their names.
+
+    Args:
+        option: the command-line option that error messages name.
+        path: the folder or .tar.gz file.
+        suffix: the end of the names of the files to read.
+    Yields:
+        (name, content).
+    """
     if path.is_dir():
         yield from ((file.name, file.read_bytes()) for file in sorted(path.glob(f"*{suffix}")))
         return
@@ -67,7 +81,14 @@ def read_files(option: str, path: Path, suffix: str) -> Iterator[tuple[str, byte
 
 
 def read_wav(name: str, data: bytes) -> np.ndarray:
-    """Decodes the samples of one channel of 16 bits at 8 kHz."""
+    """Decodes a WAV file of one channel, 16 bits and 8 kHz.
+
+    Args:
+        name: describes the file in error messages.
+        data: the content of the file.
+    Returns:
+        Samples ``[N]`` from -1 to 1.
+    """
     try:
         with wave.open(io.BytesIO(data)) as file:
             channels, bits, rate = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
@@ -85,21 +106,21 @@ def read_wav(name: str, data: bytes) -> np.ndarray:
 
 
 def read_wav_file(option: str, path: Path) -> np.ndarray:
-    """Reads the samples of a file, as ``read_wav`` does."""
+    """Reads a WAV file with ``read_wav``; error messages name the command-line option."""
     if not path.is_file():
         raise SystemExit(f"{option}: {path} is not a file")
     return read_wav(f"{option}: {path}", path.read_bytes())
 
 
 def write_wav(path: str | Path, samples: np.ndarray) -> None:
-    """Writes samples from -1 to 1 as 16 bits at 8 kHz."""
+    """Writes samples ``[N]`` from -1 to 1 as a WAV file of 16 bits at 8 kHz."""
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
 def mel_filterbank() -> np.ndarray:
-    """Returns ``[FRAME_LENGTH / 2 + 1, NUM_MELS]``: triangles evenly spaced in mel = 2595 log10(1 + f / 700)."""
+    """Returns triangular filters ``[FRAME_LENGTH / 2 + 1, NUM_MELS]``, evenly spaced in 2595 log10(1 + f / 700) mel."""
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 1400), NUM_MELS + 2) / 2595) - 1)
     frequencies = np.fft.rfftfreq(FRAME_LENGTH, 1 / SAMPLE_RATE)[:, None]
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -108,7 +129,7 @@ def mel_filterbank() -> np.ndarray:
 
 
 def stft(samples: np.ndarray) -> np.ndarray:
-    """Returns the complex short-time Fourier transform, ``[T, FRAME_LENGTH / 2 + 1]``."""
+    """Returns the complex short-time Fourier transform of samples, ``[T, FRAME_LENGTH / 2 + 1]``."""
     overlap = FRAME_LENGTH - HOP_LENGTH
     _, _, spectrum = signal.stft(
         samples, SAMPLE_RATE, nperseg=FRAME_LENGTH, noverlap=overlap, boundary="zeros", padded=True
@@ -117,14 +138,18 @@ def stft(samples: np.ndarray) -> np.ndarray:
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """Returns the natural logarithms of mel energies, ``[T, NUM_MELS]``."""
+    """Returns the natural logarithm of the mel energies of samples, ``[T, NUM_MELS]``."""
     return np.log(np.abs(stft(samples)) ** 2 @ mel_filterbank() + MIN_MAGNITUDE**2).astype(np.float32)
 
 
 def griffin_lim(frames: np.ndarray, num_iterations: int = 60) -> np.ndarray:
-    """Returns samples whose log-mel frames are near ``[T, NUM_MELS]``.
+    """Inverts log-mel frames to samples: magnitudes by least squares, phases by Griffin and Lim 1984.
 
-    Magnitudes come from least squares, phases from the iteration of Griffin and Lim 1984.
+    Args:
+        frames: log-mel frames, ``[T, NUM_MELS]``.
+        num_iterations: iterations of the phases.
+    Returns:
+        Samples ``[N]``.
     """
     power = np.maximum(np.exp(frames) @ np.linalg.pinv(mel_filterbank()), MIN_MAGNITUDE**2)
     magnitude, overlap = np.sqrt(power).T, FRAME_LENGTH - HOP_LENGTH
@@ -144,11 +169,16 @@ DTMF_FREQUENCIES = {
         "1234567890", (697,) * 3 + (770,) * 3 + (852,) * 3 + (941,), (1209, 1336, 1477) * 3 + (1336,), strict=True
     )
 }
-"""the two tones of each telephone key, in Hz"""
+"""low and high tone of each telephone key in Hz"""
 
 
 def synthetic_clips(count: int, seed: int) -> list[Clip]:
-    """Makes clips of telephone keys, each pressed for a while, with noise."""
+    """Makes clips of telephone keys: two tones of random duration, with noise.
+
+    Args:
+        count: number of clips.
+        seed: seed of the random numbers.
+    """
     rng = np.random.default_rng(seed)
     clips = []
     for number in range(count):

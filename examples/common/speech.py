@@ -1,4 +1,4 @@
-"""Splits spoken clips into parts, joins them into strings, batches, masks and draws them."""
+"""Data of speech recognition: splits clips into parts, joins them into strings, batches, masks and plots them."""
 
 import math
 from collections.abc import Sequence
@@ -15,23 +15,25 @@ from lstm_jax import training
 
 DIGIT_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LETTERS = ["", " ", *sorted(set("".join(DIGIT_NAMES)))]
-"""the labels of CTC; the first is the blank"""
+"""labels of CTC; the first is the blank"""
 MAX_JOINED_CLIPS = 4
 MAX_MASK_WIDTH = 10
-"""mel bins, or frames"""
+"""mel bands, or frames"""
 PARTS = {"10 or more": (10, math.inf), "5 to 9": (5, 10), "below 5": (0, 5)}
-"""numbers of the clips of training, validation and test part, as in the Free Spoken Digit Dataset's README"""
+"""ranges of clip numbers of training, validation and test part, as in the Free Spoken Digit Dataset's README"""
 
 
 class Utterances(NamedTuple):
-    """Scaled frames ``[T, NUM_MELS]`` of clips, and what is said in each."""
+    """Log-mel frames of clips with their transcripts."""
 
     frames: list[np.ndarray]
+    """scaled frames of each clip, ``[T, NUM_MELS]``"""
     labels: list[str]
+    """spoken word or words of each clip"""
 
 
 class Corpus(NamedTuple):
-    """The three parts, and the scaler of the training part."""
+    """The three parts of a set of clips, and the scaler fitted to the training part."""
 
     train: Utterances
     valid: Utterances
@@ -39,7 +41,7 @@ class Corpus(NamedTuple):
     scaler: training.Scaler
 
     def words(self) -> list[str]:
-        """Returns the words of the training part; those of the others must be among them."""
+        """Returns the sorted words of the training part; SystemExit if another part has a word that it lacks."""
         words = sorted(set(self.train.labels))
         if unknown := sorted({*self.valid.labels, *self.test.labels} - set(words)):
             raise SystemExit(f"--data: got labels {unknown} that no training clip has")
@@ -47,14 +49,16 @@ class Corpus(NamedTuple):
 
 
 def read_corpus(path: Path | None, num_strings: int | None = None) -> Corpus:
-    """Reads clips, or makes telephone tones without a path.
+    """Reads clips and computes their scaled log-mel frames.
 
     Args:
-        path: a folder or .tar.gz file of clips.
-        num_strings: None for the clips themselves; else so many strings of them for training, and a tenth of that for
-            each other part.
+        path: a folder or .tar.gz file of clips; None makes telephone tones.
+        num_strings: number of strings of joined clips in the training part, with a tenth of it in each other part; None
+            means the clips themselves.
     Returns:
         The corpus.
+    Raises:
+        SystemExit: a part has no clip, or a label is not a digit where clips are joined.
     """
     clips = sounds.read_clips("--data", path)
     parts = [[clip for clip in clips if low <= clip.number < high] for low, high in PARTS.values()]
@@ -76,7 +80,13 @@ def read_corpus(path: Path | None, num_strings: int | None = None) -> Corpus:
 
 
 def join_clips(clips: list[sounds.Clip], count: int, seed: int) -> list[sounds.Clip]:
-    """Joins one to four random clips of a speaker at a time; the label is the digits' names."""
+    """Makes strings of one to MAX_JOINED_CLIPS random clips of one speaker; the label has the names of the digits.
+
+    Args:
+        clips: clips of digits.
+        count: number of strings.
+        seed: seed of the random numbers.
+    """
     rng = np.random.default_rng(seed)
     by_speaker: dict[str, list[sounds.Clip]] = {}
     for clip in clips:
@@ -84,9 +94,9 @@ def join_clips(clips: list[sounds.Clip], count: int, seed: int) -> list[sounds.C
     speakers = sorted(by_speaker)
     strings = []
     for number in range(count):
-        recorded = by_speaker[speakers[rng.integers(len(speakers))]]
-        indices = rng.integers(len(recorded), size=rng.integers(1, MAX_JOINED_CLIPS + 1))
-        joined = [recorded[index] for index in indices]
+        speaker_clips = by_speaker[speakers[rng.integers(len(speakers))]]
+        indices = rng.integers(len(speaker_clips), size=rng.integers(1, MAX_JOINED_CLIPS + 1))
+        joined = [speaker_clips[index] for index in indices]
         samples = np.concatenate([clip.samples for clip in joined])
         label = " ".join(DIGIT_NAMES[int(clip.label)] for clip in joined)
         strings.append(sounds.Clip(label, joined[0].speaker, number, samples))
@@ -96,7 +106,15 @@ def join_clips(clips: list[sounds.Clip], count: int, seed: int) -> list[sounds.C
 def make_batches(
     utterances: Utterances, words: list[str], batch_size: int, buckets: int, seed: int = 0
 ) -> training.Bucketed:
-    """Batches utterances by length, with the number of each word or, where words are none, with its letters."""
+    """Batches utterances by length, with word indices ``[B]`` or letter codes ``[L, B]`` as labels.
+
+    Args:
+        utterances: the clips.
+        words: the words, by index; an empty list means letters.
+        batch_size: clips per batch.
+        buckets: number of lengths to which clips are padded.
+        seed: seed of the order of the batches.
+    """
     if words:
         labels = np.array([words.index(label) for label in utterances.labels], np.int32)
         return training.Bucketed(utterances.frames, labels, batch_size, buckets=buckets, multiple=10, seed=seed)
@@ -106,29 +124,43 @@ def make_batches(
 
 
 def pad_frames(frames: np.ndarray, multiple: int = 50) -> tuple[np.ndarray, jax.Array]:
-    """Returns frames ``[T, NUM_MELS]`` filled up to a multiple, so that few programs are compiled, and their length."""
+    """Pads frames with zeros to a multiple of steps, so that few programs are compiled.
+
+    Args:
+        frames: frames of a clip, ``[T, NUM_MELS]``.
+        multiple: the padded number of frames is a multiple of this.
+    Returns:
+        (padded frames, T).
+    """
     padding = -len(frames) % multiple
     return np.pad(frames, ((0, padding), (0, 0))), jnp.int32(len(frames))
 
 
 def mask_frames(key: jax.Array, frames: jax.Array) -> jax.Array:
-    """Sets a band of mel bins and a stretch of frames of each clip to 0, the mean (Park et al. 2019, SpecAugment)."""
+    """Masks a random range of mel bands and of frames of each clip (SpecAugment, Park et al. 2019).
+
+    Args:
+        key: PRNG key.
+        frames: scaled frames, ``[T, B, NUM_MELS]``.
+    Returns:
+        The frames with masked values set to 0, the mean.
+    """
     keys = jax.random.split(key, 4)
 
-    def stripe(keys: jax.Array, size: int) -> jax.Array:
-        """Returns a random interval of an axis of this size for each clip, ``[size, B]``."""
+    def sample_mask(keys: jax.Array, size: int) -> jax.Array:
+        """Samples a random interval of an axis for each clip, as a mask ``[size, B]``."""
         start = jax.random.randint(keys[0], frames.shape[1:2], 0, size)
         width = jax.random.randint(keys[1], frames.shape[1:2], 0, MAX_MASK_WIDTH)
         index = jnp.arange(size)[:, None]
         return (index >= start) & (index < start + width)
 
-    bins = stripe(keys[:2], frames.shape[2]).T[None]
-    steps = stripe(keys[2:], frames.shape[0])[..., None]
-    return jnp.where(bins | steps, 0, frames)
+    band_mask = sample_mask(keys[:2], frames.shape[2]).T[None]
+    step_mask = sample_mask(keys[2:], frames.shape[0])[..., None]
+    return jnp.where(band_mask | step_mask, 0, frames)
 
 
 def ctc_padding(lengths: jax.Array, num_steps: int) -> jax.Array:
-    """Returns ``[B, T]``, 1 after each length, as Optax wants it."""
+    """Returns the paddings ``[B, num_steps]`` of ``optax.ctc_loss``: 1 from each length ``[B]`` on, else 0."""
     return 1.0 - lj.lengths_to_mask(lengths, num_steps).T.astype(jnp.float32)
 
 
@@ -138,7 +170,15 @@ def usual_share(labels: Sequence[str]) -> float:
 
 
 def plot_recognition(frames: np.ndarray, title: str, rows: Sequence[str], values: np.ndarray, path: Path) -> None:
-    """Draws the frames ``[T, NUM_MELS]`` of a clip above what a model makes of each, ``[rows, T]``."""
+    """Plots the frames of a clip, and below them a model's values for each frame.
+
+    Args:
+        frames: frames of the clip, ``[T, NUM_MELS]``.
+        title: the title of the plot.
+        rows: labels of the R rows of values.
+        values: values to plot, ``[R, T']``, spread over the duration of the clip.
+        path: the image file to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -155,7 +195,13 @@ def plot_recognition(frames: np.ndarray, title: str, rows: Sequence[str], values
 
 
 def plot_spectrograms(clips: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:
-    """Draws the log-mel frames of clips of samples."""
+    """Plots the log-mel frames of clips.
+
+    Args:
+        clips: samples of each clip, ``[N]``.
+        titles: a title per clip.
+        path: the image file to write.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")

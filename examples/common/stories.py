@@ -1,4 +1,4 @@
-"""Stories with questions, in the format of bAbI, and the numbers that a model reads."""
+"""Reads stories with questions in the format of bAbI, and batches them as word codes."""
 
 import argparse
 import re
@@ -13,19 +13,20 @@ from common import texts
 from lstm_jax import training
 
 MAX_SENTENCES = 60
-"""The number of sentences before a question that are read, the newest."""
+"""sentences before a question that are read; older ones are dropped"""
 
 
 class Question(NamedTuple):
-    """A question, the story before it, and its answer."""
+    """A question about a story, with its answer."""
 
     story: list[str]
+    """sentences before the question"""
     question: str
     answer: str
 
 
 class Task(NamedTuple):
-    """Questions of one kind."""
+    """Training and test questions of one kind."""
 
     name: str
     train: list[Question]
@@ -33,16 +34,27 @@ class Task(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """The meaning of the numbers, the same for all tasks."""
+    """Vocabulary and answers, shared by all tasks."""
 
     tokenizer: Tokenizer
     answers: list[str]
+    """answers by class index"""
     max_words: int
-    """the words of the longest sentence"""
+    """number of words of the longest sentence"""
 
 
 def read_questions(flag: str, path: Path, encoding: str = "utf-8") -> list[Question]:
-    """Reads a file of stories; SystemExit that names the line which cannot serve."""
+    """Reads a file of stories in the format of bAbI.
+
+    A line has a number, a blank and a sentence, or a question, a tab and its answer; the number 1 starts a new story.
+
+    Args:
+        flag: the command-line flag that error messages name.
+        path: the file.
+        encoding: its encoding.
+    Raises:
+        SystemExit: a line has another format; the message names it.
+    """
     questions: list[Question] = []
     story: list[str] = []
     for number, line in enumerate(texts.read_lines(flag, path, encoding), start=1):
@@ -51,30 +63,35 @@ def read_questions(flag: str, path: Path, encoding: str = "utf-8") -> list[Quest
             raise SystemExit(f"{flag}: {path}, line {number}: got {line!r}, want a number, a blank and a sentence")
         if match[1] == "1":
             story = []
-        sentence, *rest = match[2].split("\t")
+        sentence, *answer_fields = match[2].split("\t")
         place = f"{flag}: {path}, line {number}"
         if not plain(sentence):
             raise SystemExit(f"{place}: got no word, want a sentence")
-        if not rest and sentence.rstrip().endswith("?"):
+        if not answer_fields and sentence.rstrip().endswith("?"):
             raise SystemExit(f"{place}: got a question alone, want a tab and its answer after it")
-        if not rest:
+        if not answer_fields:
             story.append(plain(sentence))
             continue
-        if not story or not rest[0].strip():
+        if not story or not answer_fields[0].strip():
             raise SystemExit(f"{place}: want a question after a sentence of its story, a tab, and an answer")
-        questions.append(Question(story[-MAX_SENTENCES:], plain(sentence), rest[0].strip()))
+        questions.append(Question(story[-MAX_SENTENCES:], plain(sentence), answer_fields[0].strip()))
     if not questions:
         raise SystemExit(f"{flag}: {path} has no question, want lines of a number, a question, a tab and its answer")
     return questions
 
 
 def plain(sentence: str) -> str:
-    """Reduces a sentence to words in lower case with blanks between, without marks."""
+    """Converts a sentence to lower-case words separated by blanks, without punctuation."""
     return " ".join(re.findall(r"[\w'-]+", sentence.lower()))
 
 
 def read_tasks(options: argparse.Namespace) -> list[Task]:
-    """Reads a folder of tasks or two files, or makes synthetic stories."""
+    """Reads the tasks of a folder or of two files, or makes synthetic stories.
+
+    Args:
+        options: the flags ``data`` (a folder, a training file, or None for synthetic stories) and ``test`` (the test
+            file), and the setting ``encoding``.
+    """
     if options.data is None:
         from common import synthetic
 
@@ -97,7 +114,7 @@ def read_tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def make_encoding(tasks: list[Task]) -> Encoding:
-    """Numbers the words and answers of all training questions."""
+    """Collects the vocabulary and the answers of the training questions of all tasks."""
     questions = [question for task in tasks for question in task.train]
     sentences = [line for question in questions for line in (*question.story, question.question)]
     answers = sorted({question.answer for question in questions})
@@ -105,14 +122,21 @@ def make_encoding(tasks: list[Task]) -> Encoding:
 
 
 def make_batches(questions: list[Question], encoding: Encoding, batch_size: int, seed: int) -> training.Bucketed:
-    """Batches stories by their number of sentences; a sentence is its number of words and then the words.
+    """Batches stories of S sentences, ``[S, B, 1 + W]``: the number of words of each sentence, then their codes.
 
-    An answer that no training question has is -1, which the model never gives.
+    Args:
+        questions: the questions with their stories.
+        encoding: vocabulary and answers; W is its ``max_words``.
+        batch_size: questions per batch.
+        seed: seed of the order of the batches.
+    Returns:
+        Batches with the labels "question", ``[B, 1 + W]``, and "answer", ``[B]``: the class index, or -1 for an answer
+        that no training question has.
     """
-    number = {answer: place for place, answer in enumerate(encoding.answers)}
+    answer_indices = {answer: index for index, answer in enumerate(encoding.answers)}
 
     def encode(sentences: list[str]) -> np.ndarray:
-        """Turns sentences into rows of equal length."""
+        """Encodes sentences as rows ``[S, 1 + W]``."""
         rows = np.zeros((len(sentences), encoding.max_words + 1), np.int32)
         for row, codes in zip(rows, texts.encode(encoding.tokenizer, sentences), strict=True):
             codes = codes[: encoding.max_words]
@@ -121,7 +145,7 @@ def make_batches(questions: list[Question], encoding: Encoding, batch_size: int,
 
     labels = {
         "question": encode([question.question for question in questions]),
-        "answer": np.array([number.get(question.answer, -1) for question in questions], np.int32),
+        "answer": np.array([answer_indices.get(question.answer, -1) for question in questions], np.int32),
     }
     stories = [encode(question.story) for question in questions]
     return training.Bucketed(stories, labels, batch_size, buckets=1, multiple=10, seed=seed)

@@ -1,4 +1,4 @@
-"""Synthesizes speech: a recurrent model that predicts frame after frame of a word by a speaker."""
+"""Speech synthesis by a recurrent model that predicts the log-mel frames of a word by a speaker, one after another."""
 
 from typing import Any, NamedTuple
 
@@ -12,14 +12,14 @@ from lstm_jax.models.layers import DenseParams, dense, dropout, init_dense, init
 PRENET_SIZE = 64
 EMBEDDING_SIZE = 32
 DROPOUT_RATE = 0.5
-"""of the frame before, in training and in use (Wang et al. 2017)"""
+"""dropout of the previous frame, in training and in use (Wang et al. 2017)"""
 NUM_LAYERS = 2
 MIN_FRAMES = 8
 MAX_FRAMES = 100
 
 
 class Voices(NamedTuple):
-    """Numbers of the word and of the speaker of B clips, ``[B]`` each."""
+    """Word index and speaker index of B clips, ``[B]`` each."""
 
     word: Any
     speaker: Any
@@ -41,7 +41,14 @@ class SynthesizerParams(NamedTuple):
 
 
 def init_synthesizer(key: jax.Array, words: int, speakers: int, hidden: int) -> SynthesizerParams:
-    """Draws embeddings, a dense layer for the frame before, LSTM layers, and a dense layer for each output."""
+    """Initializes embeddings, the prenet of the previous frame, LSTM layers, and a dense layer for each output.
+
+    Args:
+        key: PRNG key.
+        words: number of words.
+        speakers: number of speakers.
+        hidden: units of each LSTM layer.
+    """
     keys = jax.random.split(key, 6)
     return SynthesizerParams(
         init_embedding(keys[0], words, EMBEDDING_SIZE),
@@ -56,7 +63,19 @@ def init_synthesizer(key: jax.Array, words: int, speakers: int, hidden: int) -> 
 def predict_frames(
     params: SynthesizerParams, states: Any, previous: jax.Array, voices: Voices, start: Any, key: jax.Array
 ) -> tuple[Any, jax.Array, jax.Array]:
-    """Returns (states, next frames ``[T, B, F]``, stop logits ``[T, B]``) after previous frames ``[T, B, F]``."""
+    """Predicts each next frame from the previous one, and whether it is the last.
+
+    Args:
+        params: parameters of the model.
+        states: states of the LSTM layers; None means zeros.
+        previous: previous frames, ``[T, B, NUM_MELS]``.
+        voices: word and speaker of each clip.
+        start: index of the first frame to predict.
+        key: key for the dropout of the previous frames.
+    Returns:
+        (states, frames, stop_logits): final states; predicted frames ``[T, B, NUM_MELS]``; logits ``[T, B]`` of a
+        frame being the last.
+    """
     hidden = dropout(key, jax.nn.relu(dense(params.prenet, previous)), DROPOUT_RATE)
     steps = (start + jnp.arange(len(previous), dtype=jnp.float32)) / MAX_FRAMES
     time = jnp.stack([steps, jnp.sqrt(steps)], axis=-1)[:, None]
@@ -68,13 +87,22 @@ def predict_frames(
 
 @jax.jit
 def generate_frames(params: SynthesizerParams, voices: Voices, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns (frames ``[MAX_FRAMES, B, F]``, the number of them that are spoken ``[B]``)."""
+    """Generates the frames of clips autoregressively.
+
+    Args:
+        params: parameters of the model.
+        voices: word and speaker of each clip.
+        key: key for the dropout of the previous frames.
+    Returns:
+        (frames, lengths): ``[MAX_FRAMES, B, NUM_MELS]``, and the number of frames up to the predicted last one, at
+        least MIN_FRAMES, ``[B]``.
+    """
     batch_size = voices.word.shape[0]
 
     def step(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-        """Predicts one frame from the frame before."""
-        (states, frame), (number, key) = carry, inputs
-        states, frames, logits = predict_frames(params, states, frame[None], voices, number, key)
+        """Predicts one frame from the previous one."""
+        (states, frame), (index, key) = carry, inputs
+        states, frames, logits = predict_frames(params, states, frame[None], voices, index, key)
         return (states, frames[0]), (frames[0], logits[0])
 
     carry = lj.stack_zero_state(params.layers, (batch_size,)), jnp.zeros((batch_size, NUM_MELS))

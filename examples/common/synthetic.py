@@ -1,4 +1,4 @@
-"""Synthetic texts, for what runs without a file: reviews with negations, numbers in words, stories."""
+"""Synthetic texts for examples that run without a file: reviews with negations, numbers in words, stories."""
 
 import random
 
@@ -15,14 +15,19 @@ PLACES = "kitchen", "garden", "hall", "office", "cellar"
 
 
 def reviews(count: int, seed: int) -> LabeledTexts:
-    """Makes reviews whose verdict depends on negations and on what follows "but": counts of words do not tell it."""
+    """Makes labeled reviews whose sentiment depends on negations and on the clause after "but", not on word counts.
+
+    Args:
+        count: number of reviews.
+        seed: seed of the random choices.
+    """
     rng = random.Random(seed)
     rows = []
     for _ in range(count):
         label = rng.random() < 0.5
 
         def clause(positive: bool) -> str:
-            """Writes a clause of this verdict."""
+            """Makes a clause of this sentiment."""
             negated = rng.random() < 0.5
             word = rng.choice(POSITIVE_WORDS if positive != negated else NEGATIVE_WORDS)
             return f"the {rng.choice(('plot', 'cast', 'film', 'music'))} was {'not ' * negated}{word}"
@@ -34,7 +39,7 @@ def reviews(count: int, seed: int) -> LabeledTexts:
 
 
 def in_words(number: int) -> str:
-    """Writes a number below a million: 12345 is twelve thousand three hundred and forty five."""
+    """Spells a number below a million: 12345 is twelve thousand three hundred and forty five."""
     if number >= 1000:
         rest = f" {in_words(number % 1000)}" if number % 1000 else ""
         return f"{in_words(number // 1000)} thousand{rest}"
@@ -47,14 +52,26 @@ def in_words(number: int) -> str:
 
 
 def numbers(count: int, seed: int) -> tuple[list[str], list[str]]:
-    """Makes numbers below a million in words, and their digits."""
+    """Makes random numbers below a million, in words and in digits.
+
+    Args:
+        count: number of pairs.
+        seed: seed of the random choices.
+    Returns:
+        (words, digits): the numbers in words, and their digits separated by blanks.
+    """
     rng = random.Random(seed)
     values = [rng.randrange(10 ** rng.randrange(1, 7)) for _ in range(count)]
     return [in_words(value) for value in values], [" ".join(str(value)) for value in values]
 
 
 def questions(count: int, seed: int) -> list[Question]:
-    """Makes stories of people who go to places, and asks where one of them is."""
+    """Makes stories of people who go to places, with the question where one of them is.
+
+    Args:
+        count: number of questions, each with its own story.
+        seed: seed of the random choices.
+    """
     rng = random.Random(seed)
     rows = []
     for _ in range(count):

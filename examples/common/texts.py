@@ -1,4 +1,4 @@
-"""Reads text files into lists and turns words into numbers; an error names flag, file and line."""
+"""Reads text files and trains tokenizers; error messages name command-line flag, file and line."""
 
 import gzip
 import zlib
@@ -10,11 +10,19 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
-"""The first three tokens of every vocabulary, so that their codes are 0, 1 and 2."""
+"""The first three tokens of every vocabulary, with codes 0, 1 and 2."""
 
 
 def read_text(flag: str, path: Path, encoding: str = "utf-8") -> str:
-    """Reads a file, unpacked if it ends in .gz, with \\n as line ends; with encoding "bytes" a byte is a character."""
+    """Reads a text file, with \\n as line end.
+
+    Args:
+        flag: the command-line flag that error messages name.
+        path: the file; decompressed if its name ends in .gz.
+        encoding: its encoding; "bytes" makes each byte a character and keeps the line ends.
+    Raises:
+        SystemExit: the file is absent, empty, binary or in another encoding.
+    """
     if not path.is_file():
         raise SystemExit(f"{flag}: {path} is not a file")
     try:
@@ -42,20 +50,29 @@ def read_text(flag: str, path: Path, encoding: str = "utf-8") -> str:
 
 
 def read_lines(flag: str, path: Path, encoding: str = "utf-8") -> list[str]:
-    """Reads the lines of a file; only \\n ends one."""
+    """Reads the lines of a text file with ``read_text``; only \\n ends a line."""
     return read_text(flag, path, encoding).removesuffix("\n").split("\n")
 
 
 class LabeledTexts(NamedTuple):
-    """Texts, the label of each, and where each stands."""
+    """Texts with their labels and their places in a file."""
 
     texts: list[str]
     labels: list[str]
     places: list[str]
+    """file and line of each text, for error messages"""
 
 
 def read_labeled(flag: str, path: Path, encoding: str = "utf-8") -> LabeledTexts:
-    """Reads lines of a label, a tab or else a blank, and a text; empty lines are skipped."""
+    """Reads a file of labeled texts: on each line a label, a tab or else a blank, and a text.
+
+    Args:
+        flag: the command-line flag that error messages name.
+        path: the file; empty lines are skipped.
+        encoding: its encoding.
+    Raises:
+        SystemExit: a line lacks label or text.
+    """
     rows = LabeledTexts([], [], [])
     for number, line in enumerate(read_lines(flag, path, encoding), start=1):
         if not line.strip():
@@ -69,35 +86,56 @@ def read_labeled(flag: str, path: Path, encoding: str = "utf-8") -> LabeledTexts
 
 
 def split_rows(rows: LabeledTexts, share: float, seed: int) -> tuple[LabeledTexts, LabeledTexts]:
-    """Divides rows at random into all but this share, and the share; the first part keeps one row of each label."""
+    """Splits rows at random into two parts; the first keeps at least one row of each label.
+
+    Args:
+        rows: the rows.
+        share: share of the second part.
+        seed: seed of the split.
+    Returns:
+        (first, second).
+    """
     order = np.random.default_rng(seed).permutation(len(rows.labels))
-    first = {rows.labels[place]: place for place in order[::-1]}
-    free = [place for place in order if place != first[rows.labels[place]]]
-    second_part = set(free[: max(1, round(share * len(order)))])
+    kept_row = {rows.labels[row]: row for row in order[::-1]}
+    free_rows = [row for row in order if row != kept_row[rows.labels[row]]]
+    second_part = set(free_rows[: max(1, round(share * len(order)))])
 
     def select(in_second: bool) -> LabeledTexts:
-        """Takes the rows of one part."""
+        """Returns the rows of one part, in their order."""
         return LabeledTexts(
-            *([value for k, value in enumerate(column) if (k in second_part) == in_second] for column in rows)
+            *([value for row, value in enumerate(column) if (row in second_part) == in_second] for column in rows)
         )
 
     return select(False), select(True)
 
 
 def label_numbers(flag: str, rows: LabeledTexts, names: Sequence[str]) -> np.ndarray:
-    """Turns labels into their places in ``names``."""
-    number = {name: place for place, name in enumerate(names)}
+    """Converts labels to their indices in ``names``.
+
+    Args:
+        flag: the command-line flag that the error message names.
+        rows: N labeled texts.
+        names: the classes.
+    Returns:
+        Class indices ``[N]``.
+    Raises:
+        SystemExit: a label is not in ``names``.
+    """
+    class_index = {name: index for index, name in enumerate(names)}
     for label, place in zip(rows.labels, rows.places, strict=True):
-        if label not in number:
+        if label not in class_index:
             shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
             raise SystemExit(f"{flag}: {place}: got label {label!r}, which no training text has: {shown}")
-    return np.array([number[label] for label in rows.labels], np.int32)
+    return np.array([class_index[label] for label in rows.labels], np.int32)
 
 
 def train_word_tokenizer(texts: Iterable[str], min_count: int, lower: bool = True) -> Tokenizer:
-    """Makes a tokenizer whose tokens are the words that occur at least ``min_count`` times, the most frequent first.
+    """Trains a tokenizer whose tokens are words, separated by blanks; the most frequent have the lowest codes.
 
-    Blanks alone divide a text into words.
+    Args:
+        texts: the texts to count.
+        min_count: occurrences from which a word is a token.
+        lower: whether to convert texts to lower case.
     """
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *([normalizers.Lowercase()] if lower else [])])
@@ -110,7 +148,12 @@ def train_word_tokenizer(texts: Iterable[str], min_count: int, lower: bool = Tru
 
 
 def train_subword_tokenizer(texts: Iterable[str], max_tokens: int) -> Tokenizer:
-    """Makes a tokenizer of at most ``max_tokens`` lower-case subwords, by byte-pair encoding (Sennrich et al. 2016)."""
+    """Trains a tokenizer of lower-case subwords by byte-pair encoding (Sennrich et al. 2016).
+
+    Args:
+        texts: the texts to train on.
+        max_tokens: size of the vocabulary, at most.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), normalizers.Strip()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
@@ -121,5 +164,5 @@ def train_subword_tokenizer(texts: Iterable[str], max_tokens: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
-    """Turns each text into its tokens' numbers."""
+    """Returns the token codes of each text, ``[T]`` each."""
     return [np.array(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts))]

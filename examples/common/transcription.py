@@ -1,4 +1,4 @@
-"""Transcribes clips with a model of recognize_speech.py, scores what it recognizes and draws it."""
+"""Transcribes clips with a model of ``recognize_speech.py``; scores and plots the transcripts."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,14 +17,23 @@ from lstm_jax.models import classifier, ctc_recognizer
 
 BEAM_SIZE = 8
 MAX_LABELS = 32
-"""letters of a transcript"""
+"""letters per transcript, at most"""
 
 classify = jax.jit(classifier.classify)
 
 
 @partial(jax.jit, static_argnames="beam_size")
 def decode(params: Any, frames: jax.Array, length: jax.Array, beam_size: int) -> Any:
-    """Finds the best labeling of frames ``[T, NUM_MELS]``; beam size 0 decodes greedily."""
+    """Finds the most probable letters of a clip by CTC.
+
+    Args:
+        params: parameters of the recognizer.
+        frames: padded frames, ``[T, NUM_MELS]``.
+        length: number of frames before the padding.
+        beam_size: number of beams; 0 decodes greedily.
+    Returns:
+        Letters with their number, in ``tokens`` and ``length``.
+    """
     logits, length = ctc_recognizer.recognize(params, frames, length)
     if beam_size == 0:
         return decoding.ctc_greedy(logits, length)
@@ -33,7 +42,13 @@ def decode(params: Any, frames: jax.Array, length: jax.Array, beam_size: int) ->
 
 
 def transcribe(model: saved.Model, frames: Sequence[np.ndarray], beam_size: int = BEAM_SIZE) -> list[str]:
-    """Returns what is said in clips of scaled frames ``[T, NUM_MELS]``."""
+    """Returns the word or letters of each clip.
+
+    Args:
+        model: a model of ``recognize_speech.py``.
+        frames: scaled frames of each clip, ``[T, NUM_MELS]``.
+        beam_size: number of beams for letters; 0 decodes greedily.
+    """
     texts = []
     for clip in frames:
         xs, length = speech.pad_frames(clip)
@@ -46,7 +61,14 @@ def transcribe(model: saved.Model, frames: Sequence[np.ndarray], beam_size: int 
 
 
 def score(model: saved.Model, test: speech.Utterances) -> dict[str, float]:
-    """Scores the test part, and prints some of it."""
+    """Transcribes the test part, and prints and returns its scores.
+
+    Args:
+        model: a model of ``recognize_speech.py``.
+        test: the test clips.
+    Returns:
+        Word accuracy, or character and word error of greedy decoding and of beam search.
+    """
     if model.notes["task"] == "words":
         accuracy = np.mean(
             [text == label for text, label in zip(transcribe(model, test.frames), test.labels, strict=True)]
@@ -65,7 +87,14 @@ def score(model: saved.Model, test: speech.Utterances) -> dict[str, float]:
 
 
 def plot_clip(model: saved.Model, frames: np.ndarray, label: str, path: Path) -> None:
-    """Draws a clip's frames, and the probability of each letter or each frame's share of the pooled units."""
+    """Plots the frames of a clip, with the probability of each letter or the pooling weight of each frame.
+
+    Args:
+        model: a model of ``recognize_speech.py``.
+        frames: scaled frames, ``[T, NUM_MELS]``.
+        label: the spoken word or words, for the title.
+        path: the image file to write.
+    """
     length = jnp.int32(len(frames))
     if model.notes["task"] == "letters":
         logits, _ = ctc_recognizer.recognize(model.params, jnp.asarray(frames), length)

@@ -9,30 +9,41 @@ from common.digits import read_images, to_sequences
 
 NUM_FRAMES = 20
 FRAME_SIZE = 32
-"""pixels of a side"""
+"""height and width of a frame in pixels"""
 DIGIT_SIZE = 14
+"""height and width of a digit in pixels"""
 SCREEN = slice(11, 21)
 """columns that the screen hides"""
 CONTEXT_FRAMES = 5
-"""frames that are given before anything is predicted"""
+"""frames before the first scored prediction"""
 
 
 class Video(NamedTuple):
-    """Frames of B videos and where the digits are."""
+    """Frames of B videos and the positions of their digits."""
 
     frames: Any
     """``[T, B, FRAME_SIZE, FRAME_SIZE]``"""
     position: Any
-    """of the digit's center, row and column, ``[T, B, 2]``"""
+    """row and column of the digit's center, ``[T, B, 2]``"""
     hidden: Any
-    """whether that is behind the screen, ``[T, B]``"""
+    """whether the center is behind the screen, ``[T, B]``"""
 
 
 class MovingDigits:
-    """Batches of videos of digits ``[N, DIGIT_SIZE, DIGIT_SIZE]``, drawn anew for each step."""
+    """Batches of random videos; a batch depends on the seed and its index alone.
+
+    Args:
+        digits: images of digits, ``[N, DIGIT_SIZE, DIGIT_SIZE]``.
+        batch_size: videos per batch.
+        num_batches: number of batches.
+        seed: seed of all batches.
+    """
 
     def __init__(self, digits: np.ndarray, batch_size: int, num_batches: int, seed: int) -> None:
-        self.digits, self.batch_size, self.num_batches, self.seed = digits, batch_size, num_batches, seed
+        self.digits = digits
+        self.batch_size = batch_size
+        self.num_batches = num_batches
+        self.seed = seed
 
     def __len__(self) -> int:
         return self.num_batches
@@ -40,12 +51,12 @@ class MovingDigits:
     def __getitem__(self, step: int) -> Video:
         rng = np.random.default_rng((self.seed, step))
         digits = self.digits[rng.integers(len(self.digits), size=self.batch_size)]
-        room = FRAME_SIZE - DIGIT_SIZE
-        start = rng.uniform(0, room, (self.batch_size, 2))
+        max_corner = FRAME_SIZE - DIGIT_SIZE
+        start = rng.uniform(0, max_corner, (self.batch_size, 2))
         angle, speed = rng.uniform(0, 2 * np.pi, self.batch_size), rng.uniform(1, 2.5, self.batch_size)
         velocity = speed[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
         path = start + np.arange(NUM_FRAMES)[:, None, None] * velocity
-        corner = room - np.abs(path % (2 * room) - room)  # reflected at the walls
+        corner = max_corner - np.abs(path % (2 * max_corner) - max_corner)  # reflected at the walls
         frames = np.zeros((NUM_FRAMES, self.batch_size, FRAME_SIZE, FRAME_SIZE), np.float32)
         for t, row in np.ndindex(NUM_FRAMES, self.batch_size):
             y, x = np.round(corner[t, row]).astype(int)
@@ -59,7 +70,15 @@ class MovingDigits:
 def make_videos(
     folder: Path | None = None, part: str = "test", batch_size: int = 50, num_batches: int = 10, seed: int = 2
 ) -> MovingDigits:
-    """Makes videos of the digits of the training or test part; without a folder, of scikit-learn's digits."""
+    """Makes batches of videos of MNIST's or scikit-learn's digits.
+
+    Args:
+        folder: contains MNIST's four files; None means scikit-learn's images.
+        part: "train" for the first nine tenths of the training images, or "test".
+        batch_size: videos per batch.
+        num_batches: number of batches.
+        seed: seed of all batches.
+    """
     train, test = (to_sequences(images, "rows") for images in read_images(folder))
     if part == "train":
         train = train.split(len(train.y) * 9 // 10)[0]
@@ -67,17 +86,22 @@ def make_videos(
 
 
 def resize_digits(images: np.ndarray) -> np.ndarray:
-    """Brings images ``[N, 28, 28]`` to 14 x 14 by means of 2 x 2, and ``[N, 8, 8]`` by repetition, with a margin."""
+    """Resizes images to ``[N, 14, 14]``: 28 x 28 pixels by 2 x 2 means, 8 x 8 by repeating pixels and cropping."""
     if images.shape[1] == 2 * DIGIT_SIZE:
         return images.reshape(-1, DIGIT_SIZE, 2, DIGIT_SIZE, 2).mean(axis=(2, 4))
     return np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)[:, 1:-1, 1:-1]
 
 
 def naive_errors(video: Video) -> dict[str, float]:
-    """Scores two predictions without a network.
+    """Scores two baselines without a network.
 
-    The next frame is a copy of the last one; the hidden digit continues evenly from its last two visible positions,
-    which this baseline is told exactly, where a model has to infer them.
+    The first predicts that the next frame equals the last one. The second extrapolates the position of a hidden digit
+    from its last two visible positions, which it is given exactly, whereas a model has to infer them.
+
+    Args:
+        video: a batch of videos.
+    Returns:
+        Mean squared error of the next frame, and mean distance of the hidden digit in pixels.
     """
     copy_error = float(np.mean((video.frames[CONTEXT_FRAMES:-1] - video.frames[CONTEXT_FRAMES + 1 :]) ** 2))
     distances = []
@@ -86,10 +110,10 @@ def naive_errors(video: Video) -> dict[str, float]:
             visible = np.flatnonzero(~video.hidden[:t, row])
             if t < CONTEXT_FRAMES or len(visible) < 2:
                 continue
-            last, before = visible[-1], visible[-2]
-            velocity = (video.position[last, row] - video.position[before, row]) / (last - before)
-            guess = video.position[last, row] + (t - last) * velocity
-            distances.append(np.linalg.norm(guess - video.position[t, row]))
+            t1, t2 = visible[-2:]
+            velocity = (video.position[t2, row] - video.position[t1, row]) / (t2 - t1)
+            predicted = video.position[t2, row] + (t - t2) * velocity
+            distances.append(np.linalg.norm(predicted - video.position[t, row]))
     return {"frame, copied": copy_error, "hidden, going on evenly": float(np.mean(distances))}
 
 
@@ -100,7 +124,14 @@ def mean_naive_errors(videos: MovingDigits) -> dict[str, float]:
 
 
 def plot_video(video: Video, next_frames: np.ndarray, position: np.ndarray, path: Path) -> None:
-    """Draws every second frame of the first video, its predicted and true successor, and both positions."""
+    """Plots every second frame of the first video, its predicted and true next frame, and both positions.
+
+    Args:
+        video: a batch of videos.
+        next_frames: predicted next frames of the first video, ``[T, FRAME_SIZE, FRAME_SIZE]``.
+        position: predicted row and column in the first video, ``[T, 2]``.
+        path: the image file to write.
+    """
     from matplotlib.figure import Figure
 
     times = range(CONTEXT_FRAMES, NUM_FRAMES - 1, 2)

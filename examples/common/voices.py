@@ -1,4 +1,4 @@
-"""Reads clips of words by speakers for speech synthesis."""
+"""Reads clips of words by several speakers and batches them for speech synthesis."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,36 +14,45 @@ FIRST_TRAIN_NUMBER = 5
 
 
 class VoiceCorpus(NamedTuple):
-    """Batches of scaled frames with ``Voices`` as labels, and the names of the words and speakers."""
+    """Batches of scaled frames with ``Voices`` as labels, and the names of words and speakers."""
 
     train: training.Bucketed
     valid: training.Bucketed
     words: list[str]
+    """words by index"""
     speakers: list[str]
+    """speakers by index"""
     scaler: training.Scaler
 
     def all_voices(self, repetitions: int) -> Voices:
-        """Returns every word by every speaker, so many times."""
+        """Returns each pair of a word and a speaker ``repetitions`` times, ordered by word, then by speaker."""
         pairs = [(word, speaker) for word in range(len(self.words)) for speaker in range(len(self.speakers))]
         return Voices(*(np.array(column * repetitions, np.int32) for column in zip(*pairs, strict=True)))
 
     def find(self, word: str | None, speaker: str | None) -> int:
-        """Returns the row of a word by a speaker in ``all_voices``; None is the first."""
+        """Returns the index of a word by a speaker in ``all_voices``.
+
+        Args:
+            word: the word; None means the first.
+            speaker: the speaker; None means the first.
+        Raises:
+            SystemExit: the corpus lacks the word or the speaker.
+        """
         for option, name, names in (("--say", word, self.words), ("--speaker", speaker, self.speakers)):
             if name is not None and name not in names:
                 raise SystemExit(f"{option}: got {name!r}, want one of {names}")
-        word_number = 0 if word is None else self.words.index(word)
-        return word_number * len(self.speakers) + (0 if speaker is None else self.speakers.index(speaker))
+        word_index = 0 if word is None else self.words.index(word)
+        return word_index * len(self.speakers) + (0 if speaker is None else self.speakers.index(speaker))
 
 
 def read_voices(path: Path | None, batch_size: int, buckets: int, seed: int) -> VoiceCorpus:
-    """Reads the first MAX_FRAMES frames of each clip.
+    """Reads clips and batches the first MAX_FRAMES scaled log-mel frames of each.
 
     Args:
         path: a folder or .tar.gz file of clips; None makes telephone tones.
-        batch_size: clips of a batch.
-        buckets: lengths to which clips are padded.
-        seed: of the order of the batches.
+        batch_size: clips per batch.
+        buckets: number of lengths to which clips are padded.
+        seed: seed of the order of the batches.
     Returns:
         The corpus.
     """
@@ -53,7 +62,7 @@ def read_voices(path: Path | None, batch_size: int, buckets: int, seed: int) -> 
     is_train = [clip.number >= FIRST_TRAIN_NUMBER for clip in clips]
     scaler = training.fit_scaler(np.concatenate([clip for clip, use in zip(frames, is_train, strict=True) if use]))
 
-    def part(in_train: bool) -> training.Bucketed:
+    def make_batches(in_train: bool) -> training.Bucketed:
         """Batches the clips of one part."""
         rows = [row for row, use in enumerate(is_train) if use == in_train]
         if not rows:
@@ -65,4 +74,4 @@ def read_voices(path: Path | None, batch_size: int, buckets: int, seed: int) -> 
         sequences = [scaler.transform(frames[row]) for row in rows]
         return training.Bucketed(sequences, voices, batch_size, buckets=buckets, multiple=10, seed=seed)
 
-    return VoiceCorpus(part(True), part(False), words, speakers, scaler)
+    return VoiceCorpus(make_batches(True), make_batches(False), words, speakers, scaler)

@@ -1,4 +1,4 @@
-"""Cuts series into training, validation and test windows to forecast from, with naive forecasts of each."""
+"""Splits and scales series, cuts them into windows, and computes naive forecasts."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from lstm_jax import training
 
 
 def whole_numbers(text: str) -> list[int]:
-    """Reads integers with commas between."""
+    """Parses comma-separated integers."""
     try:
         return [int(word) for word in text.split(",") if word]
     except ValueError:
@@ -19,7 +19,7 @@ def whole_numbers(text: str) -> list[int]:
 
 
 def part_sizes(text: str) -> list[float]:
-    """Reads the sizes of training, validation and test part, rows or shares, with commas between."""
+    """Parses the sizes of training, validation and test part: comma-separated rows, or shares below 1."""
     try:
         train, valid, test = map(float, text.split(","))
     except ValueError:
@@ -32,7 +32,7 @@ PartSizes = Annotated[list[float], part_sizes]
 
 
 class Split(NamedTuple):
-    """The rows at which forecasts start, of each part."""
+    """The rows at which the forecasts of each part start, ``[N]`` each."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -40,33 +40,33 @@ class Split(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """N scaled windows to forecast K steps from."""
+    """N scaled windows: T past steps, K steps to forecast."""
 
     past: np.ndarray
     """``[N, T, D]``, the target in the first column"""
     future: np.ndarray
-    """``[N, K, F]``"""
+    """series known for the future, ``[N, K, F]``"""
     naive: np.ndarray
-    """``[N, K]``, the forecast that the model corrects"""
+    """naive forecast that the model corrects, minus level, ``[N, K]``"""
     target: np.ndarray
-    """``[N, K]``"""
+    """outcomes minus level, ``[N, K]``"""
     level: np.ndarray
-    """``[N, 1]``, what was subtracted from every target: its last value, or 0"""
+    """last value before the start, or 0, ``[N, 1]``; subtracted from past and future targets"""
 
 
 def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: int, seasons: Sequence[int]) -> Split:
-    """Splits rows so that all that is forecast lies in the part; the past may reach into the part before.
+    """Splits rows into parts that contain all steps of their forecasts; the past may lie in the preceding part.
 
     Args:
-        num_rows: of the table.
-        sizes: of training, validation and test part, in rows, or as shares where below 1.
-        history: steps of the past that are read.
-        horizon: steps that are forecast.
-        seasons: steps that naive forecasts look back.
+        num_rows: number of rows of the table.
+        sizes: sizes of training, validation and test part: rows, or shares where below 1.
+        history: past steps per window.
+        horizon: steps per forecast.
+        seasons: lags of the naive forecasts in steps.
     Returns:
-        The rows at which forecasts start.
+        The rows at which the forecasts of each part start.
     Raises:
-        SystemExit: the sizes do not fit.
+        SystemExit: the sizes exceed the table, or a part is shorter than the horizon or the past.
     """
     counts = [int(size * num_rows) if size < 1 else int(size) for size in sizes]
     lookback = max(history, *seasons)
@@ -83,41 +83,55 @@ def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: i
 
 
 def fit_scalers(table: Table, num_rows: int, log: bool) -> dict[str, training.Scaler]:
-    """Returns scalers of target, past and future by the first rows; with ``log`` of the target's logarithm."""
-    columns = _columns(table, log)
+    """Fits scalers to the first rows of a table.
+
+    Args:
+        table: the series.
+        num_rows: number of rows to fit.
+        log: whether to scale the logarithm of the target.
+    Returns:
+        The scalers of "target", "past" and "future".
+    """
+    columns = _select_columns(table, log)
     return {name: training.fit_scaler(values[:num_rows]) for name, values in columns.items()}
 
 
 def scale_table(table: Table, scalers: dict[str, training.Scaler], log: bool) -> Table:
-    """Brings every series to mean 0 and deviation 1, after taking the target's logarithm where asked to."""
-    columns = {name: scalers[name].transform(values) for name, values in _columns(table, log).items()}
+    """Scales the series of a table.
+
+    Args:
+        table: the series.
+        scalers: scalers that ``fit_scalers`` returned.
+        log: whether to scale the logarithm of the target.
+    """
+    columns = {name: scalers[name].transform(values) for name, values in _select_columns(table, log).items()}
     return table._replace(target=columns["target"], past=columns["past"], future=columns["future"])
 
 
 def unscale_target(target: np.ndarray, scalers: dict[str, training.Scaler], log: bool) -> np.ndarray:
-    """Brings targets back to their own unit."""
+    """Converts scaled targets of any shape to the unit of the series; the inverse of ``scale_table``."""
     values: np.ndarray = scalers["target"].inverse(target)
     return np.exp(values) if log else values
 
 
-def _columns(table: Table, log: bool) -> dict[str, np.ndarray]:
-    """Returns the series that are scaled."""
+def _select_columns(table: Table, log: bool) -> dict[str, np.ndarray]:
+    """Returns the series to scale; with ``log``, the logarithm of the target."""
     if log and table.target.min() <= 0:
         raise SystemExit(f"--set log: got a target of {table.target.min()}, want all above 0")
     return {"target": np.log(table.target) if log else table.target, "past": table.past, "future": table.future}
 
 
 def make_windows(table: Table, starts: np.ndarray, history: int, horizon: int, relative: bool) -> Windows:
-    """Cuts the window of each start; the naive forecast is left at 0.
+    """Cuts the windows of forecasts from a table.
 
     Args:
         table: a scaled table.
-        starts: ``[N]``, the first row of each forecast.
-        history: steps of the past.
-        horizon: steps to forecast.
-        relative: whether targets become distances from the last value before the start.
+        starts: the first row of each forecast, ``[N]``.
+        history: T, past steps per window.
+        horizon: K, steps per forecast.
+        relative: whether to subtract the last value before the start from targets.
     Returns:
-        The windows.
+        The windows; their naive forecast is 0.
     """
     columns = np.column_stack([table.target, table.past, table.future])
     past = np.lib.stride_tricks.sliding_window_view(columns, history, axis=0)[starts - history]
@@ -132,12 +146,21 @@ def make_windows(table: Table, starts: np.ndarray, history: int, horizon: int, r
 def naive_forecasts(
     target: np.ndarray, starts: np.ndarray, horizon: int, seasons: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Returns forecasts ``[N, K]`` by name: the last value, and the value one season ago for each season."""
-    ahead = np.arange(horizon)
+    """Returns the forecasts of persistence and of seasonal persistence.
+
+    Args:
+        target: the series, ``[R]``.
+        starts: the first row of each forecast, ``[N]``.
+        horizon: K, steps per forecast.
+        seasons: lags in steps; a forecast is the newest value of the same phase that is known at the start.
+    Returns:
+        Forecasts ``[N, K]`` by name.
+    """
+    steps = np.arange(horizon)
     forecasts = {"last value": np.repeat(target[starts - 1][:, None], horizon, axis=1)}
     for season in seasons:
-        back = season * -(-(ahead + 1) // season)  # the newest value of that phase that is known at the start
-        forecasts[f"{season} steps ago"] = target[starts[:, None] + ahead - back]
+        lags = season * -(-(steps + 1) // season)  # whole seasons back to a value before the start
+        forecasts[f"{season} steps ago"] = target[starts[:, None] + steps - lags]
     return forecasts
 
 
@@ -152,17 +175,17 @@ class Problem(NamedTuple):
     naive: dict[str, np.ndarray]
     """scaled naive forecasts of the test part, ``[N, K]``, by name"""
     naive_name: str
-    """of the one that the model corrects"""
+    """name of the naive forecast that the model corrects"""
 
 
 def make_problem(table: Table, settings: Mapping[str, Any]) -> Problem:
-    """Splits, scales and cuts a table.
+    """Splits and scales a table and cuts it into windows.
 
     Args:
         table: the series in their own units.
-        settings: ``split``, the sizes of the parts; ``history`` and ``horizon``, steps that are read and forecast;
-            ``seasons``, steps that naive forecasts look back; ``relative``, whether targets are distances from the last
-            value; ``log``, whether the target's logarithm is forecast.
+        settings: ``split``, sizes of the parts; ``history`` and ``horizon``, past and forecast steps per window;
+            ``seasons``, lags of the naive forecasts; ``relative``, whether to subtract the last known value from
+            targets; ``log``, whether to forecast the target's logarithm.
     Returns:
         The problem.
     """
