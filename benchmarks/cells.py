@@ -1,7 +1,7 @@
-"""Measures time and size of every cell against the LSTM's, and writes them into the table of docs/cells.md.
+"""Measures run time and number of parameters of every cell, and writes them into the table of docs/cells.md.
 
 ``python -m benchmarks.cells`` takes about 3 minutes. It times the forward pass, and value and gradient with respect to
-parameters and inputs, in interleaved rounds, on whatever device jax finds.
+parameters and inputs, in interleaved rounds on JAX's default device. Times are given as multiples of the LSTM's.
 """
 
 import argparse
@@ -24,30 +24,35 @@ from benchmarks.workloads import WORKLOADS, Workload
 from lstm_jax.cells import CELLS
 
 WORKLOAD_NAME = "reinforcement"
+"""The entry of ``WORKLOADS`` that every cell runs."""
 PAGE = Path(__file__).parent.parent / "docs" / "cells.md"
+"""The page that holds the table."""
 MAP_SHAPES = {0: (), 1: (16,), 2: (4, 4)}
-"""Number of spatial axes to their sizes. A convolution reads and carries as many numbers per step as the other cells,
-spread over these positions."""
+"""Number of spatial axes to their sizes. Over all positions, inputs and states of a convolutional cell have as many
+elements as those of the other cells."""
 PARALLEL_ROWS = {f"{name}, parallel": name for name in ("min_gru", "min_lstm")}
-"""Row to the cell that it runs by ``parallel_unroll``."""
+"""Name of a row to the cell that it runs with ``parallel_unroll``."""
 MEASURED_PREFIX = "Measured: "
-"""How the line of the page begins that tells where its numbers are from."""
+"""The first word of the line of the page that describes workload, machine and versions."""
 BASELINE_CELL = "lstm"
+"""The cell whose times are 1."""
 MIN_ROUNDS, MAX_ROUNDS = 5, 1000
+"""The fewest and the most rounds of measurements."""
 
 
 class CellResult(NamedTuple):
-    """The numbers in one row of the table."""
+    """The measurements in one row of the table."""
 
     num_parameters: int
+    """number of scalar parameters"""
     forward: float
-    """time as a multiple of the LSTM's, the median over rounds"""
+    """time of the forward pass divided by the LSTM's, median over rounds"""
     gradient: float
-    """the same ratio for value and gradient"""
+    """time of value and gradient divided by the LSTM's, median over rounds"""
 
 
 def make_outputs(name: str, workload: Workload) -> tuple[Callable[..., jax.Array], Any, jax.Array]:
-    """Makes (outputs, params, xs) of a row: its cell's sequence is ``outputs(params, xs)``."""
+    """Returns (outputs, params, xs) for a row of the table; ``outputs(params, xs)`` runs its cell over the sequence."""
     cell = CELLS[PARALLEL_ROWS.get(name, name)]
     map_shape = MAP_SHAPES[cell.num_spatial_dims]
     input_size, hidden_size = (size // math.prod(map_shape) for size in (workload.D, workload.H))
@@ -59,7 +64,7 @@ def make_outputs(name: str, workload: Workload) -> tuple[Callable[..., jax.Array
 
 
 def compile_rows(names: list[str], workload: Workload, with_gradient: bool) -> dict[str, Row]:
-    """Compiles a program for each cell."""
+    """Compiles the forward pass, or value and gradient, of each row."""
     rows = {}
     for name in tqdm(names, desc="compiling", leave=False):
         outputs, params, xs = make_outputs(name, workload)
@@ -77,12 +82,15 @@ def _run(compiled: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def measure_cells(workload: Workload, seconds: float, names: list[str] | None = None) -> dict[str, CellResult]:
-    """Measures cells against the LSTM: a ratio is taken in each round, and the median over rounds is kept.
+    """Measures cells relative to the LSTM, by the median over rounds of the ratio of their times.
 
     Args:
         workload: sizes of the sequences.
-        seconds: measuring time of each of the two modes.
-        names: rows, the LSTM among them; None means all.
+        seconds: measuring time for the forward pass, and again for value and gradient.
+        names: rows to measure, including "lstm"; None means all.
+
+    Returns:
+        Name of a row to its measurements.
     """
     names = names or [*CELLS, *PARALLEL_ROWS]
     ratios = []
@@ -96,15 +104,15 @@ def measure_cells(workload: Workload, seconds: float, names: list[str] | None = 
 
 
 def fill_table(page: str, results: dict[str, CellResult], environment: str) -> str:
-    """Writes results into the last three columns of the rows that begin with a cell's name.
+    """Replaces the last three columns of the table's rows.
 
     Args:
         page: the text of docs/cells.md.
-        results: row to its numbers; other rows stay.
-        environment: the text after ``MEASURED_PREFIX``.
+        results: name of a row to its measurements; rows without an entry are unchanged.
+        environment: the new text after ``MEASURED_PREFIX``.
 
     Returns:
-        The page with the new numbers.
+        The updated text of the page.
     """
     lines = []
     for line in page.splitlines():
@@ -112,8 +120,8 @@ def fill_table(page: str, results: dict[str, CellResult], environment: str) -> s
         if name and name[1] in results:
             result = results[name[1]]
             other_columns = line.strip("|").split("|")[:-3]
-            numbers = f"{result.num_parameters} | {result.forward:.2f} | {result.gradient:.2f}"
-            line = f"|{'|'.join(other_columns)}| {numbers} |"
+            measured_columns = f"{result.num_parameters} | {result.forward:.2f} | {result.gradient:.2f}"
+            line = f"|{'|'.join(other_columns)}| {measured_columns} |"
         lines.append(MEASURED_PREFIX + environment if line.startswith(MEASURED_PREFIX) else line)
     return "\n".join(lines) + "\n"
 
@@ -121,9 +129,10 @@ def fill_table(page: str, results: dict[str, CellResult], environment: str) -> s
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="measuring time of each of the two modes")
+    parser.add_argument("--seconds", type=float, default=60.0, help="measuring time of each mode (%(default)s)")
     seconds = parser.parse_args().seconds
-    workload, environment = WORKLOADS[WORKLOAD_NAME], describe_environment()
+    workload = WORKLOADS[WORKLOAD_NAME]
+    environment = describe_environment()
     results = measure_cells(workload, seconds)
     sizes = ", ".join(f"{letter}={size}" for letter, size in workload._asdict().items() if letter != "kind")
     machine = f"{environment['device']}, {environment['machine']}, {environment['cores']} cores"

@@ -1,13 +1,14 @@
-"""Measures, on a GPU, the time of each step of an LSTM: every form of ours, other JAX libraries, PyTorch.
+"""Measures the time per step of an LSTM on a GPU: every implementation of lstm_jax, other JAX libraries, PyTorch.
 
-    python -m benchmarks.gpu                          # every size, half an hour
-    python -m benchmarks.gpu --minutes 9              # the most telling sizes first; go on with --output FILE
+    python -m benchmarks.gpu                          # all sizes, half an hour
+    python -m benchmarks.gpu --minutes 9              # the most important sizes first; --output FILE continues
     python -m benchmarks.gpu --report FILE            # tables and plots, gpu.md beside the file
 
-A case is one size, mode and dtype. Its rows are compiled, compared with float64 on the CPU, and timed in interleaved
-rounds. ``lstm_jax scan, unroll N`` is the engine with N steps in the body of its loop; in ``whole-loop graph`` XLA
-turns the whole loop into one CUDA graph, by the compiler options ``WHOLE_LOOP_GRAPH``, which the outermost ``jax.jit``
-must be given. Products of float32 arrays use TF32 in PyTorch and cuDNN, and JAX's default precision in the others.
+A case is one size, mode and dtype, and a row is one program for it. Rows are compiled, compared with float64 on the
+CPU, and timed in interleaved rounds. ``lstm_jax scan, unroll N`` has N steps in the body of its loop over time. In
+``whole-loop graph`` XLA compiles the loop as one CUDA graph, by the compiler options ``WHOLE_LOOP_GRAPH`` of the
+outermost ``jax.jit``. Matrix products of float32 arrays use TF32 in PyTorch and cuDNN, and JAX's default precision in
+the other rows.
 """
 
 import argparse
@@ -31,36 +32,41 @@ from benchmarks.run import describe_environment, round_seconds, write_atomically
 from benchmarks.workloads import Workload
 
 NUM_STEPS = 512
+"""T of every case."""
 HIDDEN_SIZES, BATCH_SIZES = (128, 64, 256, 512, 1024), (16, 1, 128)
-"""The sizes in the order in which they are measured."""
+"""H (= D) and B, in the order of measurement."""
 DTYPES = ("bfloat16", "float32")
+"""Dtypes of parameters and inputs."""
 MODES = tuple(gpu_report.MODES)
+"""``"forward"`` and ``"value_and_grad"``."""
 UNROLLS = (1, 4, 8, 16)
-"""Steps in the body of a scan."""
+"""Numbers of time steps in the body of a scan."""
 MIN_ROUNDS, MAX_ROUNDS = 5, 40
+"""The fewest and the most rounds of a case."""
 WHOLE_LOOP_GRAPH = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,WHILE",
     "xla_gpu_graph_min_graph_size": 1,
 }
-"""The options with which XLA compiles a whole loop as one CUDA graph."""
+"""Compiler options with which XLA compiles a loop as one CUDA graph."""
 LIBRARY_ROWS = {"flax linen OptimizedLSTMCell": "flax linen", "jax.experimental.rnn": "jax.experimental.rnn"}
-"""Rows of other JAX libraries, and the library of each."""
+"""Name of a row to the JAX library that it runs, a key of ``competitors.LIBRARIES``."""
 RESULTS = Path(__file__).parent / "results"
+"""The folder of published results."""
 
 Case = tuple[Workload, str, str]
 """(workload, mode, dtype)"""
 
 
-def reference(workload: Workload, mode: str, problem: Problem) -> Any:
-    """Computes the result in float64 on the CPU."""
+def compute_reference(workload: Workload, mode: str, problem: Problem) -> Any:
+    """Computes the result of a workload in float64 on the CPU."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        problem = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), problem)
-        program = build_program(workload, mode, internals.scan_layer("cpu"), problem)
+        float64_problem = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), problem)
+        program = build_program(workload, mode, internals.scan_layer("cpu"), float64_problem)
         return jax.tree.map(np.asarray, program.to_comparable(jax.jit(program.function)(*program.arguments)))
 
 
 def make_rows(workload: Workload, mode: str, dtype: str, problem: Problem) -> dict[str, Row]:
-    """Compiles every row, or notes why it cannot run."""
+    """Compiles every row of a case; a row that cannot run holds the reason instead."""
     problem_in_dtype = cast_problem(problem, dtype)
     compile_layer = partial(try_row, compile_row, workload, mode)
     platform = jax.default_backend()
@@ -88,7 +94,7 @@ def make_rows(workload: Workload, mode: str, dtype: str, problem: Problem) -> di
 
 
 def cast_problem(problem: Problem, dtype: str) -> Problem:
-    """Casts the parameters and inputs of a problem; the target stays float32."""
+    """Casts the parameters and inputs of a problem to a dtype; the target remains float32."""
     cast = partial(jax.tree.map, lambda leaf: leaf.astype(dtype))
     return problem._replace(params=cast(problem.params), xs=cast(problem.xs))
 
@@ -99,7 +105,7 @@ def _run_implementation(name: str, params: lj.LSTMParams, xs: jax.Array, **optio
 
 
 def torch_row(workload: Workload, mode: str, problem: Problem, dtype: str) -> Row:
-    """Makes the row of ``torch.nn.LSTM``, which is cuDNN on a GPU."""
+    """Makes the row of ``torch.nn.LSTM``, which runs cuDNN on a GPU."""
     from benchmarks.competitors import pytorch
 
     call, to_comparable = pytorch.build(workload, mode, problem, dtype)
@@ -108,7 +114,7 @@ def torch_row(workload: Workload, mode: str, problem: Problem, dtype: str) -> Ro
 
 
 def try_row(make_row: Callable[..., Row], *arguments: Any) -> Row:
-    """Makes a row, or one with the message of the compiler or library that refused it; the other rows still run."""
+    """Calls ``make_row``; if it raises, returns a row with the error as its reason, so that other rows still run."""
     try:
         return make_row(*arguments)
     except Exception as error:
@@ -116,11 +122,13 @@ def try_row(make_row: Callable[..., Row], *arguments: Any) -> Row:
 
 
 def measure_case(workload: Workload, mode: str, dtype: str, seconds: float) -> dict[str, Any]:
-    """Measures one size in one mode and dtype: times, errors and reasons by row."""
+    """Measures one case and returns its entry in the file of results: times, errors and reasons per row."""
     problem = make_problem(workload)
-    exact = reference(workload, mode, problem)
+    reference = compute_reference(workload, mode, problem)
     rows = make_rows(workload, mode, dtype, problem)
-    errors = {name: max_relative_error(row.to_comparable(row.call()), exact) for name, row in rows.items() if row.call}
+    errors = {
+        name: max_relative_error(row.to_comparable(row.call()), reference) for name, row in rows.items() if row.call
+    }
     times = measure(rows, seconds, MIN_ROUNDS, MAX_ROUNDS)
     entries = {
         name: {
@@ -135,7 +143,7 @@ def measure_case(workload: Workload, mode: str, dtype: str, seconds: float) -> d
 
 
 def list_cases(smoke: bool) -> list[Case]:
-    """Lists the cases in the order in which they are measured."""
+    """Lists the cases in the order of measurement; with ``smoke`` only one small size."""
     sizes = [Workload(T=NUM_STEPS, B=batch, D=hidden, H=hidden) for batch in BATCH_SIZES for hidden in HIDDEN_SIZES]
     if smoke:
         sizes = [Workload(T=8, B=2, D=16, H=16)]
@@ -143,7 +151,11 @@ def list_cases(smoke: bool) -> list[Case]:
 
 
 def read_results(path: Path) -> tuple[dict[str, Any] | None, Path]:
-    """Reads the results for a report, and returns them with their folder; ``-`` stands for no results."""
+    """Reads a file of results, and returns it with its folder; the path ``-`` means None and the folder ``RESULTS``.
+
+    Raises:
+        SystemExit: if the file does not hold results of this suite.
+    """
     if str(path) == "-":
         return None, RESULTS
     try:
@@ -156,10 +168,10 @@ def read_results(path: Path) -> tuple[dict[str, Any] | None, Path]:
 
 
 def open_results(path: Path) -> dict[str, Any]:
-    """Reads a file of results to continue, or begins new ones if it does not exist.
+    """Reads the file of results to continue, or returns empty results if it does not exist.
 
     Raises:
-        SystemExit: if the file was made in another environment.
+        SystemExit: if the file was measured on another device or with other versions.
     """
     environment = describe_environment()
     if not path.exists():
@@ -173,11 +185,11 @@ def open_results(path: Path) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="a size that takes a minute anywhere")
+    parser.add_argument("--smoke", action="store_true", help="one small size, a minute on any device")
     parser.add_argument("--seconds", type=float, default=4.0, help="measuring time of a case (%(default)s)")
-    parser.add_argument("--minutes", type=float, help="start no case after so many")
-    parser.add_argument("--output", type=Path, help="the file of results; continued if it exists")
-    parser.add_argument("--report", type=Path, help="write the tables of this file, - for none, and measure nothing")
+    parser.add_argument("--minutes", type=float, help="start no case after this time")
+    parser.add_argument("--output", type=Path, help="file of results; continued if it exists")
+    parser.add_argument("--report", type=Path, help="only write the tables and plots of this file, or empty ones for -")
     options = parser.parse_args(arguments)
     if options.report:
         print(gpu_report.write_report(*read_results(options.report)))

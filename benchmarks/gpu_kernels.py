@@ -1,4 +1,4 @@
-"""Counts the instructions and registers in the machine code of the kernels of ``mosaic_gpu``."""
+"""Counts instructions and registers in the machine code of the ``mosaic_gpu`` kernels."""
 
 import re
 from collections import Counter
@@ -9,26 +9,30 @@ from typing import Any
 from benchmarks import internals
 
 SCHEDULERS_PER_MULTIPROCESSOR = 4
-"""Each scheduler starts one instruction of one warp per cycle."""
+"""Warp schedulers of a multiprocessor; each issues one instruction per cycle."""
 
 
 def describe_kernel(
     compile_program: Callable[..., Any], direction: str, dtype: str, hidden_size: int, has_flags: bool, dumps: Path
 ) -> dict[str, Any]:
-    """Compiles a kernel, and counts registers, instructions and cycles in the loop over time of its machine code.
+    """Compiles a kernel, and counts its registers and the instructions and cycles of one time step.
 
     Args:
-        compile_program: ``compile_program(function, *arguments)``; it leaves machine code in ``dumps``.
+        compile_program: ``compile_program(function, *arguments)``; it writes the machine code into ``dumps``.
         direction: ``"forward"`` or ``"backward"``.
         dtype: the dtype of the inputs.
         hidden_size: H.
-        has_flags: whether there are lengths, a mask or resets.
+        has_flags: whether the kernel supports lengths, a mask or resets.
         dumps: an empty folder.
+
+    Returns:
+        The counts by the names of the columns of ``gpu_programs_report.KERNEL_COLUMNS``.
     """
     function, arguments = internals.kernel_program(direction, dtype, hidden_size, has_flags)
     compile_program(function, *arguments)
     (assembler_output,), (code,) = dumps.glob("*.ptxas"), dumps.glob("*.sass_ctrl")
-    message, instructions = assembler_output.read_text(), loop_instructions(code.read_text())
+    message = assembler_output.read_text()
+    instructions = loop_instructions(code.read_text())
     counts = Counter(instruction.split(".")[0] for instruction in instructions)
     return {
         "registers": int(re.findall(r"Used (\d+) registers", message)[0]),
@@ -41,14 +45,14 @@ def describe_kernel(
 
 
 def loop_instructions(code: str) -> list[str]:
-    """Lists the instructions in the largest loop of a disassembled kernel, which is the loop over time.
+    """Lists the instructions of the loop over time, which is the largest loop of a disassembled kernel.
 
     Raises:
-        ValueError: if there is no loop.
+        ValueError: if the code has no loop.
     """
     instructions: list[str] = []
     labels: dict[str, int] = {}
-    loops: list[tuple[int, int]] = []  # index of the first instruction, and of the one after the last
+    loops: list[tuple[int, int]] = []  # (start, stop) indices into instructions
     for line in code.splitlines():
         if label := re.match(r"\.(L_x_\d+):", line):
             labels[label[1]] = len(instructions)

@@ -1,6 +1,6 @@
-"""Counts, on any machine, what is compiled for a GPU: kernels per time step, memory, instructions.
+"""Counts kernels per time step, memory and instructions of programs compiled for a GPU, on a machine without one.
 
-    make cuda PYTHON=python3.13 VENV=.venv-newest     # NVIDIA's compiler, 700 MB, in a folder of its own
+    make cuda PYTHON=python3.13 VENV=.venv-newest     # NVIDIA's compiler, 700 MB, in a separate folder
     PYTHONPATH=.venv-newest/cuda .venv-newest/bin/python -m benchmarks.gpu_programs
 
 XLA compiles for an H100 that is only described to it; no driver is needed and nothing runs. The loop over time of a
@@ -33,22 +33,26 @@ from benchmarks.run import describe_environment, write_atomically
 from benchmarks.workloads import Workload
 
 UNROLLS = (1, 2, 4, 16)
-"""Steps in the body of a scan."""
+"""Numbers of time steps in the body of a scan."""
 CPU_CHUNKS_ROW = "lstm_jax scan, CPU chunk sizes"
+"""The row of a scan with the chunk sizes of a CPU and the unroll of a GPU."""
 LIBRARIES = "flax linen", "flax nnx", "haiku", "equinox"
+"""Other libraries to count, keys of ``competitors.LIBRARIES``."""
 SMOKE_ROWS = UNROLLED_ROW.format(4), KERNEL_ROW, "flax linen OptimizedLSTMCell"
 """The rows that ``--smoke`` counts."""
 
 
 class Sizes(NamedTuple):
-    """What is compiled."""
+    """The sizes and dtypes of the programs and kernels to compile."""
 
     num_steps: int
+    """T of the programs"""
     layers: tuple[tuple[int, int], ...]
-    """B and H"""
+    """(B, H) of the programs"""
     dtypes: tuple[str, ...]
+    """dtypes of the programs"""
     kernels: tuple[tuple[str, int], ...]
-    """dtype and H"""
+    """(dtype, H) of the kernels"""
 
 
 FULL_SIZES = Sizes(
@@ -75,17 +79,17 @@ gpu_device_info {
 platform_name: "CUDA"
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-"""A GpuTargetConfigProto of Stream Executor, with figures of NVIDIA's data sheet and of the CUDA programming guide."""
+"""The target as XLA's GpuTargetConfigProto, from NVIDIA's data sheet and the CUDA programming guide."""
 
 
 def describe_device(dumps: Path) -> Any:
-    """Configures the compilers, and returns the device to compile for.
+    """Configures the compilers, and returns a description of an H100 to compile for.
 
     Args:
-        dumps: the folder in which compilers leave programs and the machine code of our kernels.
+        dumps: the folder into which the compilers write programs and machine code.
 
     Raises:
-        SystemExit: if the compiler is not installed, or jax is too old.
+        SystemExit: if NVIDIA's compiler is not installed, or jax is older than 0.11.
     """
     if jax.__version_info__ < (0, 11):
         raise SystemExit(f"Want jax 0.11 or newer, which the kernels are written for; this is {jax.__version__}")
@@ -105,14 +109,14 @@ def describe_device(dumps: Path) -> Any:
 
 
 def compile_for(device: Any, function: Any, *arguments: Any, options: dict[str, Any] | None = None) -> Any:
-    """Compiles a program for a device, with the compiler options given or XLA's defaults."""
+    """Compiles a function for a device; ``options`` are compiler options, and None means XLA's defaults."""
     sharding = jax.sharding.SingleDeviceSharding(device)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
     return jax.jit(function).lower(*shapes).compile(options)
 
 
 def make_layers() -> dict[str, Layer]:
-    """Makes every form of ours, and the layers of the libraries that are installed, by the names of their rows."""
+    """Maps names of rows to layers: every implementation of lstm_jax, and the installed libraries."""
     layers = {UNROLLED_ROW.format(unroll): internals.scan_layer("gpu", unroll) for unroll in UNROLLS}
     layers[WHOLE_LOOP_ROW] = internals.scan_layer("gpu")
     layers[CPU_CHUNKS_ROW] = internals.scan_layer("cpu", internals.default_unroll("gpu"))
@@ -126,7 +130,11 @@ def make_layers() -> dict[str, Layer]:
 def count_program(
     device: Any, workload: Workload, mode: str, dtype: str, row: str, layer: Layer, dumps: Path
 ) -> dict[str, Any]:
-    """Counts kernels and starts by the host per time step, and temporary memory; or gives the reason why it cannot."""
+    """Counts kernels and starts by the host per time step, and temporary memory.
+
+    Returns:
+        ``{"kernels": ..., "starts": ..., "MiB": ...}``, or ``{"reason": ...}`` if the program does not compile.
+    """
     problem = gpu.cast_problem(make_problem(workload), dtype)
     reason = internals.why_not_on_hopper(problem.xs, workload.H) if row == KERNEL_ROW else None
     if reason:
@@ -139,7 +147,7 @@ def count_program(
         text, (thunks,) = compiled.as_text(), dumps.glob("*thunk_sequence_after_thunk_passes.txt")
         kernels = hlo.count_executed(text, hlo.launches_kernel) / workload.T
         starts = hlo.count_host_starts(thunks.read_text(), hlo.trip_counts(text)) / workload.T
-    except Exception as error:  # of any library: the others are still counted
+    except Exception as error:  # any library may fail; the others are still counted
         return {"reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"}
     memory = compiled.memory_analysis().temp_size_in_bytes
     return {"kernels": round(kernels, 2), "starts": round(starts, 2), "MiB": round(memory / 2**20, 1)}
@@ -152,15 +160,18 @@ def empty_folder(folder: Path) -> None:
 
 
 def count_all(smoke: bool, dumps: Path) -> dict[str, Any]:
-    """Compiles and counts everything, and returns the results as JSON holds them.
+    """Compiles and counts all programs and kernels.
 
     Args:
-        smoke: whether to take one small size and few rows.
+        smoke: whether to count only ``SMOKE_ROWS`` at ``SMOKE_SIZES``.
         dumps: an empty folder.
+
+    Returns:
+        The content of the file of results.
     """
     device = describe_device(dumps)
     sizes = SMOKE_SIZES if smoke else FULL_SIZES
-    # kernels come before programs, since what was compiled once is not dumped again
+    # kernels first: a kernel that a program has compiled already would not be dumped again
     kernels = list(_count_kernels(device, sizes, dumps / "kernels"))
     layers = {row: layer for row, layer in make_layers().items() if row in SMOKE_ROWS or not smoke}
     entries = [(B, H, dtype, row) for B, H in sizes.layers for dtype in sizes.dtypes for row in layers]
@@ -176,6 +187,7 @@ def count_all(smoke: bool, dumps: Path) -> dict[str, Any]:
 
 
 def _count_kernels(device: Any, sizes: Sizes, dumps: Path) -> Iterator[dict[str, Any]]:
+    """Yields the counts of each kernel, forward and backward, with and without flags."""
     compile_program = partial(compile_for, device)
     for dtype, hidden_size in sizes.kernels:
         for direction in ("forward", "backward"):
@@ -187,6 +199,7 @@ def _count_kernels(device: Any, sizes: Sizes, dumps: Path) -> Iterator[dict[str,
 
 
 def _paragraph(number: int) -> str:
+    """Returns a paragraph of the module docstring."""
     return (__doc__ or "").split("\n\n")[number].strip("\n")
 
 
@@ -194,7 +207,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="one small size")
-    parser.add_argument("--output", type=Path, default=gpu.RESULTS / "gpu_programs.json", help="and .md (%(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=gpu.RESULTS / "gpu_programs.json",
+        help="file of results; .md and .png are written beside it (%(default)s)",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as dumps:
         results = count_all(options.smoke, Path(dumps))
@@ -204,9 +222,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def write_report(results: dict[str, Any], output: Path) -> str:
     """Writes the tables and the plot beside the file of results, and returns the tables."""
-    picture = output.with_suffix(".png")
-    gpu_programs_report.plot_kernels(results, picture)
-    text = gpu_programs_report.format_report(results, _paragraph(2), picture.name)
+    plot_path = output.with_suffix(".png")
+    gpu_programs_report.plot_kernels(results, plot_path)
+    text = gpu_programs_report.format_report(results, _paragraph(2), plot_path.name)
     output.with_suffix(".md").write_text(text)
     return text
 

@@ -1,4 +1,4 @@
-"""Makes the tables and the plot of what ``benchmarks.gpu_programs`` counted."""
+"""Makes the tables and the plot of the counts of ``benchmarks.gpu_programs``."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ KERNEL_COLUMNS = (
     *("dtype", "H", "direction", "flags", "registers"),
     *("spilled", "instructions", "products", "special", "cycles"),
 )
+"""Columns of the table of kernels."""
 KERNEL_SECTION = """
 ## The kernels of `mosaic_gpu`, for 16 sequences
 
@@ -19,20 +20,23 @@ resets.
 """
 
 
-def format_report(results: dict[str, Any], explanation: str, picture: str) -> str:
+def format_report(results: dict[str, Any], explanation: str, plot_name: str) -> str:
     """Formats the tables in Markdown.
 
     Args:
-        results: what ``gpu_programs`` writes.
-        explanation: a paragraph that stands at the top.
-        picture: the file of the plot.
+        results: the content of a file of results of ``gpu_programs``.
+        explanation: the first paragraph.
+        plot_name: the file name of the plot.
+
+    Returns:
+        The text of the report.
     """
     date, version = results["environment"]["date"], results["environment"]["versions"]["jax"]
     lines = [
         f"# Compiled for an H100\n\n{explanation}\n",
         f"{date}, jax {version}, T = {results['T']}; nothing was run.",
         f"On a GPU `lstm` takes {internals.default_unroll('gpu')} steps in the body of its loop.\n",
-        f"![Kernels per time step]({picture})\n",
+        f"![Kernels per time step]({plot_name})\n",
         "## Kernels per time step, starts by the host per time step, temporary memory\n",
         "| B | H | dtype | row | forward | forward + backward |\n" + "| --- " * 6 + "|",
     ]
@@ -52,7 +56,7 @@ def _format_counts(counts: dict[str, Any]) -> str:
 
 
 def plot_kernels(results: dict[str, Any], path: Path) -> None:
-    """Plots bars of kernels per time step by row, a panel for each mode, a color for each size, in the last dtype."""
+    """Plots kernels per time step as bars, one panel per mode and one color per size, for the last dtype."""
     from matplotlib.figure import Figure
 
     dtype = results["programs"][-1]["dtype"]
@@ -61,10 +65,10 @@ def plot_kernels(results: dict[str, Any], path: Path) -> None:
     sizes = list(dict.fromkeys((entry["B"], entry["H"]) for entry in entries))
     figure = Figure(figsize=(10, 0.5 + 0.5 * len(rows)), layout="constrained")
     for axes, (mode, title) in zip(figure.subplots(1, 2, sharey=True), gpu_report.MODES.items(), strict=True):
-        for k, (batch_size, hidden_size) in enumerate(sizes):
+        for color, (batch_size, hidden_size) in enumerate(sizes):
             same_size = [entry for entry in entries if (entry["B"], entry["H"]) == (batch_size, hidden_size)]
             counted = [entry for entry in same_size if "MiB" in entry["modes"][mode]]
-            positions = [rows.index(entry["row"]) + (k + 0.5) * 0.8 / len(sizes) - 0.4 for entry in counted]
+            positions = [rows.index(entry["row"]) + (color + 0.5) * 0.8 / len(sizes) - 0.4 for entry in counted]
             kernels = [entry["modes"][mode]["kernels"] for entry in counted]
             bars = axes.barh(positions, kernels, 0.75 / len(sizes), label=f"B={batch_size} H={hidden_size}")
             axes.bar_label(bars, fmt="{:.3g}", padding=2, fontsize=7)

@@ -1,4 +1,4 @@
-"""Makes the tables and plots of ``benchmarks.gpu``; where nothing is measured, they say so."""
+"""Makes the tables and plots of ``benchmarks.gpu``; cases without measurements are marked as not measured."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,30 +7,34 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Case = dict[str, Any]
+"""An entry of ``"cases"`` in a file of results, as ``gpu.measure_case`` returns it."""
 MODES = {"forward": "forward", "value_and_grad": "forward + backward"}
 """Mode to its title."""
 SCAN_ROW, UNROLLED_ROW = "lstm_jax scan", "lstm_jax scan, unroll {}"
 WHOLE_LOOP_ROW = "lstm_jax scan, whole-loop graph"
 KERNEL_ROW, CUDNN_ROW = "lstm_jax mosaic_gpu", "lstm_jax cudnn"
 LINEN_ROW, RNN_ROW, TORCH_ROW = "flax linen", "jax.experimental.rnn", "torch {dtype}"
-"""Names of rows, or how the names of several rows begin."""
+"""Names of rows, or prefixes of several names."""
 FLOOR_MICROSECONDS = 0.4
-"""A lower bound, by arithmetic, of the time per step of a block of 16 sequences and 128 units in bfloat16: the products
-at 85 % of the tensor cores' rate, the gates' element-wise operations and one barrier, none overlapping."""
+"""A lower bound on the time per step of a block of 16 sequences and 128 units in bfloat16. It is the sum of the matrix
+products at 85 % of the tensor cores' rate, the element-wise operations of the gates, and one barrier."""
 MAX_FLOOR_RATIOS = (3.0, 5.0)
-"""How many times that bound the kernel may take, forward and with the backward pass."""
+"""The target for the kernel's time in multiples of ``FLOOR_MICROSECONDS``: forward, and with the backward pass."""
 
 
 class Target(NamedTuple):
-    """The least speedup that is wanted of our rows over another library's."""
+    """A target for the speedup of lstm_jax over another library."""
 
     label: str
+    """the library and condition, as the table shows them"""
     row: str
+    """prefix of the rows of lstm_jax"""
     other_row: str
+    """prefix of the rows of the other library"""
     max_hidden_size: float
-    """larger layers are left out"""
+    """cases with larger H do not count"""
     min_speedups: tuple[float, float]
-    """forward, and with the backward pass"""
+    """smallest speedup: forward, and with the backward pass"""
 
 
 TARGETS = (
@@ -39,24 +43,28 @@ TARGETS = (
     Target("jax.experimental.rnn, H to 128, by the kernel", KERNEL_ROW, RNN_ROW, 128, (1.5, 1.5)),
     Target("torch (cuDNN), H to 128, by the kernel", KERNEL_ROW, TORCH_ROW, 128, (1.0, 1.0)),
 )
+"""The targets in the order of the table."""
 
 
 def fastest_seconds(case: Case, prefix: str) -> float | None:
-    """Returns the smallest median time of the rows whose names begin so; ``{dtype}`` in it is the case's dtype."""
-    prefix = prefix.format(dtype=case["dtype"])
-    rows = [row for name, row in case["rows"].items() if name.startswith(prefix) and row["seconds"]]
+    """Returns the smallest median time of the rows whose names start with ``prefix``, or None if none was measured.
+
+    ``{dtype}`` in the prefix stands for the dtype of the case.
+    """
+    name_start = prefix.format(dtype=case["dtype"])
+    rows = [row for name, row in case["rows"].items() if name.startswith(name_start) and row["seconds"]]
     return min((float(np.median(row["seconds"])) for row in rows), default=None)
 
 
 def speedups(cases: list[Case], target: Target, mode: str) -> list[float]:
-    """Computes how many times faster our row is in each case that has both."""
+    """Computes the speedup of a target in each case of a mode in which both rows were measured."""
     chosen = [case for case in cases if case["mode"] == mode and case["H"] <= target.max_hidden_size]
     pairs = [(fastest_seconds(case, target.row), fastest_seconds(case, target.other_row)) for case in chosen]
-    return [other / ours for ours, other in pairs if ours and other]
+    return [other_seconds / seconds for seconds, other_seconds in pairs if seconds and other_seconds]
 
 
 def target_table(cases: list[Case]) -> str:
-    """Formats, for each target, what is wanted and the geometric mean and the worst of what was measured."""
+    """Formats the table of targets, with the geometric mean and the worst of the measured values."""
     lines = ["| compared with | mode | wanted | geometric mean | worst | cases |", "| --- " * 6 + "|"]
     for target in TARGETS:
         for (mode, title), min_speedup in zip(MODES.items(), target.min_speedups, strict=True):
@@ -78,20 +86,20 @@ def _mean_and_worst(values: list[float], worst: Callable[[list[float]], float]) 
 
 
 def case_lines(case: Case) -> str:
-    """Formats every row of a case: microseconds per step, quartiles, error."""
-    start = f"| {case['B']} | {case['H']} | {case['dtype']} | {MODES[case['mode']]} "
+    """Formats a line of the table for each row of a case: microseconds per step, quartiles, error."""
+    case_columns = f"| {case['B']} | {case['H']} | {case['dtype']} | {MODES[case['mode']]} "
     lines = []
     for name, row in case["rows"].items():
         if row["seconds"]:
             low, median, high = np.percentile(row["seconds"], [25, 50, 75]) / case["T"] * 1e6
-            lines.append(f"{start}| {name} | {median:.2f} | {low:.2f} to {high:.2f} | {row['error']:.1e} |")
+            lines.append(f"{case_columns}| {name} | {median:.2f} | {low:.2f} to {high:.2f} | {row['error']:.1e} |")
         else:
-            lines.append(f"{start}| {name} | - | {row['reason']} | - |")
+            lines.append(f"{case_columns}| {name} | - | {row['reason']} | - |")
     return "\n".join(lines)
 
 
 def plot_time_per_step(cases: list[Case], folder: Path) -> list[Path]:
-    """Plots microseconds per step against H: a picture for each batch size, a panel for each mode and dtype."""
+    """Plots microseconds per step against H, and returns the paths: one file per B, one panel per mode and dtype."""
     from matplotlib.figure import Figure
 
     paths = []
@@ -120,7 +128,10 @@ def _plot_panel(axes: Any, cases: list[Case]) -> None:
 
 
 def write_report(results: dict[str, Any] | None, folder: Path) -> Path:
-    """Writes ``gpu.md`` and its plots; without results it says that nothing was measured, and what to run."""
+    """Writes ``gpu.md`` and its plots into a folder, and returns its path.
+
+    Without results the file says that nothing was measured, and which command measures.
+    """
     cases = results["cases"] if results else []
     if results:
         environment = results["environment"]

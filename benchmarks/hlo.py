@@ -1,29 +1,32 @@
-"""Reads compiled programs as text: how often operations run, and how often the host starts something on a GPU."""
+"""Parses the text of compiled programs: counts executed operations, and starts of kernels and graphs by the host."""
 
 import math
 import re
 from collections.abc import Callable
 
 KINDS_WITHOUT_KERNEL = "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while"
-"""Kinds of operations that launch nothing in a program for GPUs."""
+"""HLO operations that launch no kernel on a GPU."""
 CALL_KINDS = "call", "call-start", "async-start"
-"""Kinds of operations that run another computation once."""
+"""HLO operations that run another computation once."""
 
 
 def computations(text: str) -> dict[str, str]:
-    """Splits the text of a compiled program into its computations: name to body."""
+    """Splits the text of a compiled program into computations, name to body."""
     return dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", text, re.M | re.S))
 
 
 def count_executed(text: str, is_counted: Callable[[str], bool]) -> int:
-    """Counts how often operations of some kinds run; those in a loop count once for each of its iterations.
+    """Counts executed operations of selected kinds; an operation in a loop counts once per iteration.
 
     Args:
-        text: a compiled program.
-        is_counted: tells of a kind of operation, such as ``"all-reduce"``, whether it is counted.
+        text: the text of a compiled program.
+        is_counted: predicate on the kind of an operation, such as ``"all-reduce"``.
+
+    Returns:
+        The number of executions.
 
     Raises:
-        ValueError: if the trip count of a loop is not known, or the program chooses between computations.
+        ValueError: if a loop has no known trip count, or the program has a conditional.
     """
     bodies = computations(text)
 
@@ -46,7 +49,7 @@ def count_executed(text: str, is_counted: Callable[[str], bool]) -> int:
 
 
 def trip_counts(text: str) -> list[int]:
-    """Lists the trip count of each loop in the order of entering them: an outer loop, then those inside it."""
+    """Lists the trip counts of all loops, an outer loop before its inner loops."""
     bodies = computations(text)
     counts = []
 
@@ -61,61 +64,70 @@ def trip_counts(text: str) -> list[int]:
 
 
 def count_host_starts(thunks: str, trip_counts: list[int]) -> int:
-    """Counts how often the host starts something on a GPU: a single kernel or copy, or a CUDA graph of several.
+    """Counts how often the host starts a kernel, a copy or a CUDA graph.
 
     Args:
-        thunks: the file that XLA dumps as ``...thunk_sequence_after_thunk_passes.txt``. The condition of a loop with a
-            known trip count does not run.
-        trip_counts: the result of ``trip_counts``.
+        thunks: the text that XLA dumps as ``...thunk_sequence_after_thunk_passes.txt``. The condition of a loop with a
+            known trip count is not counted, since it does not run.
+        trip_counts: the trip counts of the program's loops, from the function ``trip_counts``.
+
+    Returns:
+        The number of starts.
 
     Raises:
-        ValueError: if the thunks hold fewer loops than there are trip counts.
+        ValueError: if the thunks have fewer loops than ``trip_counts``.
     """
-    total, remaining = 0, list(trip_counts)
-    graph_indent = None  # of the CUDA graph that the current line is in
-    loops: list[tuple[int, int, str]] = []  # indentation, trip count, and the part of the loop that the line is in
+    total = 0
+    remaining_trip_counts = list(trip_counts)
+    graph_indent = None  # indentation of the CUDA graph that contains the line
+    loops: list[tuple[int, int, str]] = []  # of the enclosing loops: indentation, trip count, "condition:" or "body:"
     for line in thunks.splitlines():
         indent = len(line) - len(line.lstrip())
         if line.strip() in ("condition:", "body:") and graph_indent is None:
-            place = max(k for k, loop in enumerate(loops) if loop[2] != "body:")
-            loops[place:] = [(loops[place][0], loops[place][1], line.strip())]
+            index = max(k for k, loop in enumerate(loops) if loop[2] != "body:")
+            loops[index:] = [(loops[index][0], loops[index][1], line.strip())]
         kind = re.match(r"\s*\d+: (k\w+)", line)
         if kind is None:
             continue
         if graph_indent is not None and indent > graph_indent:
-            del remaining[: kind[1] == "kWhile"]
+            if kind[1] == "kWhile":
+                del remaining_trip_counts[:1]
             continue
         graph_indent = indent if kind[1] == "kCommandBuffer" else None
         loops = [loop for loop in loops if loop[0] < indent]
         if kind[1] == "kWhile":
-            loops.append((indent, remaining.pop(0), ""))
+            loops.append((indent, remaining_trip_counts.pop(0), ""))
         else:
             total += math.prod(trips if part == "body:" else 0 for _, trips, part in loops)
-    if remaining:
-        raise ValueError(f"thunks: got {len(trip_counts) - len(remaining)} loops, want {len(trip_counts)}")
+    if remaining_trip_counts:
+        num_loops = len(trip_counts) - len(remaining_trip_counts)
+        raise ValueError(f"thunks: got {num_loops} loops, want {len(trip_counts)}")
     return total
 
 
 def operation_kind(line: str) -> str:
-    """Returns the kind in ``  %name = shape kind(...)``, or an empty text; the shape may be a tuple of tuples."""
+    """Returns the kind of operation in a line ``%name = shape kind(...)``, or ``""``; shapes may be nested tuples."""
     match = re.search(r" ([a-z][\w\-]*)\((?=[%)\w\"/{-])", line.partition(" = ")[2])
     return match[1] if match else ""
 
 
 def launches_kernel(kind: str) -> bool:
-    """Tells whether an operation of this kind launches a kernel or a copy in a program for GPUs."""
+    """Tells whether operations of a kind launch a kernel or a copy on a GPU."""
     return bool(kind) and kind not in (*KINDS_WITHOUT_KERNEL, *CALL_KINDS) and not kind.endswith(("-done", "-update"))
 
 
 def _entry(text: str) -> str:
+    """Returns the name of the entry computation."""
     return re.findall(r"^ENTRY %?([\w.\-]+)", text, re.M)[0]
 
 
 def _loop_body(line: str) -> str:
+    """Returns the name of the body of the loop in a line."""
     return re.findall(r"body=%?([\w.\-]+)", line)[0]
 
 
 def _trip_count(line: str) -> int:
+    """Returns the known trip count of the loop in a line."""
     match = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
     if match is None:
         raise ValueError(f"text: got {line.strip()[:200]}, want loops with a known trip count")

@@ -1,4 +1,4 @@
-"""The library's internals that the benchmarks for GPUs use; no other file here imports ``lstm_jax._core``."""
+"""Access to ``lstm_jax._core`` for the GPU benchmarks; no other benchmark imports it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,23 +18,23 @@ from lstm_jax._core.structs import SequenceOptions
 
 
 def scan_layer(platform: str, unroll: int | None = None) -> Layer:
-    """Makes a layer whose loop over time is a scan, configured as for a platform, on whatever platform it runs.
+    """Makes a layer that runs the scan implementation with the settings of a platform, on any platform.
 
     Args:
         platform: ``"cpu"`` or ``"gpu"``, as ``jax.default_backend`` returns it.
-        unroll: steps in the body of the loop; None means the platform's default.
+        unroll: number of time steps in the body of the loop; None means the platform's default.
     """
-    config = _scan_config(platform)
-    config = config if unroll is None else config._replace(unroll=unroll)
-    return _layer(TABLE["scan"], (("cpu", config),))
+    default_config = _scan_config(platform)
+    config = default_config if unroll is None else default_config._replace(unroll=unroll)
+    return _make_layer(TABLE["scan"], (("cpu", config),))
 
 
 def kernel_layer() -> Layer:
-    """Makes a layer whose loop over time is the kernel of ``mosaic_gpu``, on whatever device it is compiled for."""
-    return _layer(TABLE["mosaic_gpu"], tuple(tuning.SCAN_CONFIGS.items()))
+    """Makes a layer that runs the ``mosaic_gpu`` kernels, without checking the device."""
+    return _make_layer(TABLE["mosaic_gpu"], tuple(tuning.SCAN_CONFIGS.items()))
 
 
-def _layer(implementation: Implementation, scan_configs: tuple[tuple[str, tuning.ScanConfig], ...]) -> Layer:
+def _make_layer(implementation: Implementation, scan_configs: tuple[tuple[str, tuning.ScanConfig], ...]) -> Layer:
     spec = sequence.StaticArgs(lj.cells.LSTM, implementation, False, None, scan_configs)
 
     def run_sequence(params: lj.LSTMParams, xs: jax.Array, **options: Any) -> jax.Array:
@@ -46,11 +46,12 @@ def _layer(implementation: Implementation, scan_configs: tuple[tuple[str, tuning
 
 
 def _scan_config(platform: str) -> tuning.ScanConfig:
+    """Returns the scan settings of a platform, ``"cpu"`` or ``"gpu"``."""
     return tuning.SCAN_CONFIGS["cuda" if platform == "gpu" else "cpu"]
 
 
 def default_unroll(platform: str) -> int:
-    """Returns the number of steps in the body of a scan on a platform."""
+    """Returns the default number of time steps in the body of a scan on a platform."""
     return _scan_config(platform).unroll
 
 
@@ -60,20 +61,20 @@ def why_not(implementation: str, xs: jax.Array, hidden_size: int) -> str | None:
 
 
 def why_not_on_hopper(xs: jax.Array, hidden_size: int) -> str | None:
-    """Returns the reason why ``mosaic_gpu`` cannot run a layer even where there is a GPU for it, or None if it can."""
+    """Returns the reason why ``mosaic_gpu`` cannot run a layer on a Hopper GPU, or None if it can."""
     return mosaic_gpu.why_not_on_hopper(CallSpec(xs, hidden_size, None, None, None))
 
 
 def kernel_program(
     direction: str, dtype: str, hidden_size: int, has_flags: bool
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Returns a function that is one kernel of ``mosaic_gpu`` alone, and arguments for 64 steps.
+    """Returns a function that runs one ``mosaic_gpu`` kernel, and its arguments for 64 time steps.
 
     Args:
         direction: ``"forward"`` or ``"backward"``.
         dtype: the dtype of the inputs.
         hidden_size: H.
-        has_flags: whether there are lengths, a mask or resets.
+        has_flags: whether the kernel supports lengths, a mask or resets.
     """
     from lstm_jax._core.implementations import kernels, layout
 
@@ -92,7 +93,7 @@ def kernel_program(
 
 
 def warps_per_block(hidden_size: int) -> int:
-    """Returns how many warps run a kernel of ``mosaic_gpu`` for one group of sequences."""
+    """Returns the number of warps in a thread block of a ``mosaic_gpu`` kernel."""
     from lstm_jax._core.implementations import layout
 
     return 4 * (hidden_size // layout.GROUP_UNITS)

@@ -1,4 +1,4 @@
-"""Compiles rows, compares their results, and times them in interleaved rounds."""
+"""Compiles the programs of all libraries, compares their results, and times them in interleaved rounds."""
 
 import time
 from collections.abc import Callable
@@ -15,44 +15,48 @@ from benchmarks.programs import Problem, build_program, make_problem, max_relati
 from benchmarks.workloads import Workload
 
 REST_SECONDS = 0.02
-"""The pause before each measurement, in which the thread pool of the row before stops spinning."""
+"""The pause before each measurement, in which the previous row's thread pool stops spinning."""
 MIN_TIMING_SECONDS = 0.05
-"""A call shorter than this is repeated for this long in a measurement, after one call that does not count."""
+"""A shorter call is repeated for this time in a measurement, after one warm-up call."""
 TOLERANCE = {"forward": 1e-4, "value_and_grad": 1e-3}
-"""The largest error of a row's outputs or gradients against ours, relative to the largest entry of each array. Sums
-over T steps in float32 drift apart; a wrong gate, order or bias is two orders larger."""
+"""Mode to the largest accepted error of a row against lstm_jax, relative to the largest entry of each array. Float32
+rounding accumulates over T steps; a wrong gate, gate order or bias gives an error 100 times larger."""
 MATRIX_PRODUCT = "matrix product"
-"""The row of one large product, whose speed the other rows are held against."""
+"""The row of one large matrix product, which measures the speed of the machine."""
 MATRIX_PRODUCT_SIZE = 1024
+"""Rows and columns of its square matrices."""
 SWEEP_ROWS = ("lstm_jax", "flax linen OptimizedLSTMCell", "torch")
-"""The rows of a sweep: all whose names begin so."""
+"""Prefixes of the rows that a sweep measures."""
 
 
 class Row(NamedTuple):
-    """The program of one library, ready to be timed; or the reason why it cannot run."""
+    """A compiled program of one library, or the reason why it cannot run."""
 
     call: Callable[[], Any] | None
-    """runs the program to its end"""
+    """runs the program and waits for its result; None if it cannot run"""
     to_comparable: Callable[[Any], Any] = lambda result: result
-    """maps the result to one that is the same for every library"""
+    """converts the result to a form that is equal for all libraries"""
     first_seconds: float | None = None
-    """time to the first result: tracing, compiling, running"""
+    """time to the first result: tracing, compilation and the first run"""
     temporary_bytes: int | None = None
-    """the peak of temporary arrays, as XLA plans them"""
+    """peak size of temporary arrays according to XLA"""
     reason: str | None = None
-    """why there is no call"""
+    """why the program cannot run"""
 
 
 def make_rows(workload: Workload, mode: str, *, sweep_only: bool = False) -> dict[str, Row]:
-    """Compiles every library's row, ours first, and compares each with ours.
+    """Compiles the rows of all libraries, lstm_jax first, and compares their results.
 
     Args:
-        workload: what to run.
+        workload: the workload to compile.
         mode: ``"forward"`` or ``"value_and_grad"``.
         sweep_only: whether to make only ``SWEEP_ROWS``.
 
+    Returns:
+        Name to row.
+
     Raises:
-        AssertionError: if a library's result differs from ours.
+        AssertionError: if the result of a library differs from that of lstm_jax by more than ``TOLERANCE``.
     """
     problem = make_problem(workload)
     rows = {}
@@ -67,10 +71,11 @@ def make_rows(workload: Workload, mode: str, *, sweep_only: bool = False) -> dic
             if _is_measured(name, workload, mode, sweep_only):
                 rows[name] = compile_row(workload, mode, layer, problem)
     if workload.kind in ("ragged", "resets"):
-        plain, without_options = workload._replace(kind="sequence"), problem._replace(lengths=None, resets=None)
+        plain_workload = workload._replace(kind="sequence")
+        plain_problem = problem._replace(lengths=None, resets=None)
         for name, layer in ours.layers().items():
-            if _is_measured(name, plain, mode, sweep_only):
-                rows[f"{name}, plain"] = compile_row(plain, mode, layer, without_options)
+            if _is_measured(name, plain_workload, mode, sweep_only):
+                rows[f"{name}, plain"] = compile_row(plain_workload, mode, layer, plain_problem)
     if _is_measured("torch", workload, mode, sweep_only):
         rows["torch"] = _torch_row(workload, mode, problem)
     _check_agreement(rows, mode)
@@ -78,18 +83,16 @@ def make_rows(workload: Workload, mode: str, *, sweep_only: bool = False) -> dic
 
 
 def measure(rows: dict[str, Row], seconds: float, min_rounds: int, max_rounds: int) -> dict[str, list[float]]:
-    """Times the call of each row in each round, and that of one large matrix product.
-
-    Every round visits all rows in a new random order.
+    """Times all rows and one large matrix product in rounds, each in a new random order.
 
     Args:
-        rows: those without a call are left out.
-        seconds: no round begins later than this after the first, unless ``min_rounds`` are not complete.
+        rows: name to row; rows without a call are skipped.
+        seconds: measuring time; after it no new round starts once ``min_rounds`` are complete.
         min_rounds: the fewest rounds.
         max_rounds: the most rounds.
 
     Returns:
-        Row to its seconds per call, one entry a round.
+        Name of a row to its seconds per call, one entry per round.
     """
     calls = {name: row.call for name, row in rows.items() if row.call is not None}
     calls[MATRIX_PRODUCT] = matrix_product()
@@ -112,7 +115,7 @@ def measure(rows: dict[str, Row], seconds: float, min_rounds: int, max_rounds: i
 
 
 def matrix_product() -> Callable[[], Any]:
-    """Compiles one large product through XLA, of ``2 MATRIX_PRODUCT_SIZE^3`` operations."""
+    """Compiles a product of square matrices, ``2 MATRIX_PRODUCT_SIZE^3`` operations, and returns its call."""
     matrix = jax.random.normal(jax.random.key(0), (MATRIX_PRODUCT_SIZE, MATRIX_PRODUCT_SIZE))
     product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
     return lambda: jax.block_until_ready(product(matrix, matrix))
@@ -121,7 +124,7 @@ def matrix_product() -> Callable[[], Any]:
 def compile_row(
     workload: Workload, mode: str, layer: Layer, problem: Problem, compiler_options: dict[str, Any] | None = None
 ) -> Row:
-    """Compiles a layer's program, or tells why the library has none of this kind."""
+    """Compiles the program of a layer; if the library does not support the workload, the row holds the reason."""
     if workload.kind in layer.unsupported:
         return Row(None, reason=layer.unsupported[workload.kind])
     program = build_program(workload, mode, layer, problem)
@@ -137,7 +140,7 @@ def compile_row(
 
 
 def _is_measured(name: str, workload: Workload, mode: str, sweep_only: bool) -> bool:
-    """Tells whether a row of this name belongs to a workload in this mode."""
+    """Tells whether a row is measured for a workload in a mode."""
     if name == "lstm_jax":
         return mode == "forward"
     if name == "lstm_jax sqrt(T)":
@@ -148,6 +151,7 @@ def _is_measured(name: str, workload: Workload, mode: str, sweep_only: bool) -> 
 
 
 def _torch_row(workload: Workload, mode: str, problem: Problem) -> Row:
+    """Builds the row of PyTorch; if it is not installed or lacks the workload, the row holds the reason."""
     try:
         from benchmarks.competitors import pytorch
     except ImportError as reason:
@@ -161,7 +165,7 @@ def _torch_row(workload: Workload, mode: str, problem: Problem) -> Row:
 
 
 def _check_agreement(rows: dict[str, Row], mode: str) -> None:
-    """Raises if a row's result differs from ours: a competitor with a wrong setting is a fault of this suite."""
+    """Raises AssertionError if the results of two rows differ, for example because a competitor is set up wrongly."""
     results = {
         name: row.to_comparable(row.call())
         for name, row in rows.items()
@@ -177,6 +181,7 @@ def _check_agreement(rows: dict[str, Row], mode: str) -> None:
 
 
 def _seconds_per_call(call: Callable[[], Any], repeats: int) -> float:
+    """Returns the mean time of ``repeats`` calls."""
     start = time.perf_counter()
     for _ in range(repeats):
         call()

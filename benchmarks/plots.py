@@ -9,16 +9,18 @@ from matplotlib.figure import Figure
 from benchmarks.workloads import SWEEPS
 
 Case = dict[str, Any]
+"""An entry of ``"cases"`` in a file of results, as ``run.measure_case`` returns it."""
 MODES = {"forward": "forward", "value_and_grad": "value and gradient"}
 """Mode to its title."""
 BASELINE = "flax linen OptimizedLSTMCell"
+"""The row whose speed is 1 in the plots of speed."""
 TITLES = {
     "H": ("Speed against hidden size (T=64, B=32, D=H)", "times linen's speed"),
     "B": ("Speed against batch (T=64, D=H=128)", "times linen's speed"),
     "T": ("Time per step against length (B=8, D=32, H=64)", "microseconds per step"),
     "memory": ("Gradient of the final state with respect to parameters (B=8, D=32, H=64)", "temporary MB"),
 }
-"""Sweep to the title of its plot and of the vertical axis."""
+"""Sweep to the title of its plot and the label of its y axis."""
 STYLES: dict[str, dict[str, Any]] = {
     "lstm_jax": {"color": "tab:blue", "linewidth": 2.4},
     "lstm_jax gates": {"color": "tab:blue", "linewidth": 2.4},
@@ -27,16 +29,17 @@ STYLES: dict[str, dict[str, Any]] = {
     BASELINE: {"color": "tab:orange"},
     "torch": {"color": "tab:red"},
 }
+"""Row to the style of its line."""
 
 
 def row_seconds(case: Case, row: str) -> np.ndarray | None:
-    """Returns the seconds per call of a row, one entry a round; None if it did not run."""
+    """Returns the seconds per call of a row, one entry per round, or None if it was not measured."""
     values = case["rows"].get(row, {}).get("seconds")
     return np.array(values) if values else None
 
 
 def sweep_series(cases: list[Case], sweep: str, mode: str, row: str) -> dict[int, tuple[np.ndarray, int | None]]:
-    """Collects one row along a sweep: size to (seconds per call, temporary bytes)."""
+    """Collects the results of one row along a sweep, size to (seconds per call, temporary bytes)."""
     axis = sweep if sweep in "HBT" else "T"
     series = {}
     for case in cases:
@@ -47,7 +50,7 @@ def sweep_series(cases: list[Case], sweep: str, mode: str, row: str) -> dict[int
 
 
 def plot_sweeps(cases: list[Case], folder: Path, name: str) -> list[Path]:
-    """Writes one picture for each sweep that was measured, with one panel per mode, and returns their paths."""
+    """Plots each measured sweep into ``folder/name-SWEEP.png``, one panel per mode, and returns the paths."""
     paths = []
     for sweep, (title, axis_label) in TITLES.items():
         modes = [mode for mode in MODES if any(c["workload"] in SWEEPS[sweep] and c["mode"] == mode for c in cases)]
@@ -74,7 +77,7 @@ def plot_sweeps(cases: list[Case], folder: Path, name: str) -> list[Path]:
 
 
 def _curves(cases: list[Case], sweep: str, mode: str) -> dict[str, dict[int, float]]:
-    """Computes the plotted value of each row at each size, our rows first."""
+    """Computes the plotted values, row to size to value, with the rows of lstm_jax first."""
     rows = {row for case in cases if case["workload"] in SWEEPS[sweep] and case["mode"] == mode for row in case["rows"]}
     baseline = sweep_series(cases, sweep, mode, BASELINE)
     curves: dict[str, dict[int, float]] = {}

@@ -1,11 +1,10 @@
-"""Profiles one training step by the names that the library gives its parts, and prints the time of each.
+"""Profiles one training step, and prints the time spent in each ``jax.named_scope`` of the library.
 
     python -m benchmarks.profile_scopes            # the workload "base"
     python -m benchmarks.profile_scopes long
 
-``jax.named_scope`` marks layers, directions, the projection of the inputs, the loop over time, and their tangents.
-Under ``jax.grad`` what JAX calls ``transpose(jvp(...))`` is the backward pass. Times are sums over the threads of a
-CPU.
+The scopes are layers, directions, the input projection, the loop over time, and their tangents. Operations that JAX
+names ``transpose(jvp(...))`` belong to the backward pass. Times are summed over the threads of a CPU.
 """
 
 import argparse
@@ -22,18 +21,19 @@ from benchmarks.programs import build_program, make_problem
 from benchmarks.workloads import WORKLOADS
 
 NUM_STEPS = 5
+"""Training steps in the profile; times are averaged over them."""
 PARTS = ("input_projection_tangent", "time_loop_tangent", "input_projection", "time_loop")
-"""The scopes of the engine, those that contain others' names first."""
+"""The scopes to tell apart, each before those whose names it contains."""
 
 
 def describe_scope(op_name: str) -> str:
-    """Returns the pass and the part of the engine that an operation belongs to."""
+    """Returns the pass (forward or backward) and the scope of an operation, for example ``backward: time_loop``."""
     part = next((part for part in PARTS if f"/{part}/" in f"{op_name}/"), "around the loop")
     return f"{'backward' if 'transpose(' in op_name else 'forward'}: {part}"
 
 
 def profile_program(workload_name: str, folder: Path) -> Counter:
-    """Returns the seconds of each scope, in one training step of the workload."""
+    """Measures the seconds per scope in one training step of a workload; ``folder`` receives the profile."""
     workload = WORKLOADS[workload_name]
     layer = ours.layers()["lstm_jax"]
     program = build_program(workload, "value_and_grad", layer, make_problem(workload))
@@ -52,9 +52,11 @@ def profile_program(workload_name: str, folder: Path) -> Counter:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints a table: scope, milliseconds, share."""
+    """Runs the command line: prints scope, milliseconds and percentage of the total."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workload", nargs="?", choices=WORKLOADS, default="base", help="(%(default)s)")
+    parser.add_argument(
+        "workload", nargs="?", choices=WORKLOADS, default="base", help="workload to profile (%(default)s)"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         seconds = profile_program(options.workload, Path(folder))

@@ -1,4 +1,4 @@
-"""The program of each kind of workload, written once for every library: outputs, losses, derivatives."""
+"""Builds the program of a workload for any library: outputs, loss, derivatives."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,43 +17,45 @@ MODES_OF_KIND = {
     "hvp": ("value_and_grad",),
     "final": ("value_and_grad",),
 }
-"""The mode of each kind that has only one."""
+"""Kind of workload to its modes, for kinds with one mode only."""
 TWO_LAYER_KINDS = ("two layers", "bidirectional")
-"""The kinds that have two sets of weights."""
+"""Kinds of workloads with two sets of weights."""
 
 
 class Problem(NamedTuple):
-    """The weights and data of a workload, time first."""
+    """The weights and data of a workload, with time as the first axis."""
 
     params: tuple[lj.LSTMParams, ...]
-    """one entry, or one for each of two layers or directions"""
+    """weights of the layer, or of each of two layers or directions"""
     xs: jax.Array
     """``[T, B, D]``"""
     target: jax.Array
     """``[T, B, H]``, or ``[T, B, 2H]`` if bidirectional"""
     lengths: jax.Array | None
-    """uniform in 1 to T, ``[B]``"""
+    """``[B]``, uniform in 1 to T; None unless the kind is ``"ragged"``"""
     resets: jax.Array | None
-    """true at one step in twenty, ``[T, B]``"""
+    """``[T, B]``, true with probability 0.05; None unless the kind is ``"resets"``"""
 
 
 class Program(NamedTuple):
     """A function to compile, with its arguments."""
 
     function: Callable[..., Any]
+    """the function to compile"""
     arguments: tuple
+    """its positional arguments"""
     to_comparable: Callable[[Any], Any]
-    """maps the function's result to one that is the same for every library"""
+    """converts the result to a form that is equal for all libraries"""
 
 
 def modes(workload: Workload) -> tuple[str, ...]:
-    """Lists what is measured of a workload: ``"forward"``, ``"value_and_grad"`` by parameters and inputs, or both."""
+    """Lists the modes in which a workload is measured: ``"forward"``, ``"value_and_grad"`` or both."""
     return MODES_OF_KIND.get(workload.kind, ("forward", "value_and_grad"))
 
 
 def make_problem(workload: Workload) -> Problem:
-    """Draws the weights and data of a workload, the same for every library and every run."""
-    time, batch, input_size, hidden_size, kind = workload
+    """Draws the weights and data of a workload from a fixed key, so that all libraries and runs have the same."""
+    num_steps, batch_size, input_size, hidden_size, kind = workload
     keys = jax.random.split(jax.random.key(0), 6)
     num_layers = 2 if kind in TWO_LAYER_KINDS else 1
     input_sizes = [input_size, hidden_size if kind == "two layers" else input_size][:num_layers]
@@ -61,15 +63,15 @@ def make_problem(workload: Workload) -> Problem:
     output_size = 2 * hidden_size if kind == "bidirectional" else hidden_size
     return Problem(
         params,
-        jax.random.normal(keys[2], (time, batch, input_size)),
-        jax.random.normal(keys[3], (time, batch, output_size)),
-        jax.random.randint(keys[4], (batch,), 1, time + 1) if kind == "ragged" else None,
-        jax.random.bernoulli(keys[5], 0.05, (time, batch)) if kind == "resets" else None,
+        jax.random.normal(keys[2], (num_steps, batch_size, input_size)),
+        jax.random.normal(keys[3], (num_steps, batch_size, output_size)),
+        jax.random.randint(keys[4], (batch_size,), 1, num_steps + 1) if kind == "ragged" else None,
+        jax.random.bernoulli(keys[5], 0.05, (num_steps, batch_size)) if kind == "resets" else None,
     )
 
 
 def build_program(workload: Workload, mode: str, layer: Layer, problem: Problem) -> Program:
-    """Builds what a library's layer computes for a workload in one mode."""
+    """Builds the program of a workload in one mode with the layer of a library."""
     weights = tuple(layer.export_params(params) for params in problem.params)
 
     def swap_axes(array: jax.Array) -> jax.Array:
@@ -88,7 +90,7 @@ def build_program(workload: Workload, mode: str, layer: Layer, problem: Problem)
 
 
 def _final_state_gradient(layer: Layer, weights: tuple, xs: jax.Array) -> Program:
-    """Builds the value and gradient of the sum of the final output with respect to the weights."""
+    """Builds value and gradient, with respect to the weights, of the sum of the final output."""
 
     def final_output(weights: Any, xs: jax.Array) -> jax.Array:
         if layer.final_output is not None:
@@ -106,7 +108,10 @@ def _final_state_gradient(layer: Layer, weights: tuple, xs: jax.Array) -> Progra
 def _loss_derivative(
     kind: str, layer: Layer, outputs: Callable, arguments: tuple, swap_axes: Callable[[jax.Array], jax.Array]
 ) -> Program:
-    """Builds a derivative of the mean squared error; ``arguments`` are weights, xs and target."""
+    """Builds the derivative of the mean squared error that a kind of workload asks for.
+
+    ``arguments`` are weights, xs and target; ``swap_axes`` converts xs to and from batch first.
+    """
 
     def loss(weights: Any, xs: jax.Array, target: jax.Array) -> jax.Array:
         return jnp.mean((outputs(weights, xs) - target) ** 2)
@@ -131,11 +136,12 @@ def _loss_derivative(
 
 
 def _import_all(layer: Layer, weights: tuple) -> tuple[lj.LSTMParams, ...]:
-    return tuple(layer.import_params(part) for part in weights)
+    """Converts the weights (or gradients) of each layer or direction to ``LSTMParams``."""
+    return tuple(layer.import_params(layer_weights) for layer_weights in weights)
 
 
 def _make_outputs(kind: str, layer: Layer, problem: Problem) -> Callable[[tuple, jax.Array], jax.Array]:
-    """Builds ``outputs(weights, xs) -> ys`` for a kind of workload; at steps beyond a sequence's length ys are 0."""
+    """Builds ``outputs(weights, xs) -> ys`` for a kind of workload; ys are 0 after the length of a sequence."""
     lengths, resets = problem.lengths, problem.resets
     mask = None
     if lengths is not None:
@@ -154,24 +160,24 @@ def _make_outputs(kind: str, layer: Layer, problem: Problem) -> Callable[[tuple,
 
 
 def nominal_flops(workload: Workload, mode: str) -> float:
-    """Counts the multiplications and additions of the matrix products.
+    """Counts the floating-point operations of the matrix products.
 
-    They are ``2 T B 4H (D + H)`` in the forward pass and three times that with gradients. What is recomputed does not
-    count; masked steps do.
+    There are ``2 T B 4H (D + H)`` in the forward pass and three times as many with gradients. Masked steps count;
+    recomputation does not.
     """
-    time, batch, input_size, hidden_size, kind = workload
+    num_steps, batch_size, input_size, hidden_size, kind = workload
     num_layers = 2 if kind in TWO_LAYER_KINDS else 1
-    forward = 2.0 * time * batch * 4 * hidden_size * (input_size + hidden_size) * num_layers
+    forward = 2.0 * num_steps * batch_size * 4 * hidden_size * (input_size + hidden_size) * num_layers
     if mode == "forward":
         return forward
     return forward * (6 if kind == "hvp" else 3)
 
 
 def max_relative_error(result: Any, reference: Any) -> float:
-    """Returns the largest difference between two trees of arrays, each relative to its array's largest entry."""
-    worst = 0.0
-    for got, want in zip(jax.tree.leaves(result), jax.tree.leaves(reference), strict=True):
-        got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-        error = np.abs(got - want).max() / max(np.abs(want).max(), 1e-30)
-        worst = float(np.maximum(worst, error))  # a NaN stays
-    return worst
+    """Returns the largest difference between two pytrees, relative to the largest entry of each array."""
+    max_error = 0.0
+    for leaf, reference_leaf in zip(jax.tree.leaves(result), jax.tree.leaves(reference), strict=True):
+        values, expected = np.asarray(leaf, np.float64), np.asarray(reference_leaf, np.float64)
+        error = np.abs(values - expected).max() / max(np.abs(expected).max(), 1e-30)
+        max_error = float(np.maximum(max_error, error))  # np.maximum propagates NaN
+    return max_error

@@ -1,4 +1,4 @@
-"""Makes tables and plots from files of results.
+"""Makes the report of the benchmarks, tables and plots, from files of results.
 
     python -m benchmarks.report benchmarks/results/*.json
 
@@ -26,16 +26,16 @@ MAIN_ROWS = (
     ("value_and_grad", "lstm_jax gates"),
     ("value_and_grad", "lstm_jax states"),
 )
-"""Mode and name of the rows of ours that the summary is about."""
+"""Mode and name of the rows in the summary."""
 
 
 def our_rows(case: Case) -> list[str]:
-    """Lists our rows, without those that leave out lengths or resets for comparison."""
+    """Lists the rows of lstm_jax in a case, except those named "plain", which run without lengths or resets."""
     return [name for name in case["rows"] if name.startswith("lstm_jax") and not name.endswith(", plain")]
 
 
 def fastest_jax_row(case: Case) -> str | None:
-    """Returns the row with the smallest median among the other libraries written in JAX."""
+    """Returns the row with the smallest median time among the other JAX libraries, or None if there is none."""
     names = [
         name
         for name in case["rows"]
@@ -45,7 +45,17 @@ def fastest_jax_row(case: Case) -> str | None:
 
 
 def speedup(case: Case, row: str, other: str | None) -> tuple[float, float, float] | None:
-    """Returns how many times faster ``row`` is than ``other``: (median, low, high), the last two a 95 % interval."""
+    """Computes the speedup of ``row`` over ``other``.
+
+    Args:
+        case: the case that holds both rows.
+        row: name of the row.
+        other: name of the row to compare with, or None.
+
+    Returns:
+        (median, low, high) of the ratio of times over rounds, where low and high bound a 95 % confidence interval of
+        the median; None if either row was not measured.
+    """
     seconds, other_seconds = row_seconds(case, row), None if other is None else row_seconds(case, other)
     if seconds is None or other_seconds is None:
         return None
@@ -59,13 +69,13 @@ def speedup(case: Case, row: str, other: str | None) -> tuple[float, float, floa
 
 
 def memory_ratio(case: Case, row: str) -> float | None:
-    """Returns the peak temporary memory of a row divided by that of flax linen."""
-    ours, linen = (case["rows"].get(name, {}).get("temporary_bytes") for name in (row, BASELINE))
-    return None if not ours or not linen else ours / linen
+    """Returns the peak temporary memory of a row divided by that of flax linen, or None if either is unknown."""
+    row_bytes, linen_bytes = (case["rows"].get(name, {}).get("temporary_bytes") for name in (row, BASELINE))
+    return None if not row_bytes or not linen_bytes else row_bytes / linen_bytes
 
 
 def comparison_table(cases: list[Case], mode: str) -> str:
-    """Formats a line for each workload and row of ours: speed, memory and compile time against other libraries."""
+    """Formats a table that compares each row of lstm_jax with other libraries: speed, memory, compilation time."""
     lines = [
         "| workload | T, B, D, H | row | ms | fastest JAX library | speedup over it | speedup over torch | "
         "speed / large product's | memory / linen's | first result / linen's |",
@@ -92,31 +102,31 @@ def comparison_table(cases: list[Case], mode: str) -> str:
 
 
 def full_table(cases: list[Case]) -> str:
-    """Formats a line for every row of every case: times, rates and memory, or the reason why it did not run."""
+    """Formats a table of all rows: times, FLOP rate and memory, or the reason why a row cannot run."""
     lines = [
         "| workload | mode | row | ms | quartiles | us per step | GFLOP/s | first result, s | temporary MB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for case in cases:
         for row, entry in case["rows"].items():
-            start = f"| {case['workload']} | {MODES[case['mode']]} | {row} |"
+            case_columns = f"| {case['workload']} | {MODES[case['mode']]} | {row} |"
             seconds = row_seconds(case, row)
             if seconds is None:
-                lines.append(f"{start} {entry['reason']} | | | | | |")
+                lines.append(f"{case_columns} {entry['reason']} | | | | | |")
                 continue
             low, median, high = np.percentile(seconds, [25, 50, 75])
             memory = entry["temporary_bytes"]
             lines.append(
-                f"{start} {median * 1e3:.3g} | {low * 1e3:.3g} to {high * 1e3:.3g} | {median / case['T'] * 1e6:.3g} "
-                f"| {case['flops'] / median / 1e9:.3g} | {entry['first_seconds']:.2f} "
+                f"{case_columns} {median * 1e3:.3g} | {low * 1e3:.3g} to {high * 1e3:.3g} "
+                f"| {median / case['T'] * 1e6:.3g} | {case['flops'] / median / 1e9:.3g} | {entry['first_seconds']:.2f} "
                 f"| {'-' if memory is None else f'{memory / 1e6:.1f}'} |"
             )
     return "\n".join(lines)
 
 
 def summary_table(cases: list[Case]) -> str:
-    """Formats the geometric means over the named workloads, what must not grow with T, and overheads."""
-    lines = ["| measure | value |", "|---|---|", *_product_speed(cases)]
+    """Formats the summary: mean speedups, growth with T, costs of options, compilation time."""
+    lines = ["| measure | value |", "|---|---|", *_format_product_speed(cases)]
     named = [case for case in cases if case["workload"] in WORKLOADS]
     for mode, row in MAIN_ROWS:
         with_row = [case for case in named if case["mode"] == mode and row in case["rows"]]
@@ -126,15 +136,19 @@ def summary_table(cases: list[Case]) -> str:
         label = f"{MODES[mode]}, {row}, speedup over"
         for condition, group in groups.items():
             speedups = {case["workload"]: speedup(case, row, fastest_jax_row(case)) for case in group}
-            lines += _mean_speedup(f"{label} the fastest JAX library{condition}", speedups)
-        lines += _mean_speedup(f"{label} torch", {case["workload"]: speedup(case, row, "torch") for case in with_row})
+            lines += _format_mean_speedup(f"{label} the fastest JAX library{condition}", speedups)
+        lines += _format_mean_speedup(
+            f"{label} torch", {case["workload"]: speedup(case, row, "torch") for case in with_row}
+        )
         if mode == "value_and_grad":
-            lines += _max_memory_ratio(with_row, row)
-    lines += _time_per_step(cases) + _memory_growth(cases) + _option_costs(named) + _compile_times(named)
+            lines += _format_max_memory_ratio(with_row, row)
+    lines += _format_time_per_step(cases) + _format_memory_growth(cases)
+    lines += _format_option_costs(named) + _format_compile_times(named)
     return "\n".join(lines)
 
 
-def _mean_speedup(label: str, speedups: dict[str, tuple[float, float, float] | None]) -> list[str]:
+def _format_mean_speedup(label: str, speedups: dict[str, tuple[float, float, float] | None]) -> list[str]:
+    """Formats the geometric mean and the smallest of speedups by workload."""
     medians = {workload: value[0] for workload, value in speedups.items() if value}
     if not medians:
         return []
@@ -143,7 +157,8 @@ def _mean_speedup(label: str, speedups: dict[str, tuple[float, float, float] | N
     return [f"| {label} | geometric mean {mean:.2f}, smallest {medians[slowest]:.2f} ({slowest}) |"]
 
 
-def _max_memory_ratio(cases: list[Case], row: str) -> list[str]:
+def _format_max_memory_ratio(cases: list[Case], row: str) -> list[str]:
+    """Formats the largest ratio of a row's temporary memory to linen's over workloads with B > 1."""
     ratios = {case["workload"]: memory_ratio(case, row) for case in cases if case["B"] > 1}
     known_ratios = {workload: ratio for workload, ratio in ratios.items() if ratio}
     if not known_ratios:
@@ -152,8 +167,8 @@ def _max_memory_ratio(cases: list[Case], row: str) -> list[str]:
     return [f"| {row}, memory / linen's, B > 1 | at most {known_ratios[largest]:.2f} ({largest}) |"]
 
 
-def _product_speed(cases: list[Case]) -> list[str]:
-    """Formats how much the machine's speed varied, by the matrix product that each round repeats."""
+def _format_product_speed(cases: list[Case]) -> list[str]:
+    """Formats the variation of the machine's speed, measured by the matrix product in each round."""
     products = [case["matrix_product"] for case in cases]
     speeds = [product["flops"] / seconds / 1e9 for product in products for seconds in product["seconds"]]
     if not speeds:
@@ -164,23 +179,23 @@ def _product_speed(cases: list[Case]) -> list[str]:
     ]
 
 
-def _time_per_step(cases: list[Case]) -> list[str]:
-    """Formats how much the time per step of our rows differs between the lengths of the sweep over T."""
+def _format_time_per_step(cases: list[Case]) -> list[str]:
+    """Formats the variation of lstm_jax's time per step along the sweep over T."""
     lines = []
     for mode, row in MAIN_ROWS:
         series = sweep_series(cases, "T", mode, row)
         if len(series) > 1:
-            steps = {size: float(np.median(seconds)) / size for size, (seconds, _) in series.items()}
-            fastest, slowest = min(steps.values()), max(steps.values())
+            step_seconds = {size: float(np.median(seconds)) / size for size, (seconds, _) in series.items()}
+            fastest, slowest = min(step_seconds.values()), max(step_seconds.values())
             lines.append(
-                f"| {MODES[mode]}, {row}, time per step, T = {min(steps)} to {max(steps)} "
+                f"| {MODES[mode]}, {row}, time per step, T = {min(step_seconds)} to {max(step_seconds)} "
                 f"| {fastest * 1e6:.2f} to {slowest * 1e6:.2f} us, {slowest / fastest - 1:.0%} apart |"
             )
     return lines
 
 
-def _memory_growth(cases: list[Case]) -> list[str]:
-    """Formats how temporary memory grows with T where the state is saved every sqrt(T) steps."""
+def _format_memory_growth(cases: list[Case]) -> list[str]:
+    """Formats the growth of temporary memory with T for ``remat`` = sqrt(T)."""
     series = sweep_series(cases, "memory", "value_and_grad", "lstm_jax sqrt(T)")
     memory = {size: temporary_bytes for size, (_, temporary_bytes) in series.items() if temporary_bytes}
     if len(memory) < 2:
@@ -193,21 +208,21 @@ def _memory_growth(cases: list[Case]) -> list[str]:
     ]
 
 
-def _option_costs(cases: list[Case]) -> list[str]:
-    """Formats what lengths and resets cost."""
-    options = {"ragged": "lengths", "resets": "resets"}
+def _format_option_costs(cases: list[Case]) -> list[str]:
+    """Formats the cost of lengths and resets: time with the option divided by time without."""
+    option_of_kind = {"ragged": "lengths", "resets": "resets"}
     lines = []
     for case in cases:
         for row in our_rows(case):
             cost = speedup(case, f"{row}, plain", row)
             if cost:
-                start = f"| {case['workload']}, {MODES[case['mode']]}, {row}"
-                lines.append(f"{start}: time / time without {options[case['kind']]} | {cost[0]:.2f} |")
+                label = f"| {case['workload']}, {MODES[case['mode']]}, {row}"
+                lines.append(f"{label}: time / time without {option_of_kind[case['kind']]} | {cost[0]:.2f} |")
     return lines
 
 
-def _compile_times(cases: list[Case]) -> list[str]:
-    """Formats our time to the first result against linen's, which is mostly that of compiling."""
+def _format_compile_times(cases: list[Case]) -> list[str]:
+    """Formats the ratio of lstm_jax's time to the first result, mostly compilation, to linen's."""
     ratios = []
     for case in cases:
         linen_first = case["rows"].get(BASELINE, {}).get("first_seconds")
@@ -226,7 +241,7 @@ def _format_ratio(value: float | None) -> str:
 
 
 def section(results: dict[str, Any], folder: Path, name: str) -> str:
-    """Writes the plots of one file of results, and returns its part of the report."""
+    """Writes the plots of one file of results, and returns its section of the report."""
     environment, cases = results["environment"], results["cases"]
     versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items() if version)
     machine = f"{environment['device']} ({environment['machine']}, {environment['cores']} cores)"
@@ -257,6 +272,7 @@ def section(results: dict[str, Any], folder: Path, name: str) -> str:
 
 
 def _median_product_speed(cases: list[Case]) -> float:
+    """Returns the median speed of the matrix product in GFLOP/s."""
     products = [case["matrix_product"] for case in cases]
     return float(np.median([product["flops"] / np.median(product["seconds"]) for product in products]) / 1e9)
 
@@ -265,7 +281,7 @@ def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, help="files of results")
-    parser.add_argument("--output", type=Path, help="folder of the report (that of the first file)")
+    parser.add_argument("--output", type=Path, help="folder of the report (default: the folder of the first file)")
     options = parser.parse_args()
     folder = options.output or options.files[0].parent
     folder.mkdir(parents=True, exist_ok=True)

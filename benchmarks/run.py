@@ -1,13 +1,13 @@
-"""Measures every workload with every library, in one process.
+"""Measures all workloads with all libraries, in one process.
 
     python -m benchmarks.run --quick                  # three workloads, 3 minutes
     python -m benchmarks.run                          # all workloads and sweeps, at most 40 minutes
     python -m benchmarks.run base long --seconds 30   # two workloads, measured for longer
 
-It measures the forward pass, and value and gradient with respect to parameters and inputs, on whatever device jax
-finds. The results of all rows are compared before any is timed. A case is one workload in one mode; after each case the
-file of results is replaced by a complete new one. An interrupted run goes on with ``--output`` and its file, which
-holds what it was asked for. ``python -m benchmarks.report FILE ...`` makes the tables.
+It measures the forward pass, and value and gradient with respect to parameters and inputs, on JAX's default device. A
+case is one workload in one mode, and a row is one library's program for it. The results of all rows are compared before
+any row is timed. The file of results is rewritten after each case. ``--output FILE`` continues an interrupted run with
+its workloads and measuring time. ``python -m benchmarks.report FILE ...`` makes the tables.
 """
 
 import argparse
@@ -31,15 +31,17 @@ from benchmarks.workloads import ALL_WORKLOADS, QUICK_WORKLOADS, SWEEPS, WORKLOA
 MIN_ROUNDS, MAX_ROUNDS = 6, 60
 """The fewest and the most rounds of a case."""
 SECONDS_PER_CASE = 15.0
-"""The default of ``--seconds``."""
+"""The default of ``--seconds``, the measuring time of a case."""
 TIME_FORMAT = "%Y%m%dT%H%M%S"
+"""The format of the time in the default name of the file of results."""
 PACKAGES = ("jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
+"""Packages whose versions are recorded."""
 LOCAL_RESULTS = Path(__file__).parent / "results" / "local"
-"""The folder of results that are not published."""
+"""The default folder of results, which git ignores."""
 
 
 def measure_case(name: str, mode: str, seconds: float) -> dict[str, Any]:
-    """Measures one workload in one mode, and returns numbers and texts as JSON holds them and ``report`` reads them."""
+    """Measures one workload in one mode, and returns its entry in the file of results."""
     workload = ALL_WORKLOADS[name]
     rows = make_rows(workload, mode, sweep_only=name not in WORKLOADS)
     times = measure(rows, seconds, MIN_ROUNDS, MAX_ROUNDS)
@@ -62,12 +64,12 @@ def measure_case(name: str, mode: str, seconds: float) -> dict[str, Any]:
 
 
 def round_seconds(seconds: list[float]) -> list[float]:
-    """Rounds to four digits, more than a clock repeats."""
+    """Rounds times to four significant digits."""
     return [float(f"{value:.4g}") for value in seconds]
 
 
 def describe_environment() -> dict[str, Any]:
-    """Describes where and with what a benchmark runs: device, machine, versions, precision, date."""
+    """Describes the environment of a benchmark: device, machine, versions, precision, date."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -89,7 +91,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """Returns the processor's name as Linux gives it, or else as Python does."""
+    """Returns the name of the processor from /proc/cpuinfo, or from ``platform`` where that does not exist."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -98,7 +100,7 @@ def processor_name() -> str:
 
 
 def write_atomically(path: Path, results: dict[str, Any]) -> None:
-    """Replaces the file in one move, so that it is never half written."""
+    """Writes results as JSON to a temporary file and renames it, so that the file is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(results, separators=(",", ":")) + "\n")
@@ -119,17 +121,17 @@ def main() -> None:
     try:
         measure_missing(path, results)
     except KeyboardInterrupt:
-        raise SystemExit(f"\nstopped; goes on with: python -m benchmarks.run --output {path}") from None
+        raise SystemExit(f"\nstopped; continue with: python -m benchmarks.run --output {path}") from None
     print(f"{path}\nTables and plots: python -m benchmarks.report {path}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Reads the command line, and exits with a message if it is wrong."""
+    """Parses the command line; exits with a message for invalid arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"workloads: {', '.join(WORKLOADS)}; sweeps: {', '.join(SWEEPS)}")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK_WORKLOADS)}")
-    parser.add_argument("--seconds", type=float, help=f"measuring time of a case ({SECONDS_PER_CASE})")
-    parser.add_argument("--output", type=Path, help="the file of results; continued if it exists")
+    parser.add_argument("--seconds", type=float, help=f"measuring time of a case (default: {SECONDS_PER_CASE})")
+    parser.add_argument("--output", type=Path, help="file of results; continued if it exists")
     options = parser.parse_args()
     if options.names and options.quick:
         parser.error("--quick: got workloads as well, want one of the two")
@@ -142,19 +144,19 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def open_results(path: Path, environment: dict[str, Any], names: list[str], seconds: float | None) -> dict[str, Any]:
-    """Reads a file of results, or begins new ones.
+    """Reads the file of results to continue, or returns empty results if it does not exist.
 
     Args:
-        path: the file, which need not exist.
-        environment: the description of this run's environment.
-        names: workloads and sweeps to measure; empty means those that the file asks for, or all.
-        seconds: measuring time of a case; None means what the file asks for, or the default.
+        path: the file of results.
+        environment: the current environment, from ``describe_environment``.
+        names: workloads and sweeps to measure; empty means those recorded in the file, or all.
+        seconds: measuring time of a case; None means that recorded in the file, or ``SECONDS_PER_CASE``.
 
     Returns:
-        The environment, names and seconds, and the cases that are measured.
+        The content of the file: ``"environment"``, ``"names"``, ``"seconds"`` and the measured ``"cases"``.
 
     Raises:
-        ValueError: if the file holds no results, or those of another environment or of other workloads.
+        ValueError: if the file does not hold results, or its environment or workloads differ from the current ones.
     """
     if not path.exists():
         names = names or [*WORKLOADS, *SWEEPS]
@@ -174,17 +176,19 @@ def open_results(path: Path, environment: dict[str, Any], names: list[str], seco
 
 
 def is_current(case: dict[str, Any]) -> bool:
-    """Tells whether a case measured its workload as it is defined today."""
+    """Tells whether a case was measured with the current definition of its workload."""
     workload: Workload | None = ALL_WORKLOADS.get(case["workload"])
     return workload is not None and all(case[key] == value for key, value in workload._asdict().items())
 
 
 def measure_missing(path: Path, results: dict[str, Any]) -> None:
-    """Measures the cases that the results lack, and writes the file after each."""
-    print(f"writing {path}\nEach row: its median time, and that time over the first row's.")
-    names = [inner for name in results["names"] for inner in SWEEPS.get(name, [name])]
+    """Measures the cases missing from the results, and writes the file after each."""
+    print(f"writing {path}\nEach row: median time, and median ratio to the time of the first row.")
+    workload_names = [workload for name in results["names"] for workload in SWEEPS.get(name, [name])]
     done = {(case["workload"], case["mode"]) for case in results["cases"]}
-    missing = [(name, mode) for name in names for mode in modes(ALL_WORKLOADS[name]) if (name, mode) not in done]
+    missing = [
+        (name, mode) for name in workload_names for mode in modes(ALL_WORKLOADS[name]) if (name, mode) not in done
+    ]
     progress = tqdm(missing, unit="case")
     for name, mode in progress:
         progress.set_postfix_str(f"{name}, {mode}")
@@ -194,13 +198,15 @@ def measure_missing(path: Path, results: dict[str, Any]) -> None:
 
 
 def summary(case: dict[str, Any]) -> str:
-    """Formats a line for each row: milliseconds, and the time as a multiple of the first row's, which is ours."""
-    ours = np.array(next(row["seconds"] for row in case["rows"].values() if row["seconds"]))
+    """Formats a line per row: milliseconds, and the ratio to the time of the first row, which is lstm_jax."""
+    first_row_seconds = np.array(next(row["seconds"] for row in case["rows"].values() if row["seconds"]))
     lines = [f"{case['workload']}, {case['mode']}"]
     for name, row in case["rows"].items():
         if row["seconds"]:
             seconds = np.array(row["seconds"])
-            lines.append(f"  {name:32} {np.median(seconds) * 1e3:10.3f} ms  {np.median(seconds / ours):5.2f}")
+            lines.append(
+                f"  {name:32} {np.median(seconds) * 1e3:10.3f} ms  {np.median(seconds / first_row_seconds):5.2f}"
+            )
         else:
             lines.append(f"  {name:32} {row['reason']}")
     return "\n".join(lines)

@@ -4,17 +4,18 @@ from typing import NamedTuple
 
 
 class Workload(NamedTuple):
-    """The sizes of one comparison, and what it computes.
-
-    T steps, B sequences in the batch, D inputs, H hidden units.
-    """
+    """The sizes of a benchmark, and the kind of program to run."""
 
     T: int
+    """time steps"""
     B: int
+    """batch size"""
     D: int
+    """input size"""
     H: int
+    """hidden size"""
     kind: str = "sequence"
-    """what is computed, a name that ``programs.build_program`` knows"""
+    """the program, one of the kinds of ``programs.build_program``"""
 
 
 WORKLOADS = {
@@ -32,6 +33,7 @@ WORKLOADS = {
     "two layers": Workload(T=128, B=32, D=256, H=256, kind="two layers"),
     "bidirectional": Workload(T=128, B=32, D=256, H=256, kind="bidirectional"),
 }
+"""The named workloads: name to workload."""
 
 SWEEPS = {
     "H": {f"H={H}": Workload(T=64, B=32, D=H, H=H) for H in (32, 64, 128, 256, 512, 1024)},
@@ -39,8 +41,10 @@ SWEEPS = {
     "T": {f"T={T}": Workload(T=T, B=8, D=32, H=64) for T in (128, 512, 2048, 8192, 32768)},
     "memory": {f"final T={T}": Workload(T=T, B=8, D=32, H=64, kind="final") for T in (1024, 4096, 16384, 65536)},
 }
-"""Series of workloads in which one size varies; they make the plots, and show what must not grow with T."""
+"""Sweeps over one size, name of the sweep to its workloads; each is one plot of the report."""
 
 QUICK_WORKLOADS = ("control", "reinforcement", "base")
+"""The workloads of ``python -m benchmarks.run --quick``."""
 
 ALL_WORKLOADS = WORKLOADS | {name: workload for sweep in SWEEPS.values() for name, workload in sweep.items()}
+"""The named workloads and those of all sweeps."""

@@ -260,7 +260,7 @@ MUTATIONS = {
     ),
     # the LSTM's gates
     "gates: the sigmoid is not shifted": fault(
-        "cells/gates.py", "0.5 * part + 0.5", "0.5 * part", *cell_oracle("lstm")
+        "cells/gates.py", "0.5 * block + 0.5", "0.5 * block", *cell_oracle("lstm")
     ),
     "gates: the sigmoid's argument is not halved": fault(
         "cells/gates.py", '1.0 if name == "g" else 0.5', "1.0", *cell_oracle("lstm")
@@ -306,8 +306,8 @@ MUTATIONS = {
     ),
     "multiplicative: the factors are added": fault(
         "cells/multiplicative.py",
-        "(factor * matmul(",
-        "(factor + matmul(",
+        "(x_factor * matmul(",
+        "(x_factor + matmul(",
         *cell_oracle("multiplicative"),
     ),
     "mogrifier: rounds in the wrong order": fault(
@@ -317,7 +317,10 @@ MUTATIONS = {
         "cells/mogrifier.py", "(2 * jax.nn.sigmoid", "(1 * jax.nn.sigmoid", *cell_oracle("mogrifier")
     ),
     "slstm: it is not stabilized": fault(
-        "cells/slstm.py", "jnp.maximum(kept, a_i)", "0 * jnp.maximum(kept, a_i)", "cells::slstm_is_stabilized"
+        "cells/slstm.py",
+        "jnp.maximum(log_f_plus_m, a_i)",
+        "0 * jnp.maximum(log_f_plus_m, a_i)",
+        "cells::slstm_is_stabilized",
     ),
     "slstm: the denominator counts the candidate": fault(
         "cells/slstm.py", "f * state.n + i", "f * state.n + i * g", *cell_oracle("slstm")
@@ -327,8 +330,8 @@ MUTATIONS = {
     ),
     "min_lstm: the gates are not normalized": fault(
         "cells/minimal.py",
-        "jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)",
-        "f - i",
+        "jax.nn.log_sigmoid(a_f) - jax.nn.log_sigmoid(a_i)",
+        "a_f - a_i",
         *cell_oracle("min_lstm"),
     ),
     "conv: an even kernel is centered elsewhere": fault(
@@ -339,8 +342,8 @@ MUTATIONS = {
     ),
     "batch_norm: momentum of the new moments": fault(
         "cells/batch_norm.py",
-        "momentum * old[:num_steps] + (1 - momentum) *",
-        "(1 - momentum) * old[:num_steps] + momentum *",
+        "momentum * running[:num_steps] + (1 - momentum) *",
+        "(1 - momentum) * running[:num_steps] + momentum *",
         "batch_norm::statistics_are_running_means_by_place",
     ),
     "tanh: the approximation is clipped too early": fault(

@@ -1,4 +1,4 @@
-"""The libraries that are compared, one file each."""
+"""LSTM layers of the libraries that the benchmarks compare, one file per library."""
 
 import importlib
 
@@ -14,11 +14,11 @@ LIBRARIES = {
     "keras": "keras",
     "jax.experimental.rnn": "cudnn",
 }
-"""Name of a library to the module here that offers its layers. PyTorch is not among them, since it is not JAX."""
+"""Library to the module with its layers. PyTorch has a separate interface in ``pytorch.py``, since it is not JAX."""
 
 
 def load(library: str) -> dict[str, Layer] | str:
-    """Returns the layers of a library by the names of their rows, or the reason why there are none."""
+    """Returns the layers of a library by name of their row, or the reason why it cannot run here."""
     try:
         return importlib.import_module(f"{__name__}.{LIBRARIES[library]}").layers()
     except (ImportError, NotImplementedError) as reason:

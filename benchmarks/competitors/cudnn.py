@@ -1,4 +1,4 @@
-"""Runs ``jax.experimental.rnn``, the LSTM of cuDNN, in float32 on NVIDIA GPUs."""
+"""The LSTM of cuDNN by ``jax.experimental.rnn``, in float32 on NVIDIA GPUs."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """Returns one row, batch first. Each call copies the weights into the single vector that cuDNN takes."""
+    """Returns a single layer, batch first. Each call copies the weights into the flat vector that cuDNN reads."""
     if jax.default_backend() != "gpu":
         raise NotImplementedError("cuDNN runs on NVIDIA GPUs only")
     unsupported = {
@@ -33,17 +33,15 @@ def _run_sequence(
     lengths: jax.Array | None = None,
     resets: None = None,
 ) -> jax.Array:
-    batch, time, input_size = xs.shape
+    batch_size, num_steps, input_size = xs.shape
     hidden_size = params.recurrent_kernel.shape[0]
-    zeros = jnp.zeros((1, batch, hidden_size), xs.dtype)
-    lengths = jnp.full(batch, time, jnp.int32) if lengths is None else lengths
-    xs = xs[:, ::-1] if reverse else xs
+    zeros = jnp.zeros((1, batch_size, hidden_size), xs.dtype)
     ys, _, _ = rnn.lstm(
-        xs,
+        xs[:, ::-1] if reverse else xs,
         zeros,
         zeros,
         interop.cudnn.export_lstm((params,)),
-        lengths,
+        jnp.full(batch_size, num_steps, jnp.int32) if lengths is None else lengths,
         input_size=input_size,
         hidden_size=hidden_size,
         num_layers=1,

@@ -1,4 +1,4 @@
-"""Runs Haiku's ``dynamic_unroll`` of ``LSTM``."""
+"""Haiku's ``LSTM`` with ``dynamic_unroll``."""
 
 import haiku
 import jax
@@ -9,13 +9,16 @@ from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """Returns one row; resets go through Haiku's ``ResetCore``."""
+    """Returns a single layer, with Haiku's ``ResetCore`` for resets."""
     unsupported = {"ragged": "haiku.dynamic_unroll takes no lengths"}
     return {"haiku": Layer(interop.haiku.export_lstm, _import_params, _run_sequence, _step, unsupported)}
 
 
 def _import_params(gradient: dict) -> LSTMParams:
-    """Imports a gradient: Haiku adds 1 to the forget bias at each step, and a gradient has no such offset."""
+    """Converts a gradient to ``LSTMParams``.
+
+    ``import_lstm`` adds Haiku's offset of 1 to the forget bias; its JVP does not.
+    """
     zeros = jax.tree.map(jnp.zeros_like, gradient)
     return jax.jvp(interop.haiku.import_lstm, (zeros,), (gradient,))[1]
 
@@ -30,11 +33,11 @@ def _run_sequence(
 ) -> jax.Array:
     def run(xs: jax.Array, resets: jax.Array | None) -> jax.Array:
         core = haiku.LSTM(weights["b"].shape[0] // 4, name="lstm")
-        batch = xs.shape[1] if xs.ndim == 3 else None
+        batch_size = xs.shape[1] if xs.ndim == 3 else None
         if resets is None:
-            return haiku.dynamic_unroll(core, xs, core.initial_state(batch), reverse=reverse)[0]
-        core = haiku.ResetCore(core)
-        return haiku.dynamic_unroll(core, (xs, resets), core.initial_state(batch), reverse=reverse)[0]
+            return haiku.dynamic_unroll(core, xs, core.initial_state(batch_size), reverse=reverse)[0]
+        reset_core = haiku.ResetCore(core)
+        return haiku.dynamic_unroll(reset_core, (xs, resets), reset_core.initial_state(batch_size), reverse=reverse)[0]
 
     return haiku.transform(run).apply({"lstm/linear": weights}, None, xs, resets)
 

@@ -1,4 +1,4 @@
-"""Runs Equinox's ``LSTMCell`` in a scan, under ``vmap`` over the batch, as its documentation shows."""
+"""Equinox's ``LSTMCell`` in a ``scan`` under ``vmap`` over the batch, as in its documentation."""
 
 import equinox
 import jax
@@ -9,8 +9,8 @@ from lstm_jax import LSTMParams, LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """Returns one row."""
-    reason = "equinox has a cell only; the scan around it is the user's"
+    """Returns a single layer."""
+    reason = "equinox has a cell only; users write the scan"
     unsupported = {"ragged": reason, "resets": reason}
     return {"equinox": Layer(_export_params, interop.equinox.import_lstm, _run_sequence, _step, unsupported)}
 

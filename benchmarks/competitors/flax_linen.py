@@ -1,4 +1,4 @@
-"""Runs flax.linen's ``RNN`` with either of its LSTM cells."""
+"""Flax linen's ``RNN`` with ``LSTMCell`` and ``OptimizedLSTMCell``."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from lstm_jax import LSTMState, interop
 
 
 def layers() -> dict[str, Layer]:
-    """Returns a row for each cell. Both store one kernel per gate; ``OptimizedLSTMCell`` joins them at each call."""
+    """Returns a layer per cell. Both store one kernel per gate; ``OptimizedLSTMCell`` joins them in each call."""
     cells = {"flax linen LSTMCell": linen.LSTMCell, "flax linen OptimizedLSTMCell": linen.OptimizedLSTMCell}
     return {
         name: Layer(
@@ -26,6 +26,7 @@ def layers() -> dict[str, Layer]:
 
 
 def _hidden_size(variables: dict) -> int:
+    """Returns H, read from the shape of a bias."""
     return variables["params"]["cell"]["hi"]["bias"].shape[0]
 
 
@@ -43,6 +44,6 @@ def _run_sequence(
 
 
 def _step(cell: type, variables: dict, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
-    module = cell(_hidden_size(variables))
-    (c, h), y = module.apply({"params": variables["params"]["cell"]}, (state.c, state.h), x)
+    cell_module = cell(_hidden_size(variables))
+    (c, h), y = cell_module.apply({"params": variables["params"]["cell"]}, (state.c, state.h), x)
     return LSTMState(h, jnp.asarray(c)), y

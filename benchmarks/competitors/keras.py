@@ -1,4 +1,4 @@
-"""Runs ``keras.layers.LSTM`` of Keras 3 on its JAX backend."""
+"""``keras.layers.LSTM`` of Keras 3 with the JAX backend."""
 
 import os
 
@@ -12,7 +12,7 @@ import keras
 
 
 def layers() -> dict[str, Layer]:
-    """Returns one row, batch first, called without state as ``keras.Model`` does under JAX."""
+    """Returns a single layer, batch first, called by ``stateless_call`` as in ``keras.Model``."""
     if keras.backend.backend() != "jax":
         raise ImportError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=jax")
     unsupported = {"resets": "keras.layers.LSTM takes no resets"}
@@ -28,20 +28,23 @@ def _run_sequence(
     lengths: jax.Array | None = None,
     resets: None = None,
 ) -> jax.Array:
-    """Runs the layer. Keras returns outputs in the order read, so those of a reversed layer are flipped."""
+    """Runs the layer.
+
+    With ``go_backwards`` Keras returns the last time step first, so outputs are flipped.
+    """
     if xs.ndim == 2:
         return _run_sequence(weights, xs[None], reverse=reverse)[0]
     layer = keras.layers.LSTM(weights[1].shape[0], return_sequences=True, go_backwards=reverse)
     layer.build(xs.shape)
     mask = None if lengths is None else jax.numpy.arange(xs.shape[1])[None] < lengths[:, None]
-    fixed = [variable.value for variable in layer.non_trainable_variables]
-    ys, _ = layer.stateless_call(weights, fixed, xs, mask=mask)
+    non_trainable = [variable.value for variable in layer.non_trainable_variables]
+    ys, _ = layer.stateless_call(weights, non_trainable, xs, mask=mask)
     return ys[:, ::-1] if reverse else ys
 
 
 def _step(weights: list, state: LSTMState, x: jax.Array) -> tuple[LSTMState, jax.Array]:
     cell = keras.layers.LSTMCell(state.h.shape[-1])
     cell.build(x.shape)
-    fixed = [variable.value for variable in cell.non_trainable_variables]
-    (y, (h, c)), _ = cell.stateless_call(weights, fixed, x, [state.h, state.c])
+    non_trainable = [variable.value for variable in cell.non_trainable_variables]
+    (y, (h, c)), _ = cell.stateless_call(weights, non_trainable, x, [state.h, state.c])
     return LSTMState(h, c), y

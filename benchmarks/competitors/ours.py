@@ -1,4 +1,4 @@
-"""Runs this library."""
+"""LSTM layers of lstm_jax."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,16 +10,17 @@ from benchmarks.competitors.layer import Layer
 
 
 def layers() -> dict[str, Layer]:
-    """Returns a row for each choice of what the forward pass saves, and one for programs without a derivative."""
+    """Returns a layer for each ``remat`` option; ``lstm_jax`` leaves the choice to the library."""
     return {
-        "lstm_jax": _layer(lambda time: None),
-        "lstm_jax gates": _layer(lambda time: "gates"),
-        "lstm_jax states": _layer(lambda time: "states"),
-        "lstm_jax sqrt(T)": _layer(lambda time: round(time**0.5)),
+        "lstm_jax": _make_layer(lambda num_steps: None),
+        "lstm_jax gates": _make_layer(lambda num_steps: "gates"),
+        "lstm_jax states": _make_layer(lambda num_steps: "states"),
+        "lstm_jax sqrt(T)": _make_layer(lambda num_steps: round(num_steps**0.5)),
     }
 
 
-def _layer(remat: Callable[[int], str | int | None]) -> Layer:
+def _make_layer(remat: Callable[[int], str | int | None]) -> Layer:
+    """Makes a layer whose ``remat`` option is a function of the number of steps."""
     return Layer(
         export_params=lambda params: params,
         import_params=lambda params: params,

@@ -1,4 +1,4 @@
-"""Runs ``torch.nn.LSTM`` with PyTorch's autograd; without a GPU on the CPU, by oneDNN."""
+"""``torch.nn.LSTM`` with PyTorch's autograd, on the GPU or, by oneDNN, on the CPU."""
 
 import warnings
 from collections.abc import Callable
@@ -13,27 +13,28 @@ from benchmarks.programs import Problem
 from benchmarks.workloads import Workload
 
 UNSUPPORTED = {"resets": "torch.nn.LSTM takes no resets"}
+"""Kind of workload to the reason why PyTorch cannot run it."""
 
 
 def build(workload: Workload, mode: str, problem: Problem, dtype: str = "float32") -> tuple[Callable, Callable]:
-    """Builds a workload's program in PyTorch.
+    """Builds the program of a workload in PyTorch.
 
     Args:
-        workload: what to run.
+        workload: the workload to build.
         mode: ``"forward"`` or ``"value_and_grad"``.
-        problem: weights and data.
-        dtype: the dtype of weights and inputs; the loss is float32.
+        problem: its weights and data.
+        dtype: dtype of weights and inputs; the loss is float32.
 
     Returns:
-        (call, to_comparable): a call that runs to its end, and a map of its result to one that is the same for every
-        library.
+        (call, to_comparable): ``call()`` runs the program and waits for its result, and ``to_comparable(result)``
+        converts the result to a form that is equal for all libraries.
     """
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
 
     def to_tensor(array: Any) -> Any:
         return torch.tensor(np.asarray(array, np.float32), device=device).to(getattr(torch, dtype))
 
-    layer = _layer(workload, problem, to_tensor)
+    layer = _make_layer(workload, problem, to_tensor)
     xs = to_tensor(problem.xs).requires_grad_(mode != "forward" and workload.kind != "final")
     target = to_tensor(problem.target).float()
     if workload.kind == "stepwise":
@@ -61,16 +62,18 @@ def build(workload: Workload, mode: str, problem: Problem, dtype: str = "float32
         return _wait(loss.detach(), device)
 
     def to_comparable(loss: Any) -> Any:
-        # both biases have the gradient of their sum, which is that of our one bias
+        # both biases have the same gradient and import_lstm adds them, so one of the two is set to 0
         gradient = {name: value.grad.float() * ("bias_hh" not in name) for name, value in layer.named_parameters()}
-        shared = (loss.cpu().numpy(), _separate_directions(lj.interop.torch.import_lstm(gradient)))
-        return shared if xs.grad is None else (*shared, xs.grad.float().cpu().numpy())
+        value_and_weight_gradient = (loss.cpu().numpy(), _separate_directions(lj.interop.torch.import_lstm(gradient)))
+        if xs.grad is None:
+            return value_and_weight_gradient
+        return (*value_and_weight_gradient, xs.grad.float().cpu().numpy())
 
     return (forward, lambda ys: ys.float().cpu().numpy()) if mode == "forward" else (step, to_comparable)
 
 
-def _layer(workload: Workload, problem: Problem, to_tensor: Callable) -> Any:
-    """Makes the module with our weights, its second bias zero; two layers or directions are its options."""
+def _make_layer(workload: Workload, problem: Problem, to_tensor: Callable) -> Any:
+    """Makes the module with the weights of a problem, for one or two layers or directions; its second bias is 0."""
     options = {"num_layers": 2} if workload.kind == "two layers" else {}
     layer = torch.nn.LSTM(workload.D, workload.H, bidirectional=workload.kind == "bidirectional", **options)
     layer = layer.to(to_tensor(0.0))
@@ -80,21 +83,21 @@ def _layer(workload: Workload, problem: Problem, to_tensor: Callable) -> Any:
 
 
 def _separate_directions(layers: tuple) -> tuple:
-    """Lists two directions one after the other, as the problem does."""
+    """Replaces each ``Bidirectional`` by its two directions, as in ``Problem.params``."""
     return tuple(params for layer in layers for params in (layer if isinstance(layer, lj.Bidirectional) else (layer,)))
 
 
 def _function_transform(kind: str, layer: Any, xs: Any, target: Any, device: str) -> tuple[Callable, Callable]:
-    """Builds the gradient of each example by ``torch.func``, or the Hessian's product with ones by double backward."""
+    """Builds per-example gradients by ``torch.func``, or the Hessian-vector product with ones by double backward."""
     parameters = {name: value.detach() for name, value in layer.named_parameters()}
     names = list(parameters)
-    ones = {name: float(not name.startswith("bias_hh")) for name in names}  # our one bias is the input's
+    ones = {name: float(not name.startswith("bias_hh")) for name in names}  # LSTMParams.bias is the input bias
 
     def loss(parameters: dict, xs: Any, target: Any) -> Any:
         return torch.nn.functional.mse_loss(torch.func.functional_call(layer, parameters, (xs,))[0], target)
 
     def per_example() -> Any:
-        with warnings.catch_warnings():  # it says that it loops over the examples, having no batching rule
+        with warnings.catch_warnings():  # torch warns that it loops over examples, having no batching rule
             warnings.simplefilter("ignore", UserWarning)
             return _wait(torch.func.vmap(torch.func.grad(loss), (None, 1, 1))(parameters, xs, target), device)
 
@@ -112,6 +115,7 @@ def _function_transform(kind: str, layer: Any, xs: Any, target: Any, device: str
 
 
 def _stepwise(problem: Problem, to_tensor: Callable) -> tuple[Callable, Callable]:
+    """Builds one step of ``torch.nn.LSTMCell`` from the zero state."""
     (kernel, recurrent, bias), x = problem.params[0], to_tensor(problem.xs[0])
     cell = torch.nn.LSTMCell(kernel.shape[0], recurrent.shape[0]).to(x.device)
     with torch.no_grad():
@@ -128,6 +132,7 @@ def _stepwise(problem: Problem, to_tensor: Callable) -> tuple[Callable, Callable
 
 
 def _wait(result: Any, device: str) -> Any:
+    """Waits for the GPU, and returns the result."""
     if device == "cuda":
         torch.cuda.synchronize()
     return result

@@ -1,4 +1,4 @@
-"""Recurrent cells, one file each; ``table.py`` has them by name."""
+"""Recurrent cells, one file per family; ``CELLS`` maps names to cells."""
 
 from lstm_jax.cells.batch_norm import (
     BATCH_NORM_LSTM,

@@ -1,15 +1,16 @@
-"""The batch-normalized LSTM of Cooijmans et al. 2017 (arXiv:1603.09025), with statistics of its own for each step.
+"""The batch-normalized LSTM of Cooijmans et al. 2017 (arXiv:1603.09025), with separate statistics per time step.
 
     a = s_x * N(x W) + s_h * N(h R) + b           N(v) = (v - mean) / sqrt(variance + 1e-5)
     c' = f * c + i * g
     h' = o * tanh(s_c * N(c') + b_c)
 
-Mean and variance belong to the number of the step in its sequence, since the first steps of a run from the zero state
-are unlike the later ones; the statistics of the last step that has some serve all steps after it. The state counts the
-steps, so a reset begins anew and a run in pieces goes on.
+Each of the first S time steps has its own mean and variance, since activations shortly after the zero state are
+distributed unlike later ones; later steps use the statistics of step S - 1. The state counts the steps, so a reset
+restarts the count and a sequence processed in pieces continues it.
 
-``BATCH_NORM_LSTM`` is the cell of evaluation: it takes the statistics from its parameters, where rows do not see each
-other. ``batch_norm_train`` normalizes by the rows of the batch at hand, which mixes them: a plain scan of its own.
+``BATCH_NORM_LSTM`` is for evaluation: it normalizes by the running statistics in its parameters. ``batch_norm_train``
+is for training: it normalizes by the statistics of the current batch. It is a separate scan, because the cells of
+``unroll`` process each sequence of the batch independently.
 """
 
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
 
 class Moments(NamedTuple):
-    """Mean and variance over rows."""
+    """Mean and variance over the sequences of a batch."""
 
     mean: jax.Array
     """``[..., M]``"""
@@ -39,7 +40,7 @@ class Moments(NamedTuple):
 
 
 class BatchNormParams(NamedTuple):
-    """Parameters of one layer, blocks i, f, g, o, and the statistics of the first ``S`` steps of a sequence."""
+    """Parameters of one layer, gates in the order i, f, g, o, and running statistics of the first ``S`` time steps."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -56,32 +57,32 @@ class BatchNormParams(NamedTuple):
     memory_bias: jax.Array
     """``[H]``: b_c"""
     input_mean: jax.Array
-    """``[S, 4H]``, of x W"""
+    """``[S, 4H]``: mean of x W"""
     input_variance: jax.Array
-    """``[S, 4H]``"""
+    """``[S, 4H]``: variance of x W"""
     recurrent_mean: jax.Array
-    """``[S, 4H]``, of h R"""
+    """``[S, 4H]``: mean of h R"""
     recurrent_variance: jax.Array
-    """``[S, 4H]``"""
+    """``[S, 4H]``: variance of h R"""
     memory_mean: jax.Array
-    """``[S, H]``, of c'"""
+    """``[S, H]``: mean of c'"""
     memory_variance: jax.Array
-    """``[S, H]``"""
+    """``[S, H]``: variance of c'"""
 
 
 class BatchNormState(NamedTuple):
-    """State between two steps."""
+    """The state of the batch-normalized LSTM between two steps."""
 
     h: jax.Array
     """``[*batch, H]``, the output; dtype of the parameters"""
     c: jax.Array
     """``[*batch, H]``, the memory"""
     step: jax.Array
-    """``[*batch, 1]``: how many steps of the sequence were taken, a whole number"""
+    """``[*batch, 1]``: steps since the start of the sequence, an integer stored as float"""
 
 
 Statistics = dict[str, Moments]
-"""By what is normalized, "input", "recurrent" and "memory": moments ``[T, M]`` of a batch at each step."""
+"""Batch moments ``[T, M]`` per time step of the quantities "input" (x W), "recurrent" (h R) and "memory" (c')."""
 
 
 def standardize(v: jax.Array, moments: Moments) -> jax.Array:
@@ -91,24 +92,24 @@ def standardize(v: jax.Array, moments: Moments) -> jax.Array:
 
 
 def project(params: BatchNormParams, x: jax.Array) -> jax.Array:
-    """``x W``; it is normalized beside h R, where the number of the step is known."""
+    """``x W``, not yet normalized: that takes the step count, which the state holds."""
     return lstm.project(params, x)
 
 
 def recur(params: BatchNormParams, z: jax.Array, state: BatchNormState) -> jax.Array:
-    """The normalized pre-activations ``[..., 4H]``."""
-    moments = _moments_at(params, state.step)
+    """``a = s_x * N(x W) + s_h * N(h R) + b``: ``[..., 4H]``."""
+    moments = _running_moments(params, state.step)
     return _preactivations(params, z, matmul(state.h, params.recurrent_kernel), moments["input"], moments["recurrent"])
 
 
 def update(params: BatchNormParams, a: jax.Array, state: BatchNormState) -> tuple[BatchNormState, jax.Array]:
-    """Gates and memory; the output reads the normalized memory, the next step the memory itself."""
-    o, c = _memory(a, state)
-    return _output(params, o, c, _moments_at(params, state.step)["memory"], state)
+    """``c' = f * c + i * g`` and ``h' = o * tanh(s_c * N(c') + b_c)``; the state keeps c' unnormalized."""
+    o, c = _output_gate_and_memory(a, state)
+    return _new_state_and_output(params, o, c, _running_moments(params, state.step)["memory"], state)
 
 
 def zero_state(params: BatchNormParams, batch_shape: tuple[int, ...] = ()) -> BatchNormState:
-    """``h = c = 0`` at the first step of a sequence."""
+    """``h = c = 0`` and ``step = 0``."""
     kernel = params.recurrent_kernel
     zeros = jnp.zeros((*batch_shape, kernel.shape[0]), accumulator_dtype(kernel.dtype))
     return BatchNormState(zeros.astype(kernel.dtype), zeros, zeros[..., :1])
@@ -116,12 +117,12 @@ def zero_state(params: BatchNormParams, batch_shape: tuple[int, ...] = ()) -> Ba
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, max_steps: int = 1) -> BatchNormParams:
-    """Draws kernels and bias as the LSTM's default scheme does; scales are 0.1 as in the paper.
+    """Draws kernels and bias by the LSTM's default scheme, with scales of 0.1 as in the paper.
 
-    The statistics start with mean 0 and variance 1.
+    Running means start at 0 and running variances at 1.
 
     Args:
-        max_steps: ``S``, how many steps have statistics of their own; the longest sequence of training.
+        max_steps: ``S``, the number of time steps with separate statistics; choose the longest training sequence.
     """
     scale_4h, scale_h = jnp.full(4 * hidden_size, 0.1, dtype), jnp.full(hidden_size, 0.1, dtype)
     zeros_4h, zeros_h = jnp.zeros((max_steps, 4 * hidden_size), dtype), jnp.zeros((max_steps, hidden_size), dtype)
@@ -132,7 +133,8 @@ def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *,
     )
 
 
-STATISTICS = ("input", "recurrent", "memory")
+NORMALIZED_NAMES = ("input", "recurrent", "memory")
+"""The keys of ``Statistics``, which begin the names of the fields of ``BatchNormParams`` with running statistics."""
 check = make_params_check(
     BatchNormParams,
     **AXES,
@@ -164,21 +166,21 @@ def batch_norm_train(
     *,
     lengths: jax.Array | None = None,
 ) -> tuple[BatchNormState, jax.Array, Statistics]:
-    """Runs the batch-normalized LSTM as in training: normalized by the rows of the batch, whose moments are returned.
+    """Runs the batch-normalized LSTM in training mode: normalizes by the moments of the batch and returns them.
 
-    It is a plain scan, not the engine, which keeps rows apart. Store the moments with ``update_statistics``; the stored
-    ones are not read here. Neither get a gradient.
+    Pass the returned moments to ``update_statistics``, which updates the running statistics in ``params``. They are not
+    read here, so their gradient is 0.
 
     Args:
-        params: of ``BATCH_NORM_LSTM``.
-        xs: inputs ``[T, B, D]``, one batch axis.
-        initial_state: None means zeros; ``step`` is counted on.
-        lengths: integers ``[B]``; steps from there on are not taken and do not count among the rows.
+        params: parameters of ``BATCH_NORM_LSTM``.
+        xs: inputs ``[T, B, D]`` with exactly one batch axis.
+        initial_state: the state before the first step; None means ``zero_state``. Its ``step`` continues the count.
+        lengths: integers ``[B]``; steps after a sequence's length are ignored, in the moments too. None means ``T``.
     Returns:
-        (final_state, ys ``[T, B, H]``, statistics): moments of each step; at a step that no row takes mean 0,
-        variance 0.
+        (final_state, ys, statistics): the state after each sequence's last step, outputs ``[T, B, H]``, and the batch
+        moments per time step. Moments are 0 at steps after the longest sequence.
     Raises:
-        ValueError: naming the argument.
+        ValueError: if params, xs, initial_state or lengths have a wrong shape or dtype.
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
         >>> params = lj.cells.BATCH_NORM_LSTM.init(jax.random.key(0), 3, 8, max_steps=5)
@@ -201,85 +203,95 @@ def batch_norm_train(
 def _train(
     params: BatchNormParams, xs: jax.Array, state: BatchNormState | None, lengths: jax.Array | None
 ) -> tuple[BatchNormState, jax.Array, Statistics]:
-    steps, rows, _ = xs.shape
-    taken = jnp.ones((steps, rows), bool) if lengths is None else lengths_to_mask(lengths, steps)
-    taken = taken[..., None]
+    num_steps, batch_size, _ = xs.shape
+    mask = jnp.ones((num_steps, batch_size), bool) if lengths is None else lengths_to_mask(lengths, num_steps)
+    mask = mask[..., None]
 
     def step(state: BatchNormState, inputs: tuple) -> tuple[BatchNormState, tuple[jax.Array, Statistics]]:
-        z, taken = inputs
+        z, step_mask = inputs
         r = matmul(state.h, params.recurrent_kernel)
-        moments = {"input": _moments(z, taken), "recurrent": _moments(r, taken)}
-        o, c = _memory(_preactivations(params, z, r, moments["input"], moments["recurrent"]), state)
-        moments["memory"] = _moments(c, taken)
-        new, y = _output(params, o, c, moments["memory"], state)
-        new = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, state)
-        return new, (jnp.where(taken, y, jnp.zeros_like(y)), moments)
+        moments = {"input": _batch_moments(z, step_mask), "recurrent": _batch_moments(r, step_mask)}
+        a = _preactivations(params, z, r, moments["input"], moments["recurrent"])
+        o, c = _output_gate_and_memory(a, state)
+        moments["memory"] = _batch_moments(c, step_mask)
+        new_state, y = _new_state_and_output(params, o, c, moments["memory"], state)
+        masked_state = jax.tree.map(lambda new, old: jnp.where(step_mask, new, old), new_state, state)
+        return masked_state, (jnp.where(step_mask, y, jnp.zeros_like(y)), moments)
 
-    start = zero_state(params, (rows,)) if state is None else state
-    zs = project(params, jnp.where(taken, xs, jnp.zeros_like(xs)))
-    final, (ys, statistics) = lax.scan(step, start, (zs, taken))
-    return final, ys, statistics
+    initial_state = zero_state(params, (batch_size,)) if state is None else state
+    zs = project(params, jnp.where(mask, xs, jnp.zeros_like(xs)))
+    final_state, (ys, statistics) = lax.scan(step, initial_state, (zs, mask))
+    return final_state, ys, statistics
 
 
 def update_statistics(params: BatchNormParams, statistics: Statistics, momentum: float = 0.9) -> BatchNormParams:
-    """Updates the running moments in the parameters, step by step.
+    """Updates the running statistics in ``params`` by an exponential moving average, per time step.
+
+    ``running = momentum * running + (1 - momentum) * batch``
 
     Args:
-        params: of ``BATCH_NORM_LSTM``.
-        statistics: of ``batch_norm_train`` from the start of its sequences; as many steps as both have are updated.
-        momentum: the share of the old moments in the new ones; the rest is that of ``statistics``.
+        params: parameters of ``BATCH_NORM_LSTM``, with running statistics of ``S`` steps.
+        statistics: batch moments of ``batch_norm_train`` over ``T`` steps from the start of the sequences. The first
+            ``min(S, T)`` steps are updated.
+        momentum: the weight of the old running statistics, 0 to 1.
     Returns:
-        the parameters with new moments.
+        ``params`` with updated running statistics.
     Raises:
-        ValueError: statistics of another size.
+        ValueError: if a moment in ``statistics`` is not ``[T, 4H]`` or ``[T, H]``.
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
         >>> params = lj.cells.BATCH_NORM_LSTM.init(jax.random.key(0), 3, 8, max_steps=5)
         >>> _, _, statistics = lj.cells.batch_norm_train(params, jnp.ones((5, 2, 3)))
         >>> params = lj.cells.update_statistics(params, statistics, momentum=0.99)
     """
-    new = {}
+    updates = {}
     for name, moments in statistics.items():
-        for kind, moment in moments._asdict().items():
-            old = getattr(params, f"{name}_{kind}")
-            check_array(f"statistics[{name!r}].{kind}", moment, (len(moment), *old.shape[1:]))
-            num_steps = min(len(old), len(moment))
-            mixed = momentum * old[:num_steps] + (1 - momentum) * moment[:num_steps].astype(old.dtype)
-            new[f"{name}_{kind}"] = lax.stop_gradient(old.at[:num_steps].set(mixed))
-    return params._replace(**new)
+        for statistic, moment in moments._asdict().items():
+            field = f"{name}_{statistic}"
+            running = getattr(params, field)
+            check_array(f"statistics[{name!r}].{statistic}", moment, (len(moment), *running.shape[1:]))
+            num_steps = min(len(running), len(moment))
+            average = momentum * running[:num_steps] + (1 - momentum) * moment[:num_steps].astype(running.dtype)
+            updates[field] = lax.stop_gradient(running.at[:num_steps].set(average))
+    return params._replace(**updates)
 
 
-def _moments_at(params: BatchNormParams, step: jax.Array) -> Statistics:
-    """The stored moments at a step ``[..., 1]`` of the sequence, each ``[..., M]``; they have no derivative."""
+def _running_moments(params: BatchNormParams, step: jax.Array) -> Statistics:
+    """Selects the running moments ``[..., M]`` at steps ``[..., 1]``; no gradient passes through them."""
     index = jnp.clip(lax.stop_gradient(step)[..., 0].astype(jnp.int32), 0, len(params.input_mean) - 1)
     fields: PyTree = lax.stop_gradient(params._asdict())
-    return {name: Moments(fields[f"{name}_mean"][index], fields[f"{name}_variance"][index]) for name in STATISTICS}
+    return {
+        name: Moments(fields[f"{name}_mean"][index], fields[f"{name}_variance"][index]) for name in NORMALIZED_NAMES
+    }
 
 
 def _preactivations(
     params: BatchNormParams, z: jax.Array, r: jax.Array, z_moments: Moments, r_moments: Moments
 ) -> jax.Array:
-    inputs = scaled(standardize(z, z_moments), params.input_scale)
-    return add_bias(inputs + scaled(standardize(r, r_moments), params.recurrent_scale), params.bias)
+    """``s_x * N(z) + s_h * N(r) + b``, with ``z = x W`` and ``r = h R``."""
+    input_term = scaled(standardize(z, z_moments), params.input_scale)
+    recurrent_term = scaled(standardize(r, r_moments), params.recurrent_scale)
+    return add_bias(input_term + recurrent_term, params.bias)
 
 
-def _memory(a: jax.Array, state: BatchNormState) -> tuple[jax.Array, jax.Array]:
-    """The output gate and the new memory."""
+def _output_gate_and_memory(a: jax.Array, state: BatchNormState) -> tuple[jax.Array, jax.Array]:
+    """``o`` and ``c' = f * c + i * g``."""
     gates = apply_gates(STANDARD_GATES, a)
     return gates["o"], new_memory(STANDARD_GATES, gates, state.c)
 
 
-def _output(
+def _new_state_and_output(
     params: BatchNormParams, o: jax.Array, c: jax.Array, moments: Moments, state: BatchNormState
 ) -> tuple[BatchNormState, jax.Array]:
+    """``h' = o * tanh(s_c * N(c') + b_c)``, as the output and in the new state."""
     normalized = add_bias(scaled(standardize(c, moments), params.memory_scale), params.memory_bias)
     h = (o * jnp.tanh(normalized)).astype(state.h.dtype)
     return BatchNormState(h, c, state.step + 1), h
 
 
-def _moments(v: jax.Array, taken: jax.Array) -> Moments:
-    """Over the rows ``[B, M]`` that take the step, ``[B, 1]``."""
-    count = jnp.maximum(jnp.sum(taken), 1).astype(v.dtype)
-    mean = jnp.sum(jnp.where(taken, v, 0.0), axis=0) / count
-    centered = jnp.where(taken, v - lax.broadcast_to_rank(mean, v.ndim), 0.0)
+def _batch_moments(v: jax.Array, mask: jax.Array) -> Moments:
+    """Computes mean and variance of ``v [B, M]`` over the sequences where ``mask [B, 1]`` is true."""
+    count = jnp.maximum(jnp.sum(mask), 1).astype(v.dtype)
+    mean = jnp.sum(jnp.where(mask, v, 0.0), axis=0) / count
+    centered = jnp.where(mask, v - lax.broadcast_to_rank(mean, v.ndim), 0.0)
     return Moments(mean, jnp.sum(centered * centered, axis=0) / count)

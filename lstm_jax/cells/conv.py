@@ -1,10 +1,10 @@
-"""The convolutional LSTM of Shi et al. 2015 (arXiv:1506.04214), in any number of spatial axes, without peepholes.
+"""The convolutional LSTM of Shi et al. 2015 (arXiv:1506.04214) with 1 to 3 spatial axes, without peepholes.
 
-    a = x * W + h * R + b        * is a convolution with zero padding, so that the map keeps its size
-    i, f, g, o, c', h'           as in ``lstm.py``, at each place of the map
+    a = x * W + h * R + b        * is a convolution with zero padding that keeps the spatial size
+    i, f, g, o, c', h'           as in ``lstm.py``, at each spatial position
 
-Inputs ``[T, *batch, *spatial, D]``, states ``[*batch, *spatial, H]``; lengths, masks and resets have the axes
-``*batch``. Keras and Flax compute the same; the peepholes of the paper's equation 3 they leave out as well.
+Inputs are ``[T, *batch, *spatial, D]`` and states ``[*batch, *spatial, H]``; lengths, masks and resets have the axes
+``*batch``. As in Keras and Flax, the peepholes of the paper's equation 3 are left out.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ from lstm_jax.initializers import cell_init, forget_bias
 
 
 class ConvLSTMParams(NamedTuple):
-    """Parameters of one layer; ``*kernel_size`` is the size of the kernel along each spatial axis."""
+    """Parameters of one layer; ``*kernel_size`` is the kernel's size along each spatial axis."""
 
     input_kernel: jax.Array
     """``[*kernel_size, D, 4H]``"""
@@ -34,24 +34,24 @@ class ConvLSTMParams(NamedTuple):
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """``x [..., *spatial, N]`` with ``kernel [*kernel_size, N, M]`` to ``[..., *spatial, M]``, in the accumulator
-    dtype.
+    """Convolves ``x [..., *spatial, N]`` with ``kernel [*kernel_size, N, M]`` to ``[..., *spatial, M]``.
 
-    Each place of the map with its neighbors ``[..., *spatial, kernel_size * N]``, in one matrix product. On CPU the
-    derivative of XLA's own convolution is slow: value and gradient 2188 against 84 ms with a kernel of 3 x 3 and 5385
-    against 198 with 5 x 5, forward 27 against 18 and 68 against 52 ms (T=10 B=8, map 16 x 16, D=16 H=32, two x86
-    cores, Zen 4, jax 0.10.2). The neighborhoods of one chunk of time are in memory at once.
+    The result is in the accumulator dtype, and zero padding keeps the spatial size. Each position is gathered with its
+    neighbors, ``[..., *spatial, K * N]`` for K kernel positions, and one matrix product follows. XLA's own convolution
+    has a slow derivative on CPU: value and gradient take 2188 ms against 84 ms here with a kernel of 3 x 3, and 5385
+    against 198 with 5 x 5; the forward pass 27 against 18 and 68 against 52 ms (T=10 B=8, 16 x 16 positions, D=16
+    H=32, two x86 cores, Zen 4, jax 0.10.2). The gathered neighbors of one chunk of time are in memory at once.
     """
     kernel_size = kernel.shape[:-2]
-    rows = x.ndim - 1 - len(kernel_size)
-    spatial = x.shape[rows:-1]
-    margins = [((size - 1) // 2, size // 2) for size in kernel_size]
-    padded = jnp.pad(x, [(0, 0)] * rows + margins + [(0, 0)])
-    shifted = [
+    num_leading_axes = x.ndim - 1 - len(kernel_size)
+    spatial = x.shape[num_leading_axes:-1]
+    padding = [((size - 1) // 2, size // 2) for size in kernel_size]
+    padded = jnp.pad(x, [(0, 0)] * num_leading_axes + padding + [(0, 0)])
+    neighbors = [
         padded[(..., *(slice(start, start + size) for start, size in zip(offset, spatial, strict=True)), slice(None))]
         for offset in np.ndindex(*kernel_size)
     ]
-    return matmul(jnp.concatenate(shifted, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
+    return matmul(jnp.concatenate(neighbors, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def project(params: ConvLSTMParams, x: jax.Array) -> jax.Array:
@@ -65,7 +65,7 @@ def recur(params: ConvLSTMParams, z: jax.Array, state: LSTMState) -> jax.Array:
 
 
 def zero_state(params: ConvLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
-    """``h = c = 0``; the shape holds the spatial axes too: ``[*batch, *spatial, H]``."""
+    """``h = c = 0``: ``[*batch, *spatial, H]``; ``batch_shape`` includes the spatial axes."""
     kernel = params.recurrent_kernel
     shape = (*batch_shape, kernel.shape[-2])
     return LSTMState(jnp.zeros(shape, kernel.dtype), jnp.zeros(shape, accumulator_dtype(kernel.dtype)))
@@ -73,13 +73,13 @@ def zero_state(params: ConvLSTMParams, batch_shape: tuple[int, ...] = ()) -> LST
 
 @cache
 def conv_lstm(num_spatial_dims: int) -> Cell:
-    """Makes the convolutional LSTM for maps with this many spatial axes, 1 to 3.
+    """Makes the convolutional LSTM with ``num_spatial_dims`` spatial axes, 1 to 3.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
         >>> cell = lj.cells.conv_lstm(2)
         >>> params = cell.init(jax.random.key(0), input_size=1, hidden_size=4, kernel_size=(5, 5))
-        >>> state, ys = lj.unroll(cell, params, jnp.ones((3, 2, 8, 8, 1)))  # 2 films of 3 frames of 8 x 8
+        >>> state, ys = lj.unroll(cell, params, jnp.ones((3, 2, 8, 8, 1)))  # 2 videos of 3 frames of 8 x 8 pixels
         >>> ys.shape
         (3, 2, 8, 8, 4)
     """
@@ -93,7 +93,7 @@ def conv_lstm(num_spatial_dims: int) -> Cell:
         *,
         kernel_size: tuple[int, ...] = (3,) * num_spatial_dims,
     ) -> ConvLSTMParams:
-        """Draws kernels Glorot uniform and forget biases of 1; ``kernel_size`` has a size for each spatial axis."""
+        """Draws Glorot uniform kernels, with forget biases of 1; ``kernel_size`` has one entry per spatial axis."""
         if not isinstance(kernel_size, tuple) or len(kernel_size) != num_spatial_dims:
             raise ValueError(
                 f"kernel_size: got {kernel_size!r}, want a tuple of {num_spatial_dims}, a size for each axis"

@@ -1,4 +1,4 @@
-"""Cells that read more at each step than their input: the masks of a regularizer, perturbations, a user's own."""
+"""Cells with additional inputs per time step, such as dropout masks or perturbations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,16 +13,15 @@ def with_inputs(
     recur: Callable[[PyTree, PyTree, PyTree, PyTree], PyTree] | None = None,
     gates: Callable[[PyTree, PyTree, PyTree, PyTree], dict[str, Any]] | None = None,
 ) -> Cell:
-    """Makes a cell that reads ``Inputs(x, per_step)`` and gets ``per_step`` in its update.
+    """Makes a cell that takes ``Inputs(x, per_step)`` and passes ``per_step`` to its update.
 
     Args:
-        cell: the cell that reads ``x``; it may itself come from ``with_inputs``, and ``x`` then is its ``Inputs``.
-        update: ``update(params, a, per_step, state) -> (state, y)`` in the place of ``cell.update``.
-        recur: ``recur(params, z, per_step, state) -> a`` in the place of ``cell.recur``; None means that it does not
-            read ``per_step``.
-        gates: ``gates(params, a, per_step, state)`` in the place of ``cell.gates``; likewise.
+        cell: the cell to extend, with input ``x``. If it was made by ``with_inputs`` itself, ``x`` is its ``Inputs``.
+        update: replaces ``cell.update``: ``update(params, a, per_step, state) -> (state, y)``.
+        recur: replaces ``cell.recur``: ``recur(params, z, per_step, state) -> a``; None means ``cell.recur``.
+        gates: replaces ``cell.gates``: ``gates(params, a, per_step, state) -> gates``; None means ``cell.gates``.
     Returns:
-        a cell for ``unroll``. Make it once: its identity is part of what is compiled.
+        a cell for ``unroll``. Make it once and reuse it: ``unroll`` compiles again for every new cell.
 
     Example:
         >>> import jax, jax.numpy as jnp, lstm_jax as lj
@@ -36,18 +35,18 @@ def with_inputs(
         (5, 8)
     """
 
-    def joined_recur(params: PyTree, z: tuple[PyTree, PyTree], state: PyTree) -> tuple[PyTree, PyTree]:
-        z, per_step = z
+    def extended_recur(params: PyTree, projected: tuple[PyTree, PyTree], state: PyTree) -> tuple[PyTree, PyTree]:
+        z, per_step = projected
         return cell.recur(params, z, state) if recur is None else recur(params, z, per_step, state), per_step
 
-    def joined_gates(params: PyTree, a: tuple[PyTree, PyTree], state: PyTree) -> dict[str, Any]:
-        a, per_step = a
+    def extended_gates(params: PyTree, preactivations: tuple[PyTree, PyTree], state: PyTree) -> dict[str, Any]:
+        a, per_step = preactivations
         return cell.gates(params, a, state) if gates is None else gates(params, a, per_step, state)
 
     return cell._replace(
         project=lambda params, inputs: (cell.project(params, inputs.x), inputs.per_step),
-        recur=joined_recur,
+        recur=extended_recur,
         update=lambda params, a, state: update(params, a[0], a[1], state),
         check=lambda params, inputs: cell.check(params, inputs.x if isinstance(inputs, Inputs) else inputs),
-        gates=joined_gates,
+        gates=extended_gates,
     )

@@ -1,14 +1,17 @@
-"""The layer-normalized LSTM, over a whole slab or gate by gate; N is (v - mean) / sqrt(variance + 1e-5) over units.
+"""The layer-normalized LSTM, normalized jointly over all gates or per gate.
 
-Joint, Ba, Kiros and Hinton 2016 (arXiv:1607.06450, equations 20 to 22):
+``N(v) = (v - mean) / sqrt(variance + 1e-5)``, with mean and variance over units.
+
+``LAYER_NORM_LSTM``: joint normalization of Ba, Kiros and Hinton 2016 (arXiv:1607.06450, equations 20 to 22):
 
     a = s_x * N(x W) + s_h * N(h R) + b           N over all 4H
     h' = o * tanh(s_c * N(c') + b_c)
 
-Per gate, as TensorFlow's ``LayerNormBasicLSTMCell`` computed it:
+``GATE_NORM_LSTM``: normalization per gate, as in TensorFlow's ``LayerNormBasicLSTMCell``:
 
     a_k = s_k * N(x W_k + h R_k) + b_k            N over the H of each gate k
-    c' is normalized too, and carried so:  c' = s_c * N(f * c + i * g) + b_c,    h' = o * tanh(c')
+    c' = s_c * N(f * c + i * g) + b_c             the next step reads the normalized c'
+    h' = o * tanh(c')
 """
 
 from typing import NamedTuple
@@ -26,10 +29,11 @@ from lstm_jax.cells.lstm import STANDARD_GATES
 from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
 EPSILON = 1e-5
+"""Added to the variance, against division by zero."""
 
 
 class LayerNormParams(NamedTuple):
-    """Parameters of one layer, joint normalization; blocks i, f, g, o."""
+    """Parameters of one ``LAYER_NORM_LSTM`` layer; gates in the order i, f, g, o."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -48,7 +52,7 @@ class LayerNormParams(NamedTuple):
 
 
 class GateNormParams(NamedTuple):
-    """Parameters of one layer, normalization per gate; blocks i, f, g, o."""
+    """Parameters of one ``GATE_NORM_LSTM`` layer; gates in the order i, f, g, o."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -57,60 +61,66 @@ class GateNormParams(NamedTuple):
     bias: jax.Array
     """``[4H]``"""
     scale: jax.Array
-    """``[4H]``"""
+    """``[4H]``: s_i, s_f, s_g, s_o"""
     memory_scale: jax.Array
-    """``[H]``"""
+    """``[H]``: s_c"""
     memory_bias: jax.Array
-    """``[H]``"""
+    """``[H]``: b_c"""
 
 
 def normalize(v: jax.Array) -> jax.Array:
-    """Shifts and scales to mean 0 and variance 1 over the last axis."""
+    """Normalizes to mean 0 and variance 1 over the last axis."""
     centered = v - jnp.mean(v, axis=-1, keepdims=True)
     return centered * lax.rsqrt(jnp.mean(centered * centered, axis=-1, keepdims=True) + EPSILON)
 
 
 def scaled(v: jax.Array, scale: jax.Array) -> jax.Array:
-    """``scale * v``, the scale ``[M]`` in the dtype of ``v [..., M]``."""
+    """Computes ``scale [M] * v [..., M]`` in the dtype of ``v``."""
     return v * lax.broadcast_to_rank(scale.astype(v.dtype), v.ndim)
 
 
-def _memory_norm(params: LayerNormParams | GateNormParams, c: jax.Array) -> jax.Array:
+def _normalize_memory(params: LayerNormParams | GateNormParams, c: jax.Array) -> jax.Array:
+    """``s_c * N(c) + b_c``."""
     return add_bias(scaled(normalize(c), params.memory_scale), params.memory_bias)
 
 
 def _joint_project(params: LayerNormParams, x: jax.Array) -> jax.Array:
+    """``s_x * N(x W)``."""
     return scaled(normalize(lstm.project(params, x)), params.input_scale)
 
 
 def _joint_recur(params: LayerNormParams, z: jax.Array, state: LSTMState) -> jax.Array:
+    """``s_x * N(x W) + s_h * N(h R) + b``."""
     r = scaled(normalize(matmul(state.h, params.recurrent_kernel)), params.recurrent_scale)
     return add_bias(z + r, params.bias)
 
 
 def _joint_update(params: LayerNormParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    """``c' = f * c + i * g`` and ``h' = o * tanh(s_c * N(c') + b_c)``."""
     gates = apply_gates(STANDARD_GATES, a)
     c = new_memory(STANDARD_GATES, gates, state.c)
-    h = (gates["o"] * jnp.tanh(_memory_norm(params, c))).astype(state.h.dtype)
+    h = (gates["o"] * jnp.tanh(_normalize_memory(params, c))).astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
 def _gate_recur(params: GateNormParams, z: jax.Array, state: LSTMState) -> jax.Array:
+    """``s_k * N(x W_k + h R_k) + b_k`` for each gate k."""
     slab = z + matmul(state.h, params.recurrent_kernel)
-    gates = slab.reshape(*slab.shape[:-1], 4, slab.shape[-1] // 4)
-    return add_bias(scaled(normalize(gates).reshape(slab.shape), params.scale), params.bias)
+    per_gate = slab.reshape(*slab.shape[:-1], 4, slab.shape[-1] // 4)
+    return add_bias(scaled(normalize(per_gate).reshape(slab.shape), params.scale), params.bias)
 
 
 def _gate_update(params: GateNormParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    """``c' = s_c * N(f * c + i * g) + b_c`` and ``h' = o * tanh(c')``."""
     gates = apply_gates(STANDARD_GATES, a)
-    c = _memory_norm(params, new_memory(STANDARD_GATES, gates, state.c))
+    c = _normalize_memory(params, new_memory(STANDARD_GATES, gates, state.c))
     h = (gates["o"] * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LayerNormParams:
-    """Draws as the LSTM's default scheme does; scales are 1, biases of norms 0."""
+    """Draws kernels and bias by the LSTM's default scheme, with scales of 1 and ``b_c`` of 0."""
     ones_4h, ones_h = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
     return LayerNormParams(*kernels, forget_bias(hidden_size, dtype), ones_4h, ones_4h, ones_h, 0 * ones_h)
@@ -118,13 +128,14 @@ def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) ->
 
 @cell_init
 def init_per_gate(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> GateNormParams:
-    """Draws as the LSTM's default scheme does; scales are 1, biases of norms 0."""
+    """Draws kernels and bias by the LSTM's default scheme, with scales of 1 and ``b_c`` of 0."""
     ones_4h, ones_h = jnp.ones(4 * hidden_size, dtype), jnp.ones(hidden_size, dtype)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
     return GateNormParams(*kernels, forget_bias(hidden_size, dtype), ones_4h, ones_h, 0 * ones_h)
 
 
 AXES = {"recurrent_kernel": "H 4H", "input_kernel": "D 4H", "bias": "4H", "memory_scale": "H", "memory_bias": "H"}
+"""Axes of the parameters that all normalized LSTMs have."""
 LAYER_NORM_LSTM = Cell(
     init=init,
     project=_joint_project,

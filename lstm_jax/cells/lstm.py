@@ -7,8 +7,8 @@
     c' = f * c + i * g                        memory
     h' = o * tanh(c')                         output
 
-Tutorials print variants: ``h' = o * tanh(g)``, one matrix shared by x and h, an output read from ``c'``.
-They are misprints or other models; the equations above are what every framework computes.
+These are the equations of every framework. Some tutorials print others: ``h' = o * tanh(g)``, one matrix shared by x
+and h, an output gate that reads ``c'``. Those are misprints or different models.
 """
 
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from lstm_jax.cells.gates import Gates, GateSpec, apply_gates, new_memory
 from lstm_jax.initializers import init_params, zero_state
 
 STANDARD_GATES = GateSpec()
+"""The gates of the LSTM: i, f, g, o."""
 
 
 def project(params: PyTree, x: jax.Array) -> jax.Array:
@@ -30,14 +31,14 @@ def project(params: PyTree, x: jax.Array) -> jax.Array:
 
 
 def recur(params: PyTree, z: jax.Array, state: LSTMState) -> jax.Array:
-    """``x W + h R + b``: all four pre-activations, ``[..., 4H]``."""
+    """``x W + h R + b``: the pre-activations of all four gates, ``[..., 4H]``."""
     return add_bias(z + matmul(state.h, params.recurrent_kernel), params.bias)
 
 
 def update(params: PyTree, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    """Gates and memory from the pre-activations ``a [..., 4H]``; the derivative is written by hand."""
-    state = advance(a, state)
-    return state, state.h
+    """``c' = f * c + i * g`` and ``h' = o * tanh(c')``, with a custom derivative."""
+    new_state = advance(a, state)
+    return new_state, new_state.h
 
 
 def gates(params: PyTree, a: jax.Array, state: LSTMState) -> dict[str, jax.Array]:
@@ -47,12 +48,12 @@ def gates(params: PyTree, a: jax.Array, state: LSTMState) -> dict[str, jax.Array
 
 @jax.custom_jvp
 def advance(a: jax.Array, state: LSTMState) -> LSTMState:
-    """The step from the pre-activations and ``c`` to ``h'`` and ``c'``; of ``h`` only the dtype is read."""
+    """Computes the new state from the pre-activations ``[..., 4H]`` and ``c``; only the dtype of ``h`` is used."""
     return _advance_with_gates(a, state)[0]
 
 
 class Coefficients(NamedTuple):
-    """The coefficients of a step's tangent, ``[..., H]`` each: partial derivatives of c' and h'.
+    """Partial derivatives of c' and h' at one step, ``[..., H]`` each; they give its tangent.
 
     dc' = dc_dc dc + dc_di da_i + dc_df da_f + dc_dg da_g
     dh' = dh_dc dc' + dh_do da_o
@@ -73,19 +74,19 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(a: jax.Array, state: LSTMState) -> Coefficients:
-    """The coefficients of the tangent of ``update`` at the pre-activations ``a [..., 4H]`` and the state it starts
-    from."""
+    """Computes the coefficients of the tangent of ``update`` at pre-activations ``a [..., 4H]`` and a state."""
     return _coefficients(state.c, *_advance_with_gates(a, state)[1:])
 
 
 def _coefficients(c: jax.Array, gates: Gates, tanh_c: jax.Array) -> Coefficients:
+    """Computes the coefficients from ``c``, the gates and ``tanh(c')``."""
     i, f, g, o = (gates[name] for name in STANDARD_GATES.gate_order)
     dc_di, dc_df, dc_dg = g * i * (1 - i), c * f * (1 - f), i * (1 - g * g)
     return Coefficients(dc_di, dc_df, dc_dg, tanh_c * o * (1 - o), o * (1 - tanh_c * tanh_c), f)
 
 
 def step_tangent(coefficients: Coefficients, da: jax.Array, dstate: LSTMState) -> LSTMState:
-    """The tangent of ``update``, linear in ``da`` and ``dstate``."""
+    """Computes the tangent of ``update``, linear in ``da [..., 4H]`` and ``dstate``."""
     di, df, dg, do = split_gates(da)
     dc = coefficients.dc_dc * dstate.c + (coefficients.dc_di * di + coefficients.dc_df * df + coefficients.dc_dg * dg)
     dh = coefficients.dh_dc * dc + coefficients.dh_do * do
@@ -93,7 +94,7 @@ def step_tangent(coefficients: Coefficients, da: jax.Array, dstate: LSTMState) -
 
 
 def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gates, jax.Array]:
-    """The new state, and what the derivative is made of: the gates and tanh(c')."""
+    """Computes the new state, the gates and tanh(c'); the coefficients are computed from the last two."""
     activated = apply_gates(STANDARD_GATES, a)
     c = new_memory(STANDARD_GATES, activated, state.c)
     tanh_c = STANDARD_GATES.output_fn(c)
@@ -101,13 +102,16 @@ def _advance_with_gates(a: jax.Array, state: LSTMState) -> tuple[LSTMState, Gate
 
 
 @advance.defjvp
-def _advance_tangent(
+def _advance_jvp(
     primals: tuple[jax.Array, LSTMState], tangents: tuple[jax.Array, LSTMState]
 ) -> tuple[LSTMState, LSTMState]:
-    """Six coefficients, computed for a whole chunk outside the loop, which then only multiplies and adds."""
+    """Computes the tangent from six coefficients.
+
+    They do not depend on the tangents, so they are computed for a chunk of steps at once, outside the backward loop.
+    """
     (a, state), (da, dstate) = primals, tangents
-    new, activated, tanh_c = _advance_with_gates(a, state)
-    return new, step_tangent(_coefficients(state.c, activated, tanh_c), da, dstate)
+    new_state, activated, tanh_c = _advance_with_gates(a, state)
+    return new_state, step_tangent(_coefficients(state.c, activated, tanh_c), da, dstate)
 
 
 check = make_params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")

@@ -1,10 +1,10 @@
-"""minGRU and minLSTM of Feng et al. 2024 (arXiv:2410.01201): gates that do not see the state.
+"""minGRU and minLSTM of Feng et al. 2024 (arXiv:2410.01201): gates that depend on the input alone.
 
     minGRU      z = sigmoid(x W_z + b_z)     v = x W_v + b_v     h' = (1 - z) h + z v
     minLSTM     f, i = sigmoid(x W + b)      v = x W_v + b_v     h' = (f h + i v) / (f + i)
 
-Both are ``h' = decay * h + increment`` with numbers known before the loop, so the loop has no product, and
-``lstm_jax.parallel_unroll`` needs no loop: log2 T steps of an associative scan.
+Both are ``h' = decay * h + increment`` with coefficients computed from the input before the loop. The loop has no
+matrix product, and ``lstm_jax.parallel_unroll`` replaces it by an associative scan of log2 T steps.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
 
 class MinGRUParams(NamedTuple):
-    """Parameters of one minGRU; blocks z, v."""
+    """Parameters of one minGRU layer; blocks in the order z, v."""
 
     input_kernel: jax.Array
     """``[D, 2H]``"""
@@ -29,7 +29,7 @@ class MinGRUParams(NamedTuple):
 
 
 class MinLSTMParams(NamedTuple):
-    """Parameters of one minLSTM; blocks f, i, v."""
+    """Parameters of one minLSTM layer; blocks in the order f, i, v."""
 
     input_kernel: jax.Array
     """``[D, 3H]``"""
@@ -38,57 +38,60 @@ class MinLSTMParams(NamedTuple):
 
 
 class AffineStep(NamedTuple):
-    """``h' = decay * h + increment``, each ``[..., H]``."""
+    """The coefficients of one step ``h' = decay * h + increment``, each ``[..., H]``."""
 
     decay: jax.Array
     increment: jax.Array
 
 
 def project_gru(params: MinGRUParams, x: jax.Array) -> AffineStep:
-    """``1 - z`` and ``z v`` of each unit."""
-    z, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 2, axis=-1)
-    z = jax.nn.sigmoid(z)
+    """``decay = 1 - z`` and ``increment = z v``."""
+    a_z, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 2, axis=-1)
+    z = jax.nn.sigmoid(a_z)
     return AffineStep(1 - z, z * v)
 
 
 def project_lstm(params: MinLSTMParams, x: jax.Array) -> AffineStep:
-    """``f / (f + i)`` and ``i v / (f + i)``; f / (f + i) = sigmoid(log f - log i), which no small gates can break."""
-    f, i, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 3, axis=-1)
-    decay = jax.nn.sigmoid(jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i))
+    """``decay = f / (f + i)`` and ``increment = i v / (f + i)``.
+
+    The decay is computed as sigmoid(log f - log i), which is accurate where both gates are near 0.
+    """
+    a_f, a_i, v = jnp.split(add_bias(matmul(x, params.input_kernel), params.bias), 3, axis=-1)
+    decay = jax.nn.sigmoid(jax.nn.log_sigmoid(a_f) - jax.nn.log_sigmoid(a_i))
     return AffineStep(decay, (1 - decay) * v)
 
 
 def recur(params: PyTree, z: AffineStep, h: jax.Array) -> AffineStep:
-    """``z`` itself, since the gates do not see the state."""
+    """Returns ``z``: the state adds nothing to the pre-activations."""
     return z
 
 
 def update(params: PyTree, a: AffineStep, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The new state, carried in the accumulator dtype, and the output in that of the parameters."""
-    h = a.decay * h + a.increment
-    return h, h.astype(params.bias.dtype)
+    """``h' = decay * h + increment``: the state in the accumulator dtype, the output in that of the parameters."""
+    new_h = a.decay * h + a.increment
+    return new_h, new_h.astype(params.bias.dtype)
 
 
 def gates(params: PyTree, a: AffineStep, h: jax.Array) -> dict[str, jax.Array]:
-    """``f``, the share of the state that is kept, ``[..., H]``: 1 - z of a minGRU, f / (f + i) of a minLSTM."""
+    """``f``, the decay of the state ``[..., H]``: 1 - z in a minGRU, f / (f + i) in a minLSTM."""
     return {"f": a.decay}
 
 
 @cell_init
 def init_gru(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MinGRUParams:
-    """Draws kernels Glorot uniform per block; biases are 0, but b_z = -1, so that the state is kept."""
+    """Draws a Glorot uniform kernel per block; biases are 0 except ``b_z = -1``, which favors keeping the state."""
     kernel, _ = init_kernels(key, input_size, hidden_size, dtype, 2)
     return MinGRUParams(kernel, -forget_bias(hidden_size, dtype, "fv"))
 
 
 @cell_init
 def init_lstm(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MinLSTMParams:
-    """Draws kernels Glorot uniform per block; biases are 0, but b_f = 1, so that the state is kept."""
+    """Draws a Glorot uniform kernel per block; biases are 0 except ``b_f = 1``, which favors keeping the state."""
     kernel, _ = init_kernels(key, input_size, hidden_size, dtype, 3)
     return MinLSTMParams(kernel, forget_bias(hidden_size, dtype, "fiv"))
 
 
-def _cell(
+def _make_cell(
     init: Callable[..., PyTree], params_type: type, project: Callable[[PyTree, jax.Array], AffineStep], num_gates: int
 ) -> Cell:
     def zero_state(params: PyTree, batch_shape: tuple[int, ...] = ()) -> jax.Array:
@@ -107,5 +110,5 @@ def _cell(
     )
 
 
-MIN_GRU = _cell(init_gru, MinGRUParams, project_gru, 2)
-MIN_LSTM = _cell(init_lstm, MinLSTMParams, project_lstm, 3)
+MIN_GRU = _make_cell(init_gru, MinGRUParams, project_gru, 2)
+MIN_LSTM = _make_cell(init_lstm, MinLSTMParams, project_lstm, 3)

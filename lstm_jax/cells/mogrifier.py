@@ -1,4 +1,4 @@
-"""The Mogrifier LSTM of Melis, Kocisky and Blunsom 2020 (arXiv:1909.01792): x and h gate each other first.
+"""The Mogrifier LSTM of Melis, Kocisky and Blunsom 2020 (arXiv:1909.01792): x and h gate each other before the step.
 
 for n = 1, 2, ..., rounds:
     x = 2 sigmoid(h Q_n) * x        n odd
@@ -20,7 +20,7 @@ from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lst
 
 
 class MogrifierParams(NamedTuple):
-    """Parameters of one layer with ``N`` rounds that gate x and ``M`` that gate h, N = M or M + 1."""
+    """Parameters of one layer with ``N`` rounds that gate x and ``M`` rounds that gate h, where N = M or M + 1."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -35,18 +35,18 @@ class MogrifierParams(NamedTuple):
 
 
 def project(params: MogrifierParams, x: jax.Array) -> jax.Array:
-    """x itself, since what it becomes depends on the state."""
+    """Returns ``x``: the state gates it before its product."""
     return x
 
 
 def recur(params: MogrifierParams, x: jax.Array, state: LSTMState) -> jax.Array:
-    """The rounds, then ``x W + h R + b``."""
+    """``x W + h R + b``, from x and h after the rounds."""
     h = state.h
     for n in range(params.input_gates.shape[0] + params.state_gates.shape[0]):
         if n % 2 == 0:
-            x = _gated(matmul(h, params.input_gates[n // 2]), x)
+            x = _apply_gate(matmul(h, params.input_gates[n // 2]), x)
         else:
-            h = _gated(matmul(x, params.state_gates[n // 2]), h)
+            h = _apply_gate(matmul(x, params.state_gates[n // 2]), h)
     return lstm.recur(params, lstm.project(params, x), state._replace(h=h))
 
 
@@ -54,7 +54,10 @@ def recur(params: MogrifierParams, x: jax.Array, state: LSTMState) -> jax.Array:
 def init(
     key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, num_rounds: int = 5
 ) -> MogrifierParams:
-    """Draws as the LSTM's default scheme does, and each Q Glorot uniform. The paper finds 5 rounds best."""
+    """Draws kernels and bias by the LSTM's default scheme, and Glorot uniform ``Q_n``.
+
+    The default of 5 rounds is the best in the paper.
+    """
     key, input_key, state_key = jax.random.split(key, 3)
     gates_init = jax_init.glorot_uniform(batch_axis=0)
     return MogrifierParams(
@@ -65,18 +68,18 @@ def init(
     )
 
 
-shapes_check = make_params_check(
+check_shapes = make_params_check(
     MogrifierParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H", input_gates="N H D", state_gates="M D H"
 )
 
 
 def check(params: MogrifierParams, xs: jax.Array) -> None:
     """Raises ValueError if the parameters do not fit each other or the inputs."""
-    shapes_check(params, xs)
-    first, second = params.input_gates.shape[0], params.state_gates.shape[0]
-    if first - second not in (0, 1):
+    check_shapes(params, xs)
+    num_input_gates, num_state_gates = params.input_gates.shape[0], params.state_gates.shape[0]
+    if num_input_gates - num_state_gates not in (0, 1):
         raise ValueError(
-            f"params.state_gates: got {second} rounds beside {first} of input_gates, want as many or 1 less"
+            f"params.state_gates: got {num_state_gates} rounds, input_gates {num_input_gates}; want as many or 1 less"
         )
 
 
@@ -92,6 +95,6 @@ MOGRIFIER_LSTM = Cell(
 )
 
 
-def _gated(a: jax.Array, v: jax.Array) -> jax.Array:
-    """``2 sigmoid(a) * v``, in the dtype of ``v``."""
+def _apply_gate(a: jax.Array, v: jax.Array) -> jax.Array:
+    """Computes ``2 sigmoid(a) * v`` in the dtype of ``v``."""
     return (2 * jax.nn.sigmoid(a) * v.astype(a.dtype)).astype(v.dtype)

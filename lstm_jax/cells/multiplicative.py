@@ -1,7 +1,7 @@
 """The multiplicative LSTM of Krause, Lu, Murray and Renals 2016 (arXiv:1609.07959).
 
 m = (x W_m) * (h R_m)
-i, f, g, o, c', h'      as in ``lstm.py``, with m in the place of h
+i, f, g, o, c', h'      as in ``lstm.py``, with m in place of h
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lst
 
 
 class MultiplicativeParams(NamedTuple):
-    """Parameters of one layer; blocks i, f, g, o."""
+    """Parameters of one layer; gates in the order i, f, g, o."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -37,20 +37,20 @@ def project(params: MultiplicativeParams, x: jax.Array) -> tuple[jax.Array, jax.
 
 
 def recur(params: MultiplicativeParams, z: tuple[jax.Array, jax.Array], state: LSTMState) -> jax.Array:
-    """``x W + m R + b``."""
-    gates, factor = z
-    m = (factor * matmul(state.h, params.recurrent_factor)).astype(state.h.dtype)
-    return add_bias(gates + matmul(m, params.recurrent_kernel), params.bias)
+    """``m = (x W_m) * (h R_m)``, then ``x W + m R + b``."""
+    x_gates, x_factor = z
+    m = (x_factor * matmul(state.h, params.recurrent_factor)).astype(state.h.dtype)
+    return add_bias(x_gates + matmul(m, params.recurrent_kernel), params.bias)
 
 
 def prepare(params: MultiplicativeParams) -> MultiplicativeParams:
-    """Lays out both recurrent kernels for the loop."""
+    """Adds transposed copies to ``R`` and ``R_m``."""
     return prepare_kernel(params, ("recurrent_kernel", "recurrent_factor"))
 
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> MultiplicativeParams:
-    """Draws all kernels Glorot uniform and orthogonal, and forget biases of 1."""
+    """Draws Glorot uniform input kernels and orthogonal recurrent kernels, with forget biases of 1."""
     key, factor_key = jax.random.split(key)
     kernels = init_kernels(key, input_size, hidden_size, dtype)
     return MultiplicativeParams(

@@ -1,4 +1,4 @@
-"""The LSTM with peepholes of Gers, Schraudolph and Schmidhuber 2002 (JMLR 3), one weight a unit.
+"""The LSTM with peepholes of Gers, Schraudolph and Schmidhuber 2002 (JMLR 3), one weight per gate and unit.
 
 i = sigmoid(x W_i + h R_i + p_i * c + b_i)
 f = sigmoid(x W_f + h R_f + p_f * c + b_f)
@@ -23,11 +23,11 @@ from lstm_jax.cells.gates import GateSpec, apply_gates, new_memory
 from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lstm_state
 
 BEFORE_MEMORY, AFTER_MEMORY = GateSpec("ifg"), GateSpec("o")
-"""The gates that the memory needs, and the one that reads it."""
+"""The gates computed before the new memory, and the output gate, which reads it."""
 
 
 class PeepholeParams(NamedTuple):
-    """Parameters of one layer; blocks i, f, g, o."""
+    """Parameters of one layer; gates in the order i, f, g, o."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -40,14 +40,14 @@ class PeepholeParams(NamedTuple):
 
 
 def recur(params: PeepholeParams, z: GateBlocks, state: LSTMState) -> GateBlocks:
-    """The four pre-activations; that of the output gate still lacks its peephole, which reads the new memory."""
+    """``x W + h R + b``, plus ``p_i * c`` and ``p_f * c``; ``update`` adds ``p_o * c'`` to the output gate."""
     i, f, g, o = blocks.recur(params, z, state)
     p_i, p_f, _ = _peepholes(params, state.c)
     return i + p_i * state.c, f + p_f * state.c, g, o
 
 
 def update(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    """The memory, then the output gate, whose peephole reads it."""
+    """``c' = f * c + i * g`` and ``h' = o * tanh(c')``."""
     gate_values, c = _gates_and_memory(params, a, state)
     h = (gate_values["o"] * jnp.tanh(c)).astype(state.h.dtype)
     return LSTMState(h, c), h
@@ -61,20 +61,21 @@ def gates(params: PeepholeParams, a: GateBlocks, state: LSTMState) -> dict[str, 
 def _gates_and_memory(
     params: PeepholeParams, a: GateBlocks, state: LSTMState
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """The gates and the new memory."""
-    early = apply_gates(BEFORE_MEMORY, a[:3])
-    c = new_memory(BEFORE_MEMORY, early, state.c)
-    return early | apply_gates(AFTER_MEMORY, (a[3] + _peepholes(params, c)[2] * c,)), c
+    """Computes ``i, f, g, o`` and ``c'``; o depends on c'."""
+    early_gates = apply_gates(BEFORE_MEMORY, a[:3])
+    c = new_memory(BEFORE_MEMORY, early_gates, state.c)
+    output_gate = apply_gates(AFTER_MEMORY, (a[3] + _peepholes(params, c)[2] * c,))
+    return early_gates | output_gate, c
 
 
-def _peepholes(params: PeepholeParams, like: jax.Array) -> list[jax.Array]:
-    """``p_i, p_f, p_o`` in the dtype and rank of the memory."""
-    return jnp.split(lax.broadcast_to_rank(params.peepholes.astype(like.dtype), like.ndim), 3, axis=-1)
+def _peepholes(params: PeepholeParams, c: jax.Array) -> list[jax.Array]:
+    """Returns ``p_i, p_f, p_o`` in the dtype and rank of the memory ``c``."""
+    return jnp.split(lax.broadcast_to_rank(params.peepholes.astype(c.dtype), c.ndim), 3, axis=-1)
 
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> PeepholeParams:
-    """Draws kernels and bias as the LSTM's default scheme does, and peepholes from a normal of scale 0.1."""
+    """Draws kernels and bias by the LSTM's default scheme, and peepholes from N(0, 0.1^2)."""
     kernels_key, peephole_key = jax.random.split(key)
     kernels = init_kernels(kernels_key, input_size, hidden_size, dtype)
     return PeepholeParams(

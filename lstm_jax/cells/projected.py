@@ -1,9 +1,9 @@
-"""The LSTM with a projection of Sak, Senior and Beaufays 2014 (arXiv:1402.1128), PyTorch's ``proj_size``.
+"""The projected LSTM of Sak, Senior and Beaufays 2014 (arXiv:1402.1128), as PyTorch's ``proj_size``.
 
-    i, f, g, o, c'      as in ``lstm.py``, with r in the place of h
+    i, f, g, o, c'      as in ``lstm.py``, with r in place of h
     r' = (o * tanh(c')) P
 
-The state's first part is the projection r, narrower than the memory: what the next step and the next layer see.
+The field ``h`` of the state holds r, ``[*batch, P]``, which the next step and the next layer read.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from lstm_jax.initializers import cell_init
 
 
 class ProjectedLSTMParams(NamedTuple):
-    """Parameters of one layer; ``P`` is the width of the projection."""
+    """Parameters of one layer; ``P`` is the projection size."""
 
     input_kernel: jax.Array
     """``[D, 4H]``"""
@@ -36,7 +36,11 @@ class ProjectedLSTMParams(NamedTuple):
 def init(
     key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype, *, projection_size: int
 ) -> ProjectedLSTMParams:
-    """Draws every parameter from U(-1/sqrt(H), 1/sqrt(H)), as PyTorch does; the one bias is the sum of its two."""
+    """Draws all parameters from U(-1/sqrt(H), 1/sqrt(H)) as PyTorch does; ``bias`` is the sum of its two biases.
+
+    Args:
+        projection_size: ``P``, the size of the projection.
+    """
     check_size("projection_size", projection_size)
     keys = jax.random.split(key, 5)
     bound = hidden_size**-0.5
@@ -53,18 +57,19 @@ def init(
 
 
 def update(params: ProjectedLSTMParams, a: jax.Array, state: LSTMState) -> tuple[LSTMState, jax.Array]:
-    """The element-wise step of the LSTM, then the projection."""
-    output, c = advance(a, state)
-    r = matmul(output, params.projection).astype(state.h.dtype)
+    """``c' = f * c + i * g`` and ``r' = (o * tanh(c')) P``."""
+    h, c = advance(a, state)
+    r = matmul(h, params.projection).astype(state.h.dtype)
     return LSTMState(r, c), r
 
 
 def zero_state(params: ProjectedLSTMParams, batch_shape: tuple[int, ...] = ()) -> LSTMState:
     """``h = 0 [*batch, P]`` and ``c = 0 [*batch, H]``."""
-    hidden, width = params.projection.shape
+    hidden_size, projection_size = params.projection.shape
     dtype = params.projection.dtype
     return LSTMState(
-        jnp.zeros((*batch_shape, width), dtype), jnp.zeros((*batch_shape, hidden), accumulator_dtype(dtype))
+        jnp.zeros((*batch_shape, projection_size), dtype),
+        jnp.zeros((*batch_shape, hidden_size), accumulator_dtype(dtype)),
     )
 
 

@@ -17,7 +17,7 @@ from lstm_jax.initializers import cell_init, init_kernels
 
 
 class SimpleParams(NamedTuple):
-    """Parameters of one layer."""
+    """Parameters of one simple recurrent layer."""
 
     input_kernel: jax.Array
     """``[D, H]``"""
@@ -38,13 +38,13 @@ def recur(params: SimpleParams, z: jax.Array, h: jax.Array) -> jax.Array:
 
 
 def zero_state(params: SimpleParams, batch_shape: tuple[int, ...] = ()) -> jax.Array:
-    """``h = 0``: ``[*batch, H]``, for every cell whose state is ``h`` alone."""
+    """``h = 0``: ``[*batch, H]``; for any cell whose state is ``h`` alone."""
     return jnp.zeros((*batch_shape, params.recurrent_kernel.shape[0]), params.recurrent_kernel.dtype)
 
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> SimpleParams:
-    """Draws kernels Glorot uniform and orthogonal, and a bias of 0."""
+    """Draws a Glorot uniform input kernel and an orthogonal recurrent kernel, with zero bias."""
     return SimpleParams(*init_kernels(key, input_size, hidden_size, dtype, 1), jnp.zeros(hidden_size, dtype))
 
 
@@ -53,8 +53,7 @@ check = make_params_check(SimpleParams, recurrent_kernel="H H", input_kernel="D 
 
 @cache
 def simple_cell(activation: Callable[[jax.Array], jax.Array]) -> Cell:
-    """Makes the simple recurrent cell with another nonlinearity than tanh, for example ``jax.nn.relu`` (Le et al.
-    2015).
+    """Makes the simple recurrent cell ``h' = activation(x W + h R + b)``; with ``jax.nn.relu`` that of Le et al. 2015.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -63,8 +62,8 @@ def simple_cell(activation: Callable[[jax.Array], jax.Array]) -> Cell:
     """
 
     def update(params: SimpleParams, a: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-        h = activation(a).astype(h.dtype)
-        return h, h
+        new_h = activation(a).astype(h.dtype)
+        return new_h, new_h
 
     return Cell(
         init=init,

@@ -3,9 +3,10 @@
     i = exp(a_i)    f = sigmoid(a_f)    g = tanh(a_g)    o = sigmoid(a_o)
     c' = f c + i g        n' = f n + i        h' = o c' / n'
 
-with a = x W + h R + b. What is carried is c and n times exp(-m), where m' = max(log f + m, a_i), so that no exponential
-overflows; h does not depend on m. A sequence starts from c = n = 0, where m is as good as minus infinity. At the tie
-log f + m = a_i the derivative of the maximum is split in halves; that of h is smooth there, since m cancels in it.
+with a = x W + h R + b. The state stores c exp(-m) and n exp(-m), with the stabilizer m' = max(log f + m, a_i), so that
+no exponential overflows. The output h does not depend on m, which cancels in c' / n'. A sequence starts with c = n = 0
+and ``m = EMPTY_STABILIZER``. At a tie log f + m = a_i JAX gives each argument of the maximum half of the derivative;
+the derivative of h is smooth there, since m cancels.
 """
 
 from typing import NamedTuple
@@ -20,11 +21,11 @@ from lstm_jax.cells.dense import prepare_kernel
 from lstm_jax.initializers import cell_init, forget_bias, init_kernels
 
 EMPTY_STABILIZER = -1e30
-"""The stabilizer of an empty memory: exp(EMPTY_STABILIZER - m') is 0 for every m' of the first step."""
+"""The stabilizer of the zero state, in place of minus infinity: exp(EMPTY_STABILIZER - m') is 0 at the first step."""
 
 
 class SLSTMState(NamedTuple):
-    """State between two steps, each ``[*batch, H]``."""
+    """The state of the sLSTM between two steps, each ``[*batch, H]``."""
 
     h: jax.Array
     """the output; dtype of the parameters"""
@@ -37,7 +38,7 @@ class SLSTMState(NamedTuple):
 
 
 def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMState, jax.Array]:
-    """Gates, memory and normalizer from the pre-activations ``[..., 4H]``."""
+    """``c' = f c + i g``, ``n' = f n + i`` and ``h' = o c' / n'``, with stabilized gates."""
     (i, f, g, o), m = _stabilized(a, state)
     c, n = f * state.c + i * g, f * state.n + i
     h = (o * c / n).astype(state.h.dtype)
@@ -45,16 +46,16 @@ def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMSt
 
 
 def gates(params: LSTMParams, a: jax.Array, state: SLSTMState) -> dict[str, jax.Array]:
-    """``i, f, g, o``, each ``[..., H]``; as they act on what is carried: i times exp(-m'), f times exp(m - m')."""
+    """``i exp(-m'), f exp(m - m'), g, o``: the stabilized gates, each ``[..., H]``."""
     return dict(zip("ifgo", _stabilized(a, state)[0], strict=True))
 
 
 def _stabilized(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
-    """The gates, those with exponentials divided by exp(m') over what exp(m) holds already, and the stabilizer m'."""
+    """Computes ``(i exp(-m'), f exp(m - m'), g, o)`` and ``m' = max(log f + m, a_i)``."""
     a_i, a_f, a_g, a_o = split_gates(a)
-    kept = jax.nn.log_sigmoid(a_f) + state.m
-    m = jnp.maximum(kept, a_i)
-    return (jnp.exp(a_i - m), jnp.exp(kept - m), jnp.tanh(a_g), jax.nn.sigmoid(a_o)), m
+    log_f_plus_m = jax.nn.log_sigmoid(a_f) + state.m
+    m = jnp.maximum(log_f_plus_m, a_i)
+    return (jnp.exp(a_i - m), jnp.exp(log_f_plus_m - m), jnp.tanh(a_g), jax.nn.sigmoid(a_o)), m
 
 
 def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMState:
@@ -66,10 +67,10 @@ def zero_state(params: LSTMParams, batch_shape: tuple[int, ...] = ()) -> SLSTMSt
 
 @cell_init
 def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams:
-    """Draws as the LSTM's default scheme does, with forget biases spread from 3 to 6 over the units."""
+    """Draws kernels by the LSTM's default scheme, with forget biases evenly spaced from 3 to 6 over the units."""
     kernels = init_kernels(key, input_size, hidden_size, dtype)
-    spread = jnp.linspace(3.0, 6.0, hidden_size, dtype=dtype)
-    return LSTMParams(*kernels, forget_bias(hidden_size, dtype) * jnp.tile(spread, 4))
+    forget_biases = jnp.linspace(3.0, 6.0, hidden_size, dtype=dtype)
+    return LSTMParams(*kernels, forget_bias(hidden_size, dtype) * jnp.tile(forget_biases, 4))
 
 
 check = make_params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")

@@ -1,4 +1,4 @@
-"""Every cell by name: what the laws iterate over. A new cell is one file and one line here."""
+"""The table of all cells by name; the tests run every cell in it. A new cell takes one file and one line here."""
 
 from lstm_jax._core.structs import Cell
 from lstm_jax.cells import (
@@ -36,3 +36,4 @@ CELLS: dict[str, Cell] = {
     "conv_1d": conv.CONV_LSTM_1D,
     "conv_2d": conv.CONV_LSTM_2D,
 }
+"""Name to cell."""

@@ -1,15 +1,16 @@
-"""LSTMs that differ in their gates, nonlinearities or memory alone: ``lstm_variant`` makes them from a ``GateSpec``.
+"""Variants of the LSTM with other gates, nonlinearities or a clipped memory, made by ``lstm_variant``.
 
     coupled            i = 1 - f (CIFG)                           Greff et al. 2017, arXiv:1503.04069
-    no_input_gate      i = 1                                      the same
-    no_forget_gate     f = 1, the LSTM of 1997                    the same; Hochreiter and Schmidhuber 1997
+    no_input_gate      i = 1                                      Greff et al. 2017
+    no_forget_gate     f = 1, the LSTM of 1997                    Greff et al. 2017; Hochreiter and Schmidhuber 1997
     no_output_gate     o = 1                                      Greff et al. 2017
     capped             i = min(i, 1 - f)                          Melis et al. 2020, arXiv:1909.01792
     janet              i = 1 - sigmoid(a_f - 1), o = 1, h' = c'   van der Westhuizen and Lasenby 2018, arXiv:1804.04849
-    clipped            c' within -3 and 3                         Sak et al. 2014, arXiv:1402.1128; the bound varies
-    relu               g = relu(a_g), h' = o * relu(c')           the form some tutorials use
+    clipped            c' within -3 and 3                         Sak et al. 2014, arXiv:1402.1128, with other bounds
+    relu               g = relu(a_g), h' = o * relu(c')           some tutorials
 
-All else is as in ``lstm.py``. With all four gates the parameters are ``LSTMParams``, so that weights of any LSTM run.
+Everything else is as in ``lstm.py``. Variants with all four gates have ``LSTMParams``, so they run with the weights of
+an LSTM.
 """
 
 import math
@@ -31,7 +32,7 @@ from lstm_jax.initializers import cell_init, forget_bias, init_kernels, zero_lst
 
 
 class GatedParams(NamedTuple):
-    """Parameters of one layer with ``G`` gates, fewer than four."""
+    """Parameters of one layer of a variant with ``G`` gates, fewer than four."""
 
     input_kernel: jax.Array
     """``[D, GH]``"""
@@ -43,7 +44,7 @@ class GatedParams(NamedTuple):
 
 @cache
 def lstm_variant(gate_spec: GateSpec) -> Cell:
-    """Makes an LSTM with other gates, nonlinearities or a bound on its memory; the same one for the same ``gate_spec``.
+    """Makes an LSTM variant; calls with an equal ``gate_spec`` return the same cell, which ``unroll`` compiles once.
 
     Example:
         >>> import jax, lstm_jax as lj
@@ -57,14 +58,15 @@ def lstm_variant(gate_spec: GateSpec) -> Cell:
     def gates(params: GatedParams, a: jax.Array | GateBlocks, state: LSTMState) -> dict[str, jax.Array]:
         return _all_gates(gate_spec, apply_gates(gate_spec, a))
 
-    num_gates, has_slab = len(gate_spec.gate_order), uses_slab(gate_spec)
-    slab = f"{num_gates}H"
+    num_gates = len(gate_spec.gate_order)
+    has_slab = uses_slab(gate_spec)
+    slab_axis = f"{num_gates}H"
     params_type = LSTMParams if gate_spec.gate_order == STANDARD_GATES.gate_order else GatedParams
-    check = make_params_check(params_type, recurrent_kernel=f"H {slab}", input_kernel=f"D {slab}", bias=slab)
+    axes = {"recurrent_kernel": f"H {slab_axis}", "input_kernel": f"D {slab_axis}", "bias": slab_axis}
 
     @cell_init
     def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) -> LSTMParams | GatedParams:
-        """Draws as the LSTM's default scheme does: Glorot uniform, orthogonal per gate, forget bias 1."""
+        """Draws Glorot uniform input and orthogonal recurrent kernels per gate, with forget biases of 1."""
         kernels = init_kernels(key, input_size, hidden_size, dtype, num_gates)
         return params_type(*kernels, forget_bias(hidden_size, dtype, gate_spec.gate_order))
 
@@ -75,54 +77,61 @@ def lstm_variant(gate_spec: GateSpec) -> Cell:
         update=update,
         zero_state=zero_lstm_state,
         prepare=prepare_kernel,
-        check=check,
+        check=make_params_check(params_type, **axes),
         gates=gates,
     )
 
 
 @cache
 def masked_lstm_variant(gate_spec: GateSpec) -> Cell:
-    """Makes the same LSTM reading ``Inputs(x, mask)``: the candidate is multiplied by the mask ``[T, *batch, H]``."""
-    plain = lstm_variant(gate_spec)
+    """Makes an LSTM variant with inputs ``Inputs(x, mask)``, which multiplies the candidate by ``mask [T, *batch, H]``.
 
-    def masked(a: PyTree, mask: jax.Array) -> Gates:
+    ``regularizers.candidate_dropout`` uses it.
+    """
+    unmasked_cell = lstm_variant(gate_spec)
+
+    def masked_gates(a: PyTree, mask: jax.Array) -> Gates:
         gates = apply_gates(gate_spec, a)
         return gates | {"g": gates["g"] * jax.lax.stop_gradient(mask)}
 
     return with_inputs(
-        plain,
-        lambda params, a, mask, state: _advance(gate_spec, masked(a, mask), state),
-        gates=lambda params, a, mask, state: _all_gates(gate_spec, masked(a, mask)),
+        unmasked_cell,
+        lambda params, a, mask, state: _advance(gate_spec, masked_gates(a, mask), state),
+        gates=lambda params, a, mask, state: _all_gates(gate_spec, masked_gates(a, mask)),
     )
 
 
 def _all_gates(gate_spec: GateSpec, gates: Gates) -> dict[str, jax.Array]:
-    """The gates with weights, and the input gate that follows from them; a gate that is 1 throughout is left out."""
+    """Adds the input gate to the gates with weights, unless it is the constant 1."""
     i = gate_spec.input_gate_fn(gates)
     return dict(gates) | ({"i": i} if isinstance(i, jax.Array) else {})
 
 
 def _advance(gate_spec: GateSpec, gates: Gates, state: LSTMState) -> tuple[LSTMState, jax.Array]:
+    """Computes ``c' = f * c + i * g`` and ``h' = o * output_fn(c')``, where a missing gate is 1."""
     c = new_memory(gate_spec, gates, state.c)
     h = gate_spec.output_fn(c) * gates["o"] if "o" in gates else gate_spec.output_fn(c)
     h = h.astype(state.h.dtype)
     return LSTMState(h, c), h
 
 
-def _one(gates: Gates) -> float:
+def _constant_input_gate(gates: Gates) -> float:
+    """``i = 1``."""
     return 1.0
 
 
-def _coupled(gates: Gates) -> jax.Array:
+def _coupled_input_gate(gates: Gates) -> jax.Array:
+    """``i = 1 - f``."""
     return 1 - gates["f"]
 
 
-def _capped(gates: Gates) -> jax.Array:
+def _capped_input_gate(gates: Gates) -> jax.Array:
+    """``i = min(i, 1 - f)``."""
     return jnp.minimum(gates["i"], 1 - gates["f"])
 
 
-def _janet(gates: Gates) -> jax.Array:
-    """``1 - sigmoid(a - 1)`` from ``f = sigmoid(a)``."""
+def _janet_input_gate(gates: Gates) -> jax.Array:
+    """``i = 1 - sigmoid(a_f - 1)``, computed from ``f = sigmoid(a_f)``."""
     scaled_complement = math.e * (1 - gates["f"])
     return scaled_complement / (gates["f"] + scaled_complement)
 
@@ -132,12 +141,13 @@ def _identity(c: jax.Array) -> jax.Array:
 
 
 GATE_SPECS = {
-    "coupled": GateSpec("fgo", _coupled),
-    "no_input_gate": GateSpec("fgo", _one),
+    "coupled": GateSpec("fgo", _coupled_input_gate),
+    "no_input_gate": GateSpec("fgo", _constant_input_gate),
     "no_forget_gate": GateSpec("igo"),
     "no_output_gate": GateSpec("ifg"),
-    "capped": GateSpec(input_gate_fn=_capped),
-    "janet": GateSpec("fg", _janet, output_fn=_identity),
+    "capped": GateSpec(input_gate_fn=_capped_input_gate),
+    "janet": GateSpec("fg", _janet_input_gate, output_fn=_identity),
     "clipped": GateSpec(clip=3.0),
     "relu": GateSpec(candidate_fn=jax.nn.relu, output_fn=jax.nn.relu),
 }
+"""Name of a variant to its gates."""
