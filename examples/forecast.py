@@ -17,7 +17,7 @@ The model that --save keeps, from Python in the folder examples:
 
     import forecast
     model = forecast.load("runs/load")
-    print(forecast.forecast_next(model))  # or forecast_next(model, "sales.csv")
+    print(forecast.forecast_next(model))  # of its own data, or forecast_next(model, "sales.csv")
 """
 
 import argparse
@@ -118,8 +118,8 @@ def load(folder: str | Path) -> saved.Model:
 
 
 def forecast_next(model: saved.Model, path: str | Path | None = None) -> pd.DataFrame:
-    """Forecasts the steps after the last row of a file (None: the synthetic load); see ``forecast_table``."""
-    return forecast_table(model, series.read_series(path, model.notes["settings"]))
+    """Forecasts the steps after the last row of a file; None is the file that the model was trained on."""
+    return forecast_table(model, series.read_series(path or model.notes["data"], model.notes["settings"]))
 
 
 def main(arguments: list[str] | None = None) -> float:

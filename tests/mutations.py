@@ -137,14 +137,14 @@ MUTATIONS = {
     ),
     "engine: gradients of segments are summed in half precision": fault(
         ENGINE,
-        "wide = to_accumulator(shared)",
-        "wide = shared",
+        "wide = to_accumulator(narrow)",
+        "wide = narrow",
         "dtypes::gradients_are_summed_over_many_chunks_in_float32[bfloat16-4]",
     ),
     "engine: the tangent is read forward": fault(
         ENGINE,
-        "plan.max_chunk, plan.config.reverse, residuals",
-        "plan.max_chunk, False, residuals",
+        "plan.max_chunk_steps, plan.config.reverse, residuals",
+        "plan.max_chunk_steps, False, residuals",
         f"{ORACLE}[all-none-reverse-gates]",
     ),
     # chunks

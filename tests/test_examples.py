@@ -362,7 +362,7 @@ def test_what_comes_after_the_last_row(tmp_path, capsys):
     sales = 100 + 20 * np.sin(2 * np.pi * dates.day_of_week.to_numpy() / 7)
     pd.DataFrame({"date": dates, "sales": sales}).to_csv(tmp_path / "sales.csv", index=False)
     ahead = tmp_path / "ahead.csv"
-    files = ["--data", str(tmp_path / "sales.csv"), "--ahead", str(ahead)]
+    files = ["--data", str(tmp_path / "sales.csv"), "--ahead", str(ahead), "--save", str(tmp_path / "model")]
     forecast.main([*files, "--horizon", "7", "--set", "history=21", "epochs=2", "hidden=8", "picture=one.png"])
     said = capsys.readouterr().out
     assert "corrects: 7 steps ago" in said, "a week, since the dates are a day apart"
@@ -372,6 +372,8 @@ def test_what_comes_after_the_last_row(tmp_path, capsys):
     assert (found.low <= found.high).all()
     want = 100 + 20 * np.sin(2 * np.pi * found.index.day_of_week.to_numpy() / 7)
     np.testing.assert_allclose(found["median"], want, atol=3)
+    again = forecast.forecast_next(forecast.load(tmp_path / "model"))
+    np.testing.assert_allclose(again["median"], found["median"], rtol=1e-4, err_msg="of the file it was trained on")
 
 
 def test_a_relative_forecast_knows_no_level(tmp_path):

@@ -84,7 +84,7 @@ def note_settings(
 
     Args:
         model: the trained model.
-        settings: settings by name, of which READ_SETTINGS, INPUT_SETTINGS and "seasons" are kept.
+        settings: settings by name, of which READ_SETTINGS, INPUT_SETTINGS, "seasons" and "data" are kept.
         problem: provides the scalers and the name of the naive forecast.
         evaluation: provides the margin of the interval.
     """
@@ -92,6 +92,7 @@ def note_settings(
         "settings": {
             name: settings[name] for name in dict.fromkeys((*series.READ_SETTINGS, *INPUT_SETTINGS, "seasons"))
         },
+        "data": str(settings["data"].resolve()) if settings["data"] else None,
         "scalers": {name: [part.tolist() for part in scaler] for name, scaler in problem.scalers.items()},
         "naive": problem.naive_name,
         "margin": evaluation.margin.tolist(),
