@@ -204,7 +204,7 @@ def _as_train_step(
             raise ValueError(f"{name}: got one beside a step, want it inside the TrainStep")
         return loss_fn
     if optimizer is None:
-        raise ValueError("optimizer: got None, want one of Optax, such as training.adam(1e-3)")
+        raise ValueError("optimizer: got None, want an Optax optimizer, such as training.adam(1e-3)")
     parallel_loss_fn = loss_fn if devices is None else devices.parallel(loss_fn)
     return make_train_step(parallel_loss_fn, optimizer, loss_scale=loss_scale)
 

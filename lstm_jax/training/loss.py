@@ -64,8 +64,8 @@ def check_loss(loss_fn: LossFn) -> None:
     required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(required) == 3 and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         raise ValueError(
-            f"loss_fn: takes {', '.join(item.name for item in required)}, want (params, carry, batch, key); a loss "
-            "that carries nothing stands under @training.stateless"
+            f"loss_fn: takes {', '.join(p.name for p in required)}, want (params, carry, batch, key); a loss "
+            "without a carry needs @training.stateless"
         )
 
 

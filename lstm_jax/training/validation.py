@@ -82,7 +82,7 @@ def make_evaluate(
             carry, metrics = evaluate_batch(params, carry, to_device(batch))
             sums = metrics if sums is None else add(sums, metrics)
         if sums is None:
-            raise ValueError("batches: got none to evaluate, want at least one")
+            raise ValueError("batches: got none, want at least one to evaluate")
         return sums
 
     return evaluate
