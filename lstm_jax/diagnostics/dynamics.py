@@ -107,8 +107,8 @@ def _search_fixed_points(
     prepared = cell.prepare(params)
     _, unflatten = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], initial_states))
 
-    def displacement(flat: jax.Array) -> jax.Array:
-        return ravel_pytree(engine.step(cell, prepared, unflatten(flat), x)[0])[0] - flat
+    def displacement(flat_state: jax.Array) -> jax.Array:
+        return ravel_pytree(engine.step(cell, prepared, unflatten(flat_state), x)[0])[0] - flat_state
 
     points = jax.vmap(lambda state: ravel_pytree(state)[0])(initial_states)
     points = _minimize_speed(displacement, points, adam_steps, learning_rate)

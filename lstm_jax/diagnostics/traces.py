@@ -91,7 +91,7 @@ def trace(
     Args:
         params: parameters of the cell, ``LSTMParams`` for an LSTM.
         xs: inputs ``[T, *batch, D]``, or ``Inputs`` for a cell with additional inputs per step.
-        initial_state: the state before the first step; None means zeros.
+        initial_state: the state before the first step processed; None means zeros.
         cell: a cell of ``cells.CELLS``, or one derived from it; its module documents the letters.
         lengths: integers ``[*batch]``; steps after the length are not taken. None means all T steps.
         mask: bool ``[T, *batch]``, True at steps that are taken; give at most one of ``lengths`` and ``mask``.
