@@ -121,7 +121,7 @@ def main() -> None:
     try:
         measure_missing(path, results)
     except KeyboardInterrupt:
-        raise SystemExit(f"\nstopped; continue with: python -m benchmarks.run --output {path}") from None
+        raise SystemExit(f"\nstopped; goes on with: python -m benchmarks.run --output {path}") from None
     print(f"{path}\nTables and plots: python -m benchmarks.report {path}")
 
 
