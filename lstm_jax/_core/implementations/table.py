@@ -33,7 +33,7 @@ def _scan_plans(
     return {
         "default" if platform == "cpu" else platform: Plan(
             scan.LOOP,
-            config._replace(unroll=scan_config.unroll),
+            config._replace(unroll=scan_config.unroll if tuning.is_concrete(shape[0]) else 1),
             tuning.max_scan_chunk(scan_config, config.remat, shape, width),
         )
         for platform, scan_config in scan_configs.items()
