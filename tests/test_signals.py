@@ -162,10 +162,10 @@ def test_options_that_do_nothing_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         compose.main(["--set", "transpose=-1"])
     assert "--set transpose: got -1, want 0 or more semitones" in capsys.readouterr().err
-    for options in (["--ahead", "one.csv"], ["--ahead", "one.csv", "--data", "two.csv", "--set", "known=free"]):
+    for options in (["--ahead", "one.csv"], ["--ahead", "one.csv", "--data", "two.csv", "--set", "future=free"]):
         with pytest.raises(SystemExit):
             forecast.main(options)
-        assert "--ahead: want --data, and no known columns" in capsys.readouterr().err
+        assert "--ahead: want --data, and no columns of the future" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
