@@ -105,3 +105,16 @@ def test_files_and_functions_stay_short(path):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             assert not body or body[-1].end_lineno - body[0].lineno < 40, node.name
+
+
+def test_what_the_package_shows_is_what_it_promises():
+    """``dir`` shows the public names and no others, and the version is that of the package."""
+    printed = run(
+        "import sys, lstm_jax\n"
+        "assert dir(lstm_jax) == sorted(lstm_jax.__all__)\n"
+        "assert 'lstm_jax.training' not in sys.modules\n"
+        "assert all(hasattr(lstm_jax, name) for name in dir(lstm_jax))\n"
+        "assert 'lstm_jax.training' in sys.modules\n"
+        "print(lstm_jax.__version__)\n"
+    )
+    assert f'version = "{printed.strip()}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
