@@ -166,7 +166,7 @@ def open_results(path: Path, environment: dict[str, Any], names: list[str], seco
         file_environment, cases = results["environment"], results["cases"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--output: got {path}, which holds no results ({error!r}); want another file") from error
-    differences = [key for key in environment if key != "date" and file_environment[key] != environment[key]]
+    differences = [key for key in environment if key != "date" and file_environment.get(key) != environment[key]]
     differences += sorted({case["workload"] for case in cases if not is_current(case)})
     if differences:
         raise ValueError(f"--output: got {path}, made with another {' and '.join(differences)}; want a new file")
@@ -178,7 +178,7 @@ def open_results(path: Path, environment: dict[str, Any], names: list[str], seco
 def is_current(case: dict[str, Any]) -> bool:
     """Tells whether a case was measured with the current definition of its workload."""
     workload: Workload | None = ALL_WORKLOADS.get(case["workload"])
-    return workload is not None and all(case[key] == value for key, value in workload._asdict().items())
+    return workload is not None and all(case.get(key) == value for key, value in workload._asdict().items())
 
 
 def measure_missing(path: Path, results: dict[str, Any]) -> None:

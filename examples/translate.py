@@ -129,7 +129,9 @@ def main(arguments: list[str] | None = None) -> float:
     sizes |= {"use_attention": options.attention == "additive"}
     with results.Timer() as timer:
         fitted = train(corpus, sizes, options)
-    model = saved.Model(fitted.params, {"sizes": sizes}, {"source": corpus.source, "target": corpus.target})
+    model = saved.Model(
+        fitted.params, {"sizes": sizes}, {"source": corpus.source_tokenizer, "target": corpus.target_tokenizer}
+    )
     saved.save(options.save, options.example, model)
     tests = sentences.make_batches(corpus.test, corpus, options.buckets)
     perplexity = results.evaluate(make_loss(0.0), model.params, tests)["perplexity"]

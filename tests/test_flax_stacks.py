@@ -130,7 +130,7 @@ FAULTS = {
     ),
     "resets turned": (
         lambda: linen.RNN(nn.LSTMCell(H)).init(KEY, XS, resets=jnp.zeros((T, B), bool)),
-        "resets: got shape .*in the engine's terms: time first",
+        "resets: got shape .*in this message time comes first",
     ),
     "dropout": (
         lambda: ours_nnx.LSTMStack(D, H, dropout_rate=1.5, rngs=nnx.Rngs(0)),

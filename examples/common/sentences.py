@@ -36,8 +36,8 @@ class Corpus(NamedTuple):
     train: Pairs
     valid: Pairs
     test: Pairs
-    source: Tokenizer
-    target: Tokenizer
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
 
 
 def read_pairs(flag: str, paths: Sequence[Path], encoding: str) -> Pairs:
@@ -74,7 +74,9 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
         train, valid, test = (read_pairs(flag, paths, options.encoding) for flag, paths in files)
     source, target = (texts.train_subword_tokenizer(side, options.subwords) for side in train)
     print(f"{len(train.source):,} pairs, {source.get_vocab_size():,} and {target.get_vocab_size():,} subwords")
-    return Corpus(train, valid, Pairs(test.source[:20], test.target[:20]) if options.smoke else test, source, target)
+    if options.smoke:
+        test = Pairs(test.source[:20], test.target[:20])
+    return Corpus(train, valid, test, source, target)
 
 
 def make_batches(pairs: Pairs, corpus: Corpus, buckets: int, seed: int = 0) -> training.Bucketed:
@@ -86,9 +88,10 @@ def make_batches(pairs: Pairs, corpus: Corpus, buckets: int, seed: int = 0) -> t
         buckets: number of lengths to which pairs are padded.
         seed: seed of the order of the batches.
     """
-    source = [codes[:MAX_SUBWORDS] for codes in texts.encode(corpus.source, pairs.source)]
+    source = [codes[:MAX_SUBWORDS] for codes in texts.encode(corpus.source_tokenizer, pairs.source)]
     target = [
-        np.array([START, *codes[:MAX_SUBWORDS], END], np.int32) for codes in texts.encode(corpus.target, pairs.target)
+        np.array([START, *codes[:MAX_SUBWORDS], END], np.int32)
+        for codes in texts.encode(corpus.target_tokenizer, pairs.target)
     ]
     return training.Bucketed((source, target), batch_size=BATCH_SIZE, buckets=buckets, seed=seed)
 

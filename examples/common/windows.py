@@ -66,7 +66,7 @@ def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: i
     Returns:
         The rows at which the forecasts of each part start.
     Raises:
-        SystemExit: the sizes exceed the table, or a part is shorter than the horizon or the past.
+        SystemExit: the sizes exceed the table, a part is shorter than the horizon, or the training part than past and horizon.
     """
     counts = [int(size * num_rows) if size < 1 else int(size) for size in sizes]
     lookback = max(history, *seasons)
@@ -78,7 +78,10 @@ def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: i
     ends = np.cumsum(counts)
     begins = [lookback, ends[0], ends[1]]
     if ends[0] - lookback < horizon:
-        raise SystemExit(f"history, seasons: got {lookback} steps back, want fewer than the {ends[0]} training rows")
+        raise SystemExit(
+            f"history, seasons: got {lookback} steps back, want at most {ends[0] - horizon} of the "
+            f"{ends[0]} training rows, so that one forecast fits"
+        )
     return Split(*(np.arange(begin, end - horizon + 1) for begin, end in zip(begins, ends, strict=True)))
 
 

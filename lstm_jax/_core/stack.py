@@ -56,7 +56,9 @@ def lstm_stack(
         >>> ys.shape
         (5, 2, 16)
     """
-    options = SequenceOptions(lengths, mask, resets, None, reverse, remat, implementation)
+    options = SequenceOptions(
+        lengths=lengths, mask=mask, resets=resets, reverse=reverse, remat=remat, implementation=implementation
+    )
     return run_layers(run_lstm_layer, layers, xs, initial_state, reset_state, between, options)
 
 
@@ -100,7 +102,7 @@ def unroll_stack(
         >>> ys.shape
         (5, 2, 8)
     """
-    options = SequenceOptions(lengths, mask, resets, None, reverse, remat)
+    options = SequenceOptions(lengths=lengths, mask=mask, resets=resets, reverse=reverse, remat=remat)
     return run_layers(partial(run_cell, cell), layers, xs, initial_state, reset_state, between, options)
 
 
@@ -177,7 +179,7 @@ def stack_zero_state(
     Returns:
         a tuple of states, ``Bidirectional`` where a layer is, for ``initial_state``.
     Raises:
-        ValueError: layers that are no tuple.
+        ValueError: ``layers`` is not a tuple or list of layers, or is empty.
     Example:
         >>> import jax, lstm_jax as lj
         >>> layers = lj.init_stack(jax.random.key(0), 3, 8, num_layers=2)

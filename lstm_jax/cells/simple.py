@@ -53,12 +53,19 @@ check = make_params_check(SimpleParams, recurrent_kernel="H H", input_kernel="D 
 
 @cache
 def simple_cell(activation: Callable[[jax.Array], jax.Array]) -> Cell:
-    """Makes the simple recurrent cell ``h' = activation(x W + h R + b)``; with ``jax.nn.relu`` that of Le et al. 2015.
+    """Makes the simple recurrent cell ``h' = activation(x W + h R + b)``.
 
+    With ``jax.nn.relu`` and an identity recurrent kernel it is the IRNN of Le et al. 2015 (arXiv:1504.00941).
+
+    Args:
+        activation: an elementwise function.
+    Returns:
+        the cell; the same one for the same ``activation``.
     Example:
-        >>> import jax, lstm_jax as lj
-        >>> irnn = lj.cells.simple_cell(jax.nn.relu)
-        >>> params = irnn.init(jax.random.key(0), input_size=3, hidden_size=8)
+        >>> import jax, jax.numpy as jnp, lstm_jax as lj
+        >>> relu_rnn = lj.cells.simple_cell(jax.nn.relu)
+        >>> params = relu_rnn.init(jax.random.key(0), input_size=3, hidden_size=8)
+        >>> irnn_params = params._replace(recurrent_kernel=jnp.eye(8))
     """
 
     def update(params: SimpleParams, a: jax.Array, h: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._core.checks import make_params_check
-from lstm_jax._core.structs import Cell, LSTMParams, accumulator_dtype, split_gates
+from lstm_jax._core.structs import Cell, LSTMParams, accumulator_dtype, join_gates, split_gates
 from lstm_jax.cells import lstm
 from lstm_jax.cells.dense import prepare_kernel
-from lstm_jax.initializers import cell_init, forget_bias, init_kernels
+from lstm_jax.initializers import cell_init, init_kernels
 
 EMPTY_STABILIZER = -1e30
 """The stabilizer of the zero state, in place of minus infinity: exp(EMPTY_STABILIZER - m') is 0 at the first step."""
@@ -39,7 +39,7 @@ class SLSTMState(NamedTuple):
 
 def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMState, jax.Array]:
     """``c' = f c + i g``, ``n' = f n + i`` and ``h' = o c' / n'``, with stabilized gates."""
-    (i, f, g, o), m = _stabilized(a, state)
+    (i, f, g, o), m = _stabilized_gates(a, state)
     c, n = f * state.c + i * g, f * state.n + i
     h = (o * c / n).astype(state.h.dtype)
     return SLSTMState(h, c, n, m), h
@@ -47,10 +47,10 @@ def update(params: LSTMParams, a: jax.Array, state: SLSTMState) -> tuple[SLSTMSt
 
 def gates(params: LSTMParams, a: jax.Array, state: SLSTMState) -> dict[str, jax.Array]:
     """``i exp(-m'), f exp(m - m'), g, o``: the stabilized gates, each ``[..., H]``."""
-    return dict(zip("ifgo", _stabilized(a, state)[0], strict=True))
+    return dict(zip("ifgo", _stabilized_gates(a, state)[0], strict=True))
 
 
-def _stabilized(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def _stabilized_gates(a: jax.Array, state: SLSTMState) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """Computes ``(i exp(-m'), f exp(m - m'), g, o)`` and ``m' = max(log f + m, a_i)``."""
     a_i, a_f, a_g, a_o = split_gates(a)
     log_f_plus_m = jax.nn.log_sigmoid(a_f) + state.m
@@ -70,7 +70,8 @@ def init(key: jax.Array, input_size: int, hidden_size: int, dtype: jnp.dtype) ->
     """Draws kernels by the LSTM's default scheme, with forget biases evenly spaced from 3 to 6 over the units."""
     kernels = init_kernels(key, input_size, hidden_size, dtype)
     forget_biases = jnp.linspace(3.0, 6.0, hidden_size, dtype=dtype)
-    return LSTMParams(*kernels, forget_bias(hidden_size, dtype) * jnp.tile(forget_biases, 4))
+    zeros = jnp.zeros_like(forget_biases)
+    return LSTMParams(*kernels, join_gates(zeros, forget_biases, zeros, zeros))
 
 
 check = make_params_check(LSTMParams, recurrent_kernel="H 4H", input_kernel="D 4H", bias="4H")

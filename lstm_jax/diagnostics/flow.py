@@ -153,7 +153,7 @@ def state_gradients_stack(
         [(5, 8), (5, 8)]
     """
     xs = jnp.asarray(xs)
-    options = SequenceOptions(lengths, mask, resets, None, reverse, remat)
+    options = SequenceOptions(lengths=lengths, mask=mask, resets=resets, reverse=reverse, remat=remat)
 
     def perturbed_loss(perturbations: tuple[Any, ...]) -> jax.Array:
         by_direction = [

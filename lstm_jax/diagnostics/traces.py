@@ -165,7 +165,7 @@ def trace_stack(
         traces.append(traced_state.fields)
         return final_state, traced_state.y
 
-    options = SequenceOptions(lengths, mask, resets, None, reverse)
+    options = SequenceOptions(lengths=lengths, mask=mask, resets=resets, reverse=reverse)
     run_layers(run_layer, layers, jnp.asarray(xs), initial_state, reset_state, between, options)
     remaining = iter(traces)
     return tuple(

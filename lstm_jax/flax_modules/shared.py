@@ -108,7 +108,7 @@ def run_flax_rnn(
             spec.cell, params, xs, state, reverse=rnn_options.reverse, remat=remat, **sequence_flags
         )
     except ValueError as error:
-        raise ValueError(f"{error} (in the engine's terms: time first, lengths for seq_lengths)") from error
+        raise ValueError(f"{error} (in this message time comes first, and lengths are seq_lengths)") from error
     if rnn_options.reverse and not rnn_options.keep_order:
         ys = reading_order(ys, None if lengths is None else jnp.asarray(lengths))
     outputs = ys if rnn_options.time_major else jnp.moveaxis(ys, 0, -2)

@@ -31,7 +31,7 @@ from lstm_jax.training.run import (
     save_run,
 )
 from lstm_jax.training.step import TrainState, TrainStep, make_train_step
-from lstm_jax.training.validation import Validation, has_patience_left, make_evaluate, validate, validated_params
+from lstm_jax.training.validation import Validation, has_patience_left, make_evaluate, params_selector, validate
 
 
 class FitResult(NamedTuple):
@@ -131,7 +131,7 @@ def fit(
         open_checkpoints(saving) as checkpoints,
         catch_interruptions(include_sigterm=saving is not None) as is_interrupted,
     ):
-        run = restore_run(run, checkpoints, validated_params(validation))
+        run = restore_run(run, checkpoints, params_selector(validation))
         seconds = math.inf if minutes is None else 60 * minutes
         plan = Plan(steps, log_every, validation, saving, seconds, time.monotonic(), is_interrupted)
         with (

@@ -115,14 +115,14 @@ def open_checkpoints(saving: Saving | None) -> Iterator[Checkpoints | None]:
 
 
 def restore_run(
-    run: RunState, checkpoints: Checkpoints | None, validated_params: Callable[[TrainState], PyTree]
+    run: RunState, checkpoints: Checkpoints | None, params_selector: Callable[[TrainState], PyTree]
 ) -> RunState:
     """Restores a run from the newest checkpoint; returns ``run`` itself if there is no checkpoint.
 
     Args:
         run: the initial run state, whose arrays give the structure and sharding of the restored ones.
         checkpoints: the checkpoints of the run; None without ``saving``.
-        validated_params: function that selects the validated parameters from a ``TrainState``.
+        params_selector: function that selects the validated parameters from a ``TrainState``.
     Returns:
         run: the restored run state, or the initial one.
     Raises:
@@ -133,7 +133,7 @@ def restore_run(
     notes = checkpoints.read_notes()
     like = {"state": run.state}
     if notes["best"] is not None:
-        like["best_params"] = validated_params(run.state)
+        like["best_params"] = params_selector(run.state)
     step, tree, _ = checkpoints.restore(like)
     return RunState(
         step,

@@ -112,7 +112,7 @@ def validate(
     return run._replace(stale_validations=run.stale_validations + 1), row
 
 
-def validated_params(validation: Validation | None) -> Callable[[TrainState], PyTree]:
+def params_selector(validation: Validation | None) -> Callable[[TrainState], PyTree]:
     """Returns the function that selects the parameters to validate from a ``TrainState``."""
     return (lambda state: state.params) if validation is None else validation.params
 

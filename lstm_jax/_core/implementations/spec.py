@@ -1,6 +1,6 @@
-"""What an implementation is told of a call to say whether it can run it."""
+"""The description of a call, from which an implementation decides whether it supports the call."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -9,7 +9,12 @@ class CallSpec(NamedTuple):
     """The parts of a call that decide which implementations can run it."""
 
     xs: jax.Array
+    """``[T, *batch, D]``"""
     hidden_size: int
-    mask: Any
-    resets: Any
+    """H"""
+    mask: jax.Array | None
+    """bool ``[T, *batch]``, or None"""
+    resets: jax.Array | None
+    """bool ``[T, *batch]``, or None"""
     remat: str | int | None
+    """what is saved for the backward pass, as the caller gave it"""
