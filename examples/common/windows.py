@@ -66,7 +66,8 @@ def split_starts(num_rows: int, sizes: Sequence[float], history: int, horizon: i
     Returns:
         The rows at which the forecasts of each part start.
     Raises:
-        SystemExit: the sizes exceed the table, a part is shorter than the horizon, or the training part than past and horizon.
+        SystemExit: the sizes exceed the table, a part is shorter than the horizon, or the training part is shorter than
+            past and horizon.
     """
     counts = [int(size * num_rows) if size < 1 else int(size) for size in sizes]
     lookback = max(history, *seasons)
