@@ -262,7 +262,7 @@ def test_rows_that_only_fill_up_do_not_count():
         again = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[..., :1] + 1], axis=-1), batch.xs)
         lengths = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), batch.lengths)
         labels = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), batch.labels)
-        return batch._replace(xs=again, lengths=lengths, labels=labels, real=jnp.append(batch.real, False))
+        return batch._replace(xs=again, lengths=lengths, labels=labels, row_mask=jnp.append(batch.row_mask, False))
 
     def equal(loss, params, batch, more):
         @jax.jit
