@@ -124,14 +124,13 @@ def main(arguments: list[str] | None = None) -> float:
         print("\n".join(f"{line}\n  {output}" for line, output in zip(options.text, translations, strict=True)))
         return math.nan
     corpus = sentences.read_corpus(options)
-    sizes = {f"{side}_vocab_size": getattr(corpus, side).get_vocab_size() for side in ("source", "target")}
+    tokenizers = {"source": corpus.source_tokenizer, "target": corpus.target_tokenizer}
+    sizes = {f"{side}_vocab_size": tokenizer.get_vocab_size() for side, tokenizer in tokenizers.items()}
     sizes |= {"embedding_size": options.hidden, "hidden_size": options.hidden}
     sizes |= {"use_attention": options.attention == "additive"}
     with results.Timer() as timer:
         fitted = train(corpus, sizes, options)
-    model = saved.Model(
-        fitted.params, {"sizes": sizes}, {"source": corpus.source_tokenizer, "target": corpus.target_tokenizer}
-    )
+    model = saved.Model(fitted.params, {"sizes": sizes}, tokenizers)
     saved.save(options.save, options.example, model)
     tests = sentences.make_batches(corpus.test, corpus, options.buckets)
     perplexity = results.evaluate(make_loss(0.0), model.params, tests)["perplexity"]
