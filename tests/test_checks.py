@@ -190,3 +190,27 @@ def test_a_wrong_call_names_the_argument(name):
 
 def test_a_reset_state_may_broadcast_and_length_limits_are_allowed():
     lj.lstm(PARAMS, XS, resets=FLAGS, reset_state=lj.zero_state(PARAMS), lengths=jnp.array([0, T]))
+
+
+def counting_cell():
+    """A cell whose zero state has jax's default dtype."""
+    return lj.Cell(
+        project=lambda params, x: x @ params["W"],
+        recur=lambda params, z, h: z,
+        update=lambda params, a, h: (h + a.astype(h.dtype), a),
+        zero_state=lambda params, batch_shape: jnp.zeros((*batch_shape, H)),
+    )
+
+
+def test_what_is_remembered_of_a_zero_state_follows_the_width_of_floats():
+    """The same call with the same arrays, in 32 bits and then in 64."""
+    cell, params, xs = counting_cell(), {"W": np.ones((D, H), np.float32)}, np.ones((T, D), np.float32)
+    for wide, dtype in ((False, jnp.float32), (True, jnp.float64), (False, jnp.float32)):
+        with jax.enable_x64(wide):
+            state, _ = lj.unroll(cell, params, xs, jnp.zeros(H))
+            assert state.dtype == dtype
+
+
+def test_parameters_may_hold_a_random_key():
+    params = {"W": zeros(D, H), "key": jax.random.key(0)}
+    assert lj.unroll(counting_cell(), params, XS)[1].shape == (T, B, H)

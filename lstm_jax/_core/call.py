@@ -10,7 +10,7 @@ import numpy as np
 from lstm_jax._core import checks, engine
 from lstm_jax._core.implementations.table import TABLE
 from lstm_jax._core.steps import StepFlags, lengths_to_mask, step_flags
-from lstm_jax._core.structs import Cell, PyTree, SequenceOptions, input_sequence
+from lstm_jax._core.structs import Cell, PyTree, SequenceOptions, input_sequence, wraps_array
 
 
 class Call(NamedTuple):
@@ -80,15 +80,22 @@ def step_shapes(cell: Cell, call: Call, state: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def zero_state_shapes(cell: Cell, params: PyTree, batch_shape: tuple[int, ...]) -> PyTree:
-    """The shapes and dtypes of the zero state, remembered: an un-jitted call would spend a third of its time on
-    them."""
+    """Returns the shapes and dtypes of a cell's zero state.
+
+    They are remembered, since an un-jitted call of one step would spend a third of its time on tracing them.
+    """
     leaves, structure = jax.tree.flatten(params)
-    shapes = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
-    return _traced_zero_state_shapes(cell, structure, shapes, tuple(batch_shape))
+    if not all(hasattr(leaf, "shape") for leaf in leaves):
+        return jax.eval_shape(lambda: cell.zero_state(params, batch_shape))
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    default_float = jax.dtypes.canonicalize_dtype(float)  # which a zero state may have
+    return _trace_zero_state(cell, structure, shapes, tuple(batch_shape), default_float)
 
 
 @lru_cache(maxsize=256)
-def _traced_zero_state_shapes(cell: Cell, structure: Any, shapes: tuple, batch_shape: tuple[int, ...]) -> PyTree:
+def _trace_zero_state(
+    cell: Cell, structure: Any, shapes: tuple, batch_shape: tuple[int, ...], default_float: jnp.dtype
+) -> PyTree:
     params = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
     return jax.eval_shape(lambda params: cell.zero_state(params, batch_shape), params)
 
@@ -100,14 +107,14 @@ def to_jax(tree: PyTree) -> PyTree:
     """
 
     def convert(leaf: Any) -> Any:
-        convertible = isinstance(leaf, np.ndarray | np.generic | int | float) or hasattr(leaf, "__jax_array__")
+        convertible = isinstance(leaf, np.ndarray | np.generic | int | float) or wraps_array(leaf)
         return jnp.asarray(leaf) if convertible else leaf
 
-    return jax.tree.map(convert, tree, is_leaf=lambda leaf: hasattr(leaf, "__jax_array__"))
+    return jax.tree.map(convert, tree, is_leaf=wraps_array)
 
 
 def to_array(array: Any) -> Any:
     """Converts to an array; host data stays on the host, where values are checked without waiting for a device."""
     if array is None or isinstance(array, jax.Array):
         return array
-    return jnp.asarray(array) if hasattr(array, "__jax_array__") else np.asarray(array)
+    return jnp.asarray(array) if wraps_array(array) else np.asarray(array)

@@ -73,8 +73,7 @@ class StepResiduals(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A way to run the steps of a chunk, and their tangent: ``implementations.scan`` has the one that serves every
-    cell."""
+    """A way to run the steps of a chunk, and their tangents; ``implementations.scan.LOOP`` serves every cell."""
 
     forward: Callable[..., tuple[PyTree, PyTree, Residuals | None]]
     """``forward(config, params, zs, flags, state, reset_state) -> (state, ys, residuals)``"""
@@ -110,9 +109,7 @@ def recurrence(
         xs: ``[T, *batch, D]``, or ``Inputs``.
         flags: which steps are taken, and which continue from the carried state.
         state: the state before the first step read, ``[*batch, H]``.
-        reset_state: the state ``[*batch, H]`` from which a step starts that does not continue from the carried one;
-        None
-            if all steps do.
+        reset_state: the state ``[*batch, H]`` from which the other steps start; None if all steps continue.
     Returns:
         (final state, ys ``[T, *batch, ...]``, residuals in chunks if ``plan.config.save_residuals``).
     """

@@ -68,6 +68,11 @@ class Inputs(NamedTuple):
     """arrays ``[T, *batch, ...]``; no derivative is taken with respect to booleans and integers"""
 
 
+def wraps_array(value: Any) -> bool:
+    """Whether a value is no array but has ``__jax_array__``, as ``nnx.Variable`` does."""
+    return hasattr(value, "__jax_array__") and not isinstance(value, jax.Array)
+
+
 def input_sequence(xs: PyTree) -> jax.Array:
     """Returns the array ``[T, *batch, D]``, unwrapping nested ``Inputs``."""
     while isinstance(xs, Inputs):

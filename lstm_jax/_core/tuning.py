@@ -56,7 +56,8 @@ MAX_SAVED_GATES_CELLS = 65536
 Training step at T=128, same machine, "states" against "gates": B=32 H=256 110 and 99 ms, B=64 H=512 775 and 652."""
 
 CROSSOVERS: tuple[tuple[str, str, str, int, int], ...] = ()
-"""Where ``implementation=None`` takes another than "scan": (platform, implementation, dtype of xs, smallest and largest
+"""Where ``implementation=None`` takes another than "scan": (platform as ``jax.default_backend`` names it, "gpu" for
+CUDA; implementation, dtype of xs, smallest and largest
 H), the first that can run. Empty, since nothing but CPUs has been measured."""
 
 MAX_KERNEL_CHUNK_CELLS = 2**24

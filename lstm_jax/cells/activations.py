@@ -24,8 +24,10 @@ DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03,
 
 @jax.custom_jvp
 def tanh(x: jax.Array) -> jax.Array:
-    """Computes ``tanh(x)``, with ``tanh_rational`` for float32 arrays on CPU of ``RATIONAL_TANH_MIN_SIZE`` elements or
-    more."""
+    """Computes ``tanh(x)``, by ``tanh_rational`` where that is faster.
+
+    That is for float32 arrays on CPU of at least ``RATIONAL_TANH_MIN_SIZE`` elements.
+    """
     if x.dtype != jnp.float32 or not is_concrete(x.size) or x.size < RATIONAL_TANH_MIN_SIZE:
         return jnp.tanh(x)
     return lax.platform_dependent(x, cpu=tanh_rational, default=jnp.tanh)

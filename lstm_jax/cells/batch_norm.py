@@ -86,7 +86,12 @@ Statistics = dict[str, Moments]
 
 
 def standardize(v: jax.Array, moments: Moments) -> jax.Array:
-    """``(v - mean) / sqrt(variance + 1e-5)``, in the dtype of ``v [..., M]``."""
+    """``(v - mean) / sqrt(variance + 1e-5)``, in the dtype of ``v [..., M]``.
+
+    Args:
+        v: ``[..., M]``.
+        moments: mean and variance, broadcast to ``v``.
+    """
     mean, variance = (lax.broadcast_to_rank(moment.astype(v.dtype), v.ndim) for moment in moments)
     return (v - mean) * lax.rsqrt(variance + EPSILON)
 

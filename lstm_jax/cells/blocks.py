@@ -22,7 +22,12 @@ GateBlocks = tuple[jax.Array, ...]
 
 
 def split_blocks(slab: jax.Array, num_gates: int) -> GateBlocks:
-    """Splits ``[..., GH]`` into ``G`` blocks ``[..., H]``."""
+    """Splits ``[..., GH]`` into ``G`` blocks ``[..., H]``.
+
+    Args:
+        slab: ``[..., GH]``.
+        num_gates: G.
+    """
     return tuple(jnp.split(slab, num_gates, axis=-1))
 
 
@@ -38,5 +43,10 @@ def recur(params: Any, z: GateBlocks, state: Any) -> GateBlocks:
 
 
 def add_bias_blocks(a: GateBlocks, bias: jax.Array) -> GateBlocks:
-    """Adds the bias ``[GH]`` to the blocks, ``[H]`` to each."""
+    """Adds the bias ``[GH]`` to the blocks, ``[H]`` to each.
+
+    Args:
+        a: the blocks, ``[..., H]`` each.
+        bias: ``[GH]``.
+    """
     return tuple(add_bias(a_k, b_k) for a_k, b_k in zip(a, split_blocks(bias, len(a)), strict=True))

@@ -25,12 +25,22 @@ class KernelWithTranspose(NamedTuple):
 
 
 def prepare_kernel(params: Any, names: tuple[str, ...] = ("recurrent_kernel",)) -> Any:
-    """Adds transposed copies to the kernels ``names`` of ``params``; cells use it as ``prepare``."""
+    """Adds transposed copies to the kernels ``names`` of ``params``; cells use it as ``prepare``.
+
+    Args:
+        params: a NamedTuple of parameters.
+        names: the fields that hold kernels ``[N, M]`` of the recurrent product.
+    """
     return params._replace(**{name: _with_transpose(getattr(params, name)) for name in names})
 
 
 def add_bias(z: jax.Array, bias: jax.Array) -> jax.Array:
-    """Adds a bias: ``z [..., M] + bias [M]``, in the dtype of ``z``."""
+    """Adds a bias: ``z [..., M] + bias [M]``, in the dtype of ``z``.
+
+    Args:
+        z: ``[..., M]``.
+        bias: ``[M]``, cast to the dtype of ``z``.
+    """
     return z + lax.broadcast_to_rank(bias.astype(z.dtype), z.ndim)
 
 

@@ -75,7 +75,12 @@ def normalize(v: jax.Array) -> jax.Array:
 
 
 def scaled(v: jax.Array, scale: jax.Array) -> jax.Array:
-    """Computes ``scale [M] * v [..., M]`` in the dtype of ``v``."""
+    """Computes ``scale [M] * v [..., M]`` in the dtype of ``v``.
+
+    Args:
+        v: ``[..., M]``.
+        scale: ``[M]``.
+    """
     return v * lax.broadcast_to_rank(scale.astype(v.dtype), v.ndim)
 
 

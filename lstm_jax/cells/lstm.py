@@ -48,7 +48,12 @@ def gates(params: PyTree, a: jax.Array, state: LSTMState) -> dict[str, jax.Array
 
 @jax.custom_jvp
 def advance(a: jax.Array, state: LSTMState) -> LSTMState:
-    """Computes the new state from the pre-activations ``[..., 4H]`` and ``c``; only the dtype of ``h`` is used."""
+    """Computes the new state from the pre-activations ``[..., 4H]`` and ``c``; only the dtype of ``h`` is used.
+
+    Args:
+        a: the pre-activations, gates i, f, g, o.
+        state: the state that the step starts from.
+    """
     return _advance_with_gates(a, state)[0]
 
 
@@ -74,7 +79,12 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(a: jax.Array, state: LSTMState) -> Coefficients:
-    """Computes the coefficients of the tangent of ``update`` at pre-activations ``a [..., 4H]`` and a state."""
+    """Computes the coefficients of the tangent of ``update`` at pre-activations ``a [..., 4H]`` and a state.
+
+    Args:
+        a: the pre-activations, gates i, f, g, o.
+        state: the state that the step starts from.
+    """
     return _coefficients(state.c, *_advance_with_gates(a, state)[1:])
 
 
@@ -86,7 +96,13 @@ def _coefficients(c: jax.Array, gates: Gates, tanh_c: jax.Array) -> Coefficients
 
 
 def step_tangent(coefficients: Coefficients, da: jax.Array, dstate: LSTMState) -> LSTMState:
-    """Computes the tangent of ``update``, linear in ``da [..., 4H]`` and ``dstate``."""
+    """Computes the tangent of ``update``, linear in ``da [..., 4H]`` and ``dstate``.
+
+    Args:
+        coefficients: of this step.
+        da: the tangent of the pre-activations.
+        dstate: the tangent of the state that the step starts from.
+    """
     di, df, dg, do = split_gates(da)
     dc = coefficients.dc_dc * dstate.c + (coefficients.dc_di * di + coefficients.dc_df * df + coefficients.dc_dg * dg)
     dh = coefficients.dh_dc * dc + coefficients.dh_do * do

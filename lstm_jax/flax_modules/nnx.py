@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from lstm_jax._core.extras import missing_extra
 from lstm_jax._core.layers import Between
 from lstm_jax._core.stack import lstm_stack
 from lstm_jax._core.structs import Bidirectional, LSTMParams, PyTree
 from lstm_jax.cells import GRU, LSTM
 from lstm_jax.flax_modules.shared import (
-    MISSING_FLAX,
     FlaxCellSpec,
     RNNOptions,
     check_activations,
@@ -27,7 +27,7 @@ from lstm_jax.regularizers import check_rate
 try:
     from flax import nnx
 except ModuleNotFoundError as error:
-    raise ImportError(MISSING_FLAX) from error
+    raise missing_extra("flax", "flax") from error
 
 CELL_SPECS: dict[type, FlaxCellSpec] = {
     nnx.LSTMCell: FlaxCellSpec(LSTM, import_lstm),

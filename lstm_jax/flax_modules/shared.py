@@ -15,9 +15,6 @@ from lstm_jax._core.structs import Cell, LSTMState, PyTree, accumulator_dtype
 from lstm_jax.cells import GRU
 from lstm_jax.interop.arrays import unwrap_variables
 
-MISSING_FLAX = "lstm_jax.flax_modules needs flax: pip install 'lstm_jax[flax]'"
-"""Message of the ImportError raised when Flax is not installed."""
-
 
 class FlaxCellSpec(NamedTuple):
     """Describes how this package runs a Flax cell: the equivalent cell and the conversion of parameters."""
@@ -47,7 +44,12 @@ def override_options(rnn_options: RNNOptions, **overrides: bool | None) -> RNNOp
 
 
 def find_cell_spec(specs: Mapping[type, FlaxCellSpec], cell: Any) -> FlaxCellSpec:
-    """Returns the spec of a Flax cell's type; raises ValueError if the cell is not supported."""
+    """Returns the spec of a Flax cell's type; raises ValueError if the cell is not supported.
+
+    Args:
+        specs: by type of cell.
+        cell: a Flax cell.
+    """
     if type(cell) not in specs:
         names = ", ".join(cell_type.__name__ for cell_type in specs)
         raise ValueError(f"cell: got {type(cell).__name__}, want one of {names}")
@@ -55,7 +57,13 @@ def find_cell_spec(specs: Mapping[type, FlaxCellSpec], cell: Any) -> FlaxCellSpe
 
 
 def check_activations(cell: Any, gate_fn: Callable, activation_fn: Callable) -> None:
-    """Raises ValueError unless a Flax cell uses sigmoid for its gates and tanh as its activation."""
+    """Raises ValueError unless a Flax cell uses sigmoid for its gates and tanh as its activation.
+
+    Args:
+        cell: a Flax cell.
+        gate_fn: the function that it applies to its gates.
+        activation_fn: the function that it applies to candidate and memory.
+    """
     supported = {"gate_fn": (gate_fn, jax.nn.sigmoid), "activation_fn": (activation_fn, jnp.tanh, jax.nn.tanh)}
     for field, functions in supported.items():
         function = getattr(cell, field)

@@ -1,9 +1,7 @@
 """Helpers for all conversions: arrays of several libraries, gate blocks, and checks of names and shapes."""
 
-import importlib
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -11,28 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._core.checks import check_array, check_axes
-from lstm_jax._core.structs import Bidirectional, PyTree
+from lstm_jax._core.structs import Bidirectional, PyTree, wraps_array
 
 Array = Any
 """A NumPy or JAX array."""
 
 
-def import_extra(name: str, extra: str) -> ModuleType:
-    """Imports an optional package; raises ImportError that names the extra of lstm_jax that installs it."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        package = name.split(".")[0]
-        raise ImportError(f"this function needs {package}: pip install 'lstm_jax[{extra}]'") from error
-
-
 def unwrap_variables(tree: PyTree) -> PyTree:
     """Replaces each ``nnx.Variable``, or other leaf with ``__jax_array__``, by its array; arrays are unchanged."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if _is_variable(leaf) else leaf, tree, is_leaf=_is_variable)
-
-
-def _is_variable(value: Any) -> bool:
-    return hasattr(value, "__jax_array__") and not isinstance(value, jax.Array)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if wraps_array(leaf) else leaf, tree, is_leaf=wraps_array)
 
 
 def to_numpy(value: Any) -> Array:
@@ -46,7 +31,12 @@ def to_numpy(value: Any) -> Array:
 
 
 def to_jax(tree: PyTree, name: str = "weights") -> PyTree:
-    """Converts the leaves of a tree to JAX arrays; raises ValueError if a dtype would be truncated."""
+    """Converts the leaves of a tree to JAX arrays; raises ValueError if a dtype would be truncated.
+
+    Args:
+        tree: of arrays.
+        name: for the message.
+    """
 
     def convert(value: Any) -> jax.Array:
         if isinstance(value, jax.Array):
@@ -69,25 +59,47 @@ def join_gates(blocks: Sequence[Array]) -> Array:
 
 
 def split_gates(slab: Array, num_gates: int) -> list[Array]:
-    """Splits the last axis into ``num_gates`` equal blocks: the inverse of ``join_gates``."""
+    """Splits the last axis into ``num_gates`` equal blocks: the inverse of ``join_gates``.
+
+    Args:
+        slab: ``[..., GH]``.
+        num_gates: G.
+    """
     return (jnp if isinstance(slab, jax.Array) else np).split(slab, num_gates, axis=-1)
 
 
 def reorder_gates(slab: Array, source: str, target: str) -> Array:
-    """Permutes gate blocks along the last axis, from order ``source`` to order ``target``, one letter per gate."""
+    """Permutes gate blocks along the last axis, from order ``source`` to order ``target``, one letter per gate.
+
+    Args:
+        slab: ``[..., GH]``.
+        source: the order in the slab, one letter per gate.
+        target: the order in the result.
+    """
     blocks = split_gates(slab, len(source))
     return join_gates([blocks[source.index(letter)] for letter in target])
 
 
 def strip_scopes(tree: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
-    """Unwraps nested mappings as long as their only key is one of ``names``."""
+    """Unwraps nested mappings as long as their only key is one of ``names``.
+
+    Args:
+        tree: nested mappings.
+        names: of the scopes.
+    """
     while len(tree) == 1 and next(iter(tree)) in names:
         (tree,) = tree.values()
     return tree
 
 
 def check_keys(name: str, keys: Collection[str], wanted: Collection[str]) -> None:
-    """Raises ValueError listing the missing and unexpected keys, unless ``keys`` equals ``wanted``."""
+    """Raises ValueError listing the missing and unexpected keys, unless ``keys`` equals ``wanted``.
+
+    Args:
+        name: for the message.
+        keys: what is there.
+        wanted: what must be there.
+    """
     missing = sorted(set(wanted) - set(keys))
     unexpected = sorted(set(keys) - set(wanted))
     if missing or unexpected:
@@ -124,7 +136,13 @@ def flatten_cell_params(params: Any, axes: Mapping[str, str], unbox: str) -> dic
 
 
 def check_named_axes(name: str, arrays: Mapping[str, Array], axes: Mapping[str, str]) -> None:
-    """Raises ValueError unless each named array has the shape given by ``axes[name]``; see ``checks.check_axes``."""
+    """Raises ValueError unless each named array has the shape given by ``axes[name]``; see ``checks.check_axes``.
+
+    Args:
+        name: for the message.
+        arrays: by name.
+        axes: of each array, such as ``"D 4H"``.
+    """
     check_axes(
         {f"{name}[{key!r}]": array.shape for key, array in arrays.items()},
         {f"{name}[{key!r}]": letters for key, letters in axes.items()},
@@ -132,14 +150,25 @@ def check_named_axes(name: str, arrays: Mapping[str, Array], axes: Mapping[str, 
 
 
 def bias_or_zeros(bias: Array | None, like: Array, size: int) -> Array:
-    """Returns the bias, or, if it is None, zeros ``[size]`` in the array library and dtype of ``like``."""
+    """Returns the bias, or, if it is None, zeros ``[size]`` in the array library and dtype of ``like``.
+
+    Args:
+        bias: ``[size]`` or None.
+        like: an array of the wanted library and dtype.
+        size: of the zeros.
+    """
     if bias is not None:
         return bias
     return jnp.zeros(size, like.dtype) if isinstance(like, jax.Array) else np.zeros(size, like.dtype)
 
 
 def check_zero_bias(bias: Array, reason: str) -> None:
-    """Raises ValueError unless the bias, which the target layer does not have, is 0."""
+    """Raises ValueError unless the bias, which the target layer does not have, is 0.
+
+    Args:
+        bias: an array, or None.
+        reason: why the target layer has none, for the message.
+    """
     if np.any(to_numpy(bias)):
         raise ValueError(f"params: got a bias that is not 0, want 0: {reason}")
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from lstm_jax._core.checks import check_layers
+from lstm_jax._core.extras import import_extra
 from lstm_jax._core.structs import LSTMParams, PyTree
 from lstm_jax.interop.arrays import (
     check_layer_widths,
     directions_of,
-    import_extra,
     reorder_gates,
     to_numpy,
     unwrap_variables,

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from lstm_jax._core.checks import check_array
+from lstm_jax._core.extras import import_extra
 from lstm_jax._core.structs import PyTree
-from lstm_jax.interop.arrays import check_keys, import_extra, to_jax, to_numpy, unwrap_variables
+from lstm_jax.interop.arrays import check_keys, to_jax, to_numpy, unwrap_variables
 
 
 def save(path: str | Path, tree: PyTree) -> None:

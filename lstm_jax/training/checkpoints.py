@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax._core.extras import import_extra
 from lstm_jax._core.structs import PyTree
-from lstm_jax.training.extras import import_extra
 
 
 class Saving(NamedTuple):
@@ -69,7 +69,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path | str, *, keep: int = 2) -> None:
-        self.ocp = import_extra("orbax.checkpoint")
+        self.ocp = import_extra("orbax.checkpoint", "training")
         self.folder = Path(folder).resolve()
         options = self.ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
         self.manager = self.ocp.CheckpointManager(self.folder, options=options)

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from lstm_jax.training.extras import import_extra
+from lstm_jax._core.extras import import_extra
 from lstm_jax.training.records import Row
 
 
@@ -52,7 +52,7 @@ def plot_curve(
         >>> path.exists()
         True
     """
-    figure = import_extra("matplotlib.figure").Figure(figsize=(7, 4), layout="constrained")
+    figure = import_extra("matplotlib.figure", "training").Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     train = [(row["step"], row[metric]) for row in rows if metric in row]
     valid = [(row["step"], row[f"valid {metric}"]) for row in rows if f"valid {metric}" in row]

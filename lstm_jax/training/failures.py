@@ -30,7 +30,15 @@ def no_failure() -> Failure:
 def name_checked_arrays(
     batch: PyTree, carry: PyTree, gradient: PyTree, loss: PyTree, params: PyTree
 ) -> dict[str, PyTree]:
-    """Returns the arrays to search for non-finite values, by name and in search order."""
+    """Returns the arrays to search for non-finite values, by name and in search order.
+
+    Args:
+        batch: of this step.
+        carry: before this step.
+        gradient: with respect to the parameters.
+        loss: a number.
+        params: after this step.
+    """
     return {"batch": batch, "carry": carry, "gradient": gradient, "loss": loss, "params": params}
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lstm_jax._core.extras import import_extra
 from lstm_jax._core.structs import PyTree
 from lstm_jax.training.batches import Batches
-from lstm_jax.training.extras import import_extra
 from lstm_jax.training.metrics import rank_value
 from lstm_jax.training.population import Hyperparameters, Population, PopulationState, member_params, select_members
 from lstm_jax.training.progress import Progress
@@ -155,7 +155,7 @@ def plot_search(
         >>> table = [{"rate": 0.1, "steps": 9, "loss": 0.2}, {"rate": 0.01, "steps": 9, "loss": 0.5}]
         >>> training.plot_search(table, ["rate"], Path(tempfile.mkdtemp()) / "search.png")
     """
-    figure_module = import_extra("matplotlib.figure")
+    figure_module = import_extra("matplotlib.figure", "training")
     metric = metric.removeprefix("-")
     figure = figure_module.Figure(figsize=(3.4 * len(hyperparameters) + 0.6, 3.2), layout="constrained")
     max_steps = max(row["steps"] for row in table)

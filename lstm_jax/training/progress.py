@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from lstm_jax.training.extras import import_extra
+from lstm_jax._core.extras import import_extra
 
 SECONDS_BETWEEN_LINES = 10.0
 """Minimum time between plain lines; the first and the last row are always written."""
@@ -34,7 +34,7 @@ class Progress:
         self.writes_lines = enabled and not sys.stderr.isatty()
         self.bar: Any = None
         if enabled and not self.writes_lines:
-            tqdm = import_extra("tqdm").tqdm
+            tqdm = import_extra("tqdm", "training").tqdm
             self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, file=sys.stderr)
 
     def __enter__(self) -> "Progress":

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lstm_jax.training.extras import import_extra
+from lstm_jax._core.extras import import_extra
 
 Row = dict[str, Any]
 """A row of the history: ``step`` and floats by metric name; validation metrics are named ``valid <name>``."""
@@ -33,7 +33,7 @@ class Records:
         self.rows = [row for row in read_lines(self.path) if row["step"] <= upto]
         self._write_all(self.path)
         if tensorboard:
-            summary_writer = import_extra("tensorboardX").SummaryWriter
+            summary_writer = import_extra("tensorboardX", "training").SummaryWriter
             self.tensorboard_writer = summary_writer(str(folder / "tensorboard"), purge_step=upto + 1)
 
     def __enter__(self) -> "Records":

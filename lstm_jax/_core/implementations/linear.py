@@ -190,10 +190,10 @@ propagate_p = _define("lstm_propagate", _scan)
 backpropagate_p = _define("lstm_backpropagate", scan_transposed)
 
 
-def _transpose(other: Primitive, cotangents: Sequence, *arrays: Any, config: LinearConfig) -> list:
+def _transpose(transposed: Primitive, cotangents: Sequence, *arrays: Any, config: LinearConfig) -> list:
     operands = arrays[:NUM_OPERANDS]
     filled = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
-    return [None] * NUM_OPERANDS + list(other.bind(*operands, *filled, config=config))
+    return [None] * NUM_OPERANDS + list(transposed.bind(*operands, *filled, config=config))
 
 
 ad.primitive_transposes[propagate_p] = partial(_transpose, backpropagate_p)

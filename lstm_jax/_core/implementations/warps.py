@@ -132,8 +132,7 @@ def wait(memory: SharedMemory) -> None:
 
 
 def multiply_gates(kernel: Any, slot: Any, units: Any, terms: list[list[tuple[int, int | None]]]) -> list[jax.Array]:
-    """Sums of products ``kernel[gate] @ slot[slot_gate]``, each ``[GROUP_UNITS, BLOCK_SEQUENCES]``, all under way at
-    once."""
+    """Computes sums of products ``kernel[gate] @ slot[slot_gate]`` ``[GROUP_UNITS, BLOCK_SEQUENCES]``, all at once."""
     pairs = [(0, 0)] if kernel.shape[0] == NUM_GATES else [(0, 0), (0, 1), (1, 0)]
 
     def multiply(*totals: Any) -> list[jax.Array]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lstm_jax._core.extras import missing_extra
+
 try:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -10,7 +12,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 except ModuleNotFoundError as error:
-    raise ImportError("lstm_jax.diagnostics.plots needs matplotlib: pip install 'lstm_jax[diagnostics]'") from error
+    raise missing_extra("matplotlib", "diagnostics") from error
 
 __all__ = [
     "COLORS",
@@ -40,11 +42,21 @@ DPI = 120
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:
-    """Returns a figure of the given size in inches, and its axes."""
+    """Returns a figure of the given size in inches, and its axes.
+
+    Args:
+        width: in inches.
+        height: in inches.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def save_figure(figure: Figure, path: File) -> None:
-    """Writes a figure to a file at the common resolution."""
+    """Writes a figure to a file at the common resolution.
+
+    Args:
+        figure: the figure.
+        path: a path, or a binary file open for writing.
+    """
     figure.savefig(path, dpi=DPI)
