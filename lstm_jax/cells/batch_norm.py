@@ -85,13 +85,8 @@ Statistics = dict[str, Moments]
 """Batch moments ``[T, M]`` per time step of the quantities "input" (x W), "recurrent" (h R) and "memory" (c')."""
 
 
-def standardize(v: jax.Array, moments: Moments) -> jax.Array:
-    """``(v - mean) / sqrt(variance + 1e-5)``, in the dtype of ``v [..., M]``.
-
-    Args:
-        v: ``[..., M]``.
-        moments: mean and variance, broadcast to ``v``.
-    """
+def _standardize(v: jax.Array, moments: Moments) -> jax.Array:
+    """``(v - mean) / sqrt(variance + 1e-5)``, in the dtype of ``v [..., M]``."""
     mean, variance = (lax.broadcast_to_rank(moment.astype(v.dtype), v.ndim) for moment in moments)
     return (v - mean) * lax.rsqrt(variance + EPSILON)
 
@@ -274,8 +269,8 @@ def _preactivations(
     params: BatchNormParams, z: jax.Array, r: jax.Array, z_moments: Moments, r_moments: Moments
 ) -> jax.Array:
     """``s_x * N(z) + s_h * N(r) + b``, with ``z = x W`` and ``r = h R``."""
-    input_term = scaled(standardize(z, z_moments), params.input_scale)
-    recurrent_term = scaled(standardize(r, r_moments), params.recurrent_scale)
+    input_term = scaled(_standardize(z, z_moments), params.input_scale)
+    recurrent_term = scaled(_standardize(r, r_moments), params.recurrent_scale)
     return add_bias(input_term + recurrent_term, params.bias)
 
 
@@ -289,7 +284,7 @@ def _new_state_and_output(
     params: BatchNormParams, o: jax.Array, c: jax.Array, moments: Moments, state: BatchNormState
 ) -> tuple[BatchNormState, jax.Array]:
     """``h' = o * tanh(s_c * N(c') + b_c)``, as the output and in the new state."""
-    normalized = add_bias(scaled(standardize(c, moments), params.memory_scale), params.memory_bias)
+    normalized = add_bias(scaled(_standardize(c, moments), params.memory_scale), params.memory_bias)
     h = (o * jnp.tanh(normalized)).astype(state.h.dtype)
     return BatchNormState(h, c, state.step + 1), h
 
